@@ -1,0 +1,57 @@
+"""What several tests share: a tiny random checkpoint on disk, made of the real classes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
+from trip.model.text import train_tokenizer
+from trip.pipeline import TripPipeline
+from trip.settings import PRESETS, ModelSettings
+
+
+def make_pipeline(settings: ModelSettings, seed: int = 0) -> TripPipeline:
+    """A pipeline with random weights everywhere, also where training starts from zero."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(
+        ["the camera pans right", "the clouds drift to the left"], vocabulary=600, max_tokens=settings.text.max_tokens
+    )
+    parts = {
+        "vae": build_vae(settings),
+        "text_encoder": build_text_encoder(settings, len(tokenizer)),
+        "unet": build_unet(settings),
+        "fusion": build_fusion(settings),
+    }
+    for module in parts.values():
+        for parameter in module.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.02)
+    return TripPipeline(
+        **{name: module.eval() for name, module in parts.items()},
+        tokenizer=tokenizer,
+        scheduler=build_scheduler(settings),
+        num_frames=settings.num_frames,
+        fps=settings.fps,
+        num_steps=settings.num_steps,
+        guidance_scale=settings.guidance_scale,
+        card="Random weights, for tests.",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random checkpoint."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    make_pipeline(PRESETS["tiny"].model).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A photo with edges and colours, larger than any tiny frame."""
+    y, x = np.mgrid[:48, :64]
+    pixels = np.stack([x * 4, y * 5, (x // 8 + y // 8) % 2 * 200], axis=2).astype(np.uint8)
+    return Image.fromarray(pixels)

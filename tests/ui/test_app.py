@@ -1,0 +1,169 @@
+"""The running app, as programs see it: the endpoint /animate, its complaints, and the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from trip.media import read_clip, read_metadata
+
+ROOT = Path(__file__).parents[2]
+PHOTO = ROOT / "examples" / "coffee.jpg"
+QUICK = {"num_steps": 2, "num_frames": 4, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def client(app) -> Client:
+    return Client(app.url, verbose=False)
+
+
+def animate(client: Client, photo: Path = PHOTO, **values: Any) -> tuple[str, int, dict]:
+    return client.predict(handle_file(photo), api_name="/animate", **QUICK | values)
+
+
+def test_page_answers_soon_and_without_network(app):
+    assert app.seconds < 15
+
+
+def test_only_animate_is_open_to_programs(client):
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/animate"]
+
+
+def test_animate_gives_a_clip_its_seed_and_its_settings(client):
+    path, seed, settings = animate(client, prompt="the camera pans right", fps=5)
+    clip = read_clip(path)
+    assert len(clip.frames) == 4
+    assert clip.fps == pytest.approx(5)
+    assert seed == settings["seed"] == 7
+    assert settings["prompt"] == "the camera pans right"
+    assert read_metadata(path) == settings
+
+
+def test_same_seed_gives_the_same_frames(client):
+    first, again, other = (read_clip(animate(client, seed=seed)[0]).frames for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_without_a_seed_one_is_drawn_and_told(client):
+    _, seed, settings = animate(client, seed=None)
+    assert isinstance(seed, int)
+    assert settings["seed"] == seed
+
+
+@pytest.mark.parametrize("prompt", ["", "slowly " * 714 + "zo"])
+def test_empty_and_long_prompts_work(client, prompt):
+    path, _, settings = animate(client, prompt=prompt)
+    assert len(read_clip(path).frames) == 4
+    assert settings["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"motion": 5}, "Motion must be a number from 0 to 2, not 5"),
+        ({"motion": "nan"}, "Motion must be a number from 0 to 2, not nan"),
+        ({"num_frames": 1}, "Frames must be a whole number from 2 to 64, not 1"),
+        ({"scheduler": "euler"}, "Sampler must be ddim or dpm++ or unipc, not euler"),
+    ],
+)
+def test_values_out_of_range_are_refused_in_one_line(client, values, line):
+    with pytest.raises(AppError) as refusal:
+        animate(client, **values)
+    assert str(refusal.value) == line
+
+
+def _call(app, data: list) -> str:
+    """The end of a call of /animate whose JSON is sent as it is, NaN included."""
+    with httpx.Client(base_url=f"{app.url}/gradio_api", trust_env=False, timeout=60) as http:
+        body = json.dumps({"data": data})
+        event = http.post("/call/animate", content=body, headers={"Content-Type": "application/json"}).json()["event_id"]
+        return http.get(f"/call/animate/{event}").text
+
+
+def test_not_a_number_in_raw_json_is_refused(app):
+    with httpx.Client(base_url=f"{app.url}/gradio_api", trust_env=False) as http:
+        path = http.post("/upload", files={"files": ("photo.jpg", PHOTO.read_bytes())}).json()[0]
+    photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    told = _call(app, [photo, "", "", float("nan"), None, None, None, None, "ddim", None])
+    assert told.startswith("event: error")
+    assert "Motion must be a number from 0 to 2, not nan" in told
+
+
+def test_files_of_the_server_are_out_of_reach(app):
+    photo = {"path": str(PHOTO), "meta": {"_type": "gradio.FileData"}}
+    told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None])
+    assert told.startswith("event: error")
+
+
+def _not_an_image(path: Path) -> None:
+    path.write_text("a text\n")
+
+
+def _empty(path: Path) -> None:
+    path.touch()
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(PHOTO.read_bytes()[:5000])
+
+
+def _huge(path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(path, "PNG")
+
+
+@pytest.mark.parametrize("spoil", [_not_an_image, _empty, _truncated, _huge])
+def test_a_photo_that_cannot_be_used_is_refused_in_one_line(client, tmp_path, spoil):
+    photo = tmp_path / "photo.jpg"
+    spoil(photo)
+    with pytest.raises(AppError) as refusal:
+        animate(client, photo)
+    assert "photo.jpg" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_clip_has_a_folder_of_its_own_with_a_random_name(app, client):
+    before = set(app.outputs.iterdir())
+    animate(client)
+    animate(Client(app.url, verbose=False))
+    new = set(app.outputs.iterdir()) - before
+    assert [[clip.name for clip in folder.iterdir()] for folder in new] == [["trip-7.mp4"]] * 2
+
+
+def _refusal(flags: list[str], environment: dict[str, str]) -> str:
+    command = [sys.executable, str(ROOT / "app.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert done.returncode == 2
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--port", "0"], ["--port", "http"], ["--auth", "nobody"], ["--auth", ":secret"], ["--colour", "blue"], ["--model", "no/such/folder"]],
+)
+def test_a_bad_flag_is_one_line_and_exit_code_2(flags, no_network):
+    told = _refusal(flags, no_network)
+    assert told.startswith("app.py: ")
+    assert len(told.splitlines()) == 1
+    assert len(told) < 200
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_code_2(app, no_network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = _refusal(["--port", app.url.rpartition(":")[2]], no_network)
+    assert told.splitlines()[-1].startswith("app.py: cannot listen on this machine, port ")
+    assert "Traceback" not in told
+
+
+def test_share_without_auth_warns(app, no_network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = _refusal(["--share", "--port", app.url.rpartition(":")[2]], no_network)  # the taken port keeps it from being shared
+    assert told.startswith("WARNING: --share without --auth")

@@ -1,0 +1,166 @@
+"""The page, as a person meets it in Chromium."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from trip.media import read_clip, read_metadata
+
+PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SLOW = 60_000  # milliseconds that a clip of the tiny model may take
+
+
+@dataclass
+class Visit:
+    """An open page, and what must stay empty: errors in its console, requests that leave this machine."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser_path() -> str:
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.fail("no Chromium found; install it (on Debian: apt-get install chromium)")
+    return found
+
+
+@pytest.fixture
+def visit(app, browser_path, tmp_path) -> Iterator[Visit]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=browser_path, headless=True, args=QUIET, viewport={"width": 1280, "height": 900}
+        )
+        visit = Visit(browser.pages[0])
+        visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
+        visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
+        visit.page.on("request", lambda request: visit.outside.append(request.url) if _leaves(request.url, app.url) else None)
+        visit.page.goto(app.url)
+        expect(visit.page.locator("#weights")).not_to_contain_text("Loading", timeout=SLOW)
+        yield visit
+        browser.close()
+    assert not visit.errors
+    assert not visit.outside
+
+
+def _leaves(url: str, home: str) -> bool:
+    return not url.startswith((home, "data:", "blob:"))
+
+
+def _run(page: Page, num_steps: int = 2) -> None:
+    page.locator("#advanced > button").click()
+    page.locator("#num_steps input").fill(str(num_steps))
+    page.locator("#run").click()
+
+
+def test_an_uploaded_photo_becomes_a_playing_video(visit, tmp_path):
+    page = visit.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    page.locator("#prompt textarea").fill("the camera pans right")
+    expect(page.locator("#photo img")).to_be_visible()
+    _run(page)
+    video = page.locator("#clip video")
+    expect(video).to_be_visible(timeout=SLOW)
+    page.wait_for_function("document.querySelector('#clip video').currentTime > 0.2")
+    assert video.evaluate("video => [video.paused, video.loop]") == [False, True]
+    expect(page.locator("#progress")).to_contain_text("Done")
+    expect(page.locator("#progress img")).to_be_visible()
+    expect(page.locator("#settings")).to_contain_text("the camera pans right")
+    expect(page.locator("#run")).to_be_enabled()
+    clips = {name: _downloaded(page, name, tmp_path) for name in ("MP4", "GIF", "WebP")}
+    seed = page.locator("#settings tr", has_text="Seed").locator("td").inner_text()
+    for name, path in clips.items():
+        assert path.suffix == f".{name.lower()}"
+        assert str(read_metadata(path)["seed"]) == seed
+    assert read_clip(clips["MP4"]).frames.shape[-1] == 3
+
+
+def _downloaded(page: Page, name: str, folder: Path) -> Path:
+    page.locator("#formats label", has_text=name).click()
+    expect(page.locator("#download")).to_have_text(f"Download {name}", timeout=SLOW)
+    with page.expect_download() as started:
+        page.locator("#download").click()
+    return Path(shutil.copy(started.value.path(), folder / started.value.suggested_filename))
+
+
+def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(visit):
+    page = visit.page
+    page.locator("#prompt textarea").fill("the clouds drift to the left")
+    _run(page)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("there is no photo yet: choose one first")
+    expect(page.locator("#prompt textarea")).to_have_value("the clouds drift to the left")
+    expect(page.locator("#run")).to_be_enabled()
+    expect(page.locator("#stop")).to_be_disabled()
+
+
+def test_stop_ends_a_run_at_once_and_the_next_one_works(visit, app):
+    page = visit.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    _run(page, num_steps=1000)
+    expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 1000"), timeout=SLOW)
+    page.locator("#stop").click()
+    expect(page.locator("#progress")).to_contain_text("Stopped", timeout=5000)
+    expect(page.locator("#run")).to_be_enabled()
+    page.wait_for_timeout(1000)
+    assert not list(app.outputs.glob("*/running"))
+    page.locator("#num_steps input").fill("2")
+    page.locator("#run").click()
+    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+
+
+def test_a_click_on_an_example_fills_the_form_and_runs(visit):
+    page = visit.page
+    page.locator("#advanced > button").click()
+    page.locator("#num_steps input").fill("2")
+    card = page.locator("#examples tbody tr").nth(1)
+    prompt = card.locator("td").nth(1).inner_text()
+    card.click()
+    expect(page.locator("#prompt textarea")).to_have_value(prompt)
+    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#settings")).to_contain_text(prompt)
+
+
+def test_the_seed_of_a_clip_can_be_used_again(visit):
+    page = visit.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    _run(page)
+    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+    seed = page.locator("#settings tr", has_text="Seed").locator("td").inner_text()
+    page.locator("#again").click()
+    expect(page.locator("#seed input")).to_have_value(seed)
+    expect(page.locator("#randomize input")).not_to_be_checked()
+
+
+def test_every_control_has_a_name(visit):
+    page = visit.page
+    page.locator("#advanced > button").click()
+    expect(page.locator("#seed input")).to_be_visible()
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("input, textarea, select, button")]
+            .filter(box => box.offsetParent && !(box.ariaLabel || box.title || box.textContent.trim() || (box.labels && box.labels.length)))
+            .map(box => box.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_a_phone_shows_the_page_without_sideways_scrolling(visit):
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    expect(visit.page.locator("#run")).to_be_visible()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,56 @@
+"""Settings as controls, and refused values as one line."""
+
+import math
+
+import gradio as gr
+import pytest
+
+from trip.settings import AnimateSettings
+from trip.ui.form import checked, control
+
+
+@pytest.mark.parametrize("name", AnimateSettings.model_fields)
+def test_every_setting_has_a_labelled_control(name):
+    with gr.Blocks(analytics_enabled=False):
+        box = control(name)
+    assert box.label == AnimateSettings.model_fields[name].title
+    assert box.info == AnimateSettings.model_fields[name].description
+
+
+def test_range_of_a_control_is_that_of_the_setting():
+    with gr.Blocks(analytics_enabled=False):
+        motion, seed = control("motion"), control("seed")
+    assert (motion.minimum, motion.maximum, motion.value) == (0, 2, 1)
+    assert (seed.minimum, seed.maximum) == (0, 2**31 - 1)
+
+
+def test_none_means_the_default():
+    assert checked(prompt=None, motion=None, num_frames=None) == AnimateSettings()
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"motion": 5}, "Motion must be a number from 0 to 2, not 5"),
+        ({"motion": math.nan}, "Motion must be a number from 0 to 2, not nan"),
+        ({"motion": "NaN"}, "Motion must be a number from 0 to 2, not NaN"),
+        ({"fps": -math.inf}, "Frames per second must be a number from 1 to 60, not -inf"),
+        ({"num_frames": 3.5}, "Frames must be a whole number from 2 to 64, not 3.5"),
+        ({"num_frames": "many\nlines"}, "Frames must be a whole number from 2 to 64, not many lines"),
+        ({"seed": 2**31}, "Seed must be a whole number from 0 to 2,147,483,647, not 2147483648"),
+        ({"scheduler": "euler"}, "Sampler must be ddim or dpm++ or unipc, not euler"),
+        ({"prompt": 5 * 10**5}, "Prompt must be text of at most 10,000 characters, not 500000"),
+        ({"prompt": "x" * 20_000}, "Prompt must be text of at most 10,000 characters, not 20,000"),
+        ({"speed": 1}, "there is no setting 'speed'; choose from prompt, "),
+    ],
+)
+def test_refused_value_is_named_in_one_line(values, line):
+    with pytest.raises(ValueError) as refusal:
+        checked(**values)
+    assert str(refusal.value).startswith(line)
+    assert "\n" not in str(refusal.value)
+
+
+def test_all_refused_values_are_named():
+    with pytest.raises(ValueError, match="Motion .*; Steps "):
+        checked(motion=5, num_steps=0)

@@ -1,0 +1,7 @@
+"""`python -m trip`: see `trip.cli`."""
+
+import sys
+
+from trip.cli import main
+
+sys.exit(main())

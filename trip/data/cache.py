@@ -1,0 +1,124 @@
+"""Moving clips encoded ahead of the training: shards of latents with their captions, written once, read by index.
+
+Encoding a frame costs more than training on it, so each clip is encoded once and seen many times, with other noise and
+other frames. A shard that is there is never made again; a cache made under other settings is refused.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trip.data.clips import ClipFile, draw_window
+from trip.data.motion import describe, draw_motion, render
+from trip.data.photos import Photo
+
+logger = logging.getLogger(__name__)
+
+SHARD_SIZE = 128  # clips
+FILMED_SHARE = 0.1  # clips that were filmed, where there are some; the rest is made of photos
+TIME_SCALES, TIME_SCALE_SHARES = (0.5, 1.0, 2.0), (0.15, 0.65, 0.2)  # reference frames from one frame to the next
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip before encoding: frames f h w 3 uint8, times f in reference frames."""
+
+    frames: np.ndarray
+    times: np.ndarray
+    caption: str
+
+
+def draw_sample(photos: list[Photo], clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator) -> Sample:
+    """One clip of the training mix: a photo set in motion, or a filmed clip."""
+    if clips and rng.random() < FILMED_SHARE:
+        clip, frames, times = draw_window(clips, num_frames=num_frames, size=size, rng=rng)
+        return Sample(frames, times, clip.caption)
+    photo = photos[rng.integers(len(photos))]
+    motions = draw_motion(rng, photo.kind)
+    times = np.arange(num_frames) * rng.choice(TIME_SCALES, p=TIME_SCALE_SHARES)
+    caption = describe(motions, rng, photo.caption)
+    return Sample(render(photo.pixels, motions, times, size, rng), times, caption)
+
+
+def encode_cache(
+    folder: Path,
+    draw: Callable[[np.random.Generator], Sample],
+    encode: Callable[[Tensor], Tensor],
+    *,
+    num_clips: int,
+    seed: int,
+    key: dict[str, str | int],
+) -> Iterator[tuple[int, int]]:
+    """Fills the cache and yields (clips done, clips wanted) after each shard; goes on where it stopped.
+
+    draw    gives a clip for a source of chance
+    encode  frames, 1 3 f h w in [-1, 1] -> latents, 1 c f h w
+    key     what the latents depend on; written beside them and compared when the cache is opened again
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_key(folder, key)
+    for start in range(0, num_clips, SHARD_SIZE):
+        path = folder / f"clips-{start:07d}.safetensors"
+        if not path.exists():
+            _write_shard(path, draw, encode, range(start, min(start + SHARD_SIZE, num_clips)), seed)
+        yield min(start + SHARD_SIZE, num_clips), num_clips
+
+
+def _check_key(folder: Path, key: dict[str, str | int]) -> None:
+    path = folder / "key.json"
+    if path.exists() and json.loads(path.read_text()) != key:
+        raise ValueError(
+            f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
+        )
+    path.write_text(json.dumps(key))
+
+
+def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:
+    latents, times, captions = [], [], []
+    for index in indices:
+        sample = draw(np.random.default_rng([seed, index]))
+        video = torch.from_numpy(sample.frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
+        latents.append(encode(video)[0].half().cpu())
+        times.append(torch.from_numpy(sample.times).float())
+        captions.append(sample.caption)
+    partial = path.with_suffix(".partial")
+    save_file({"latents": torch.stack(latents), "times": torch.stack(times)}, partial, metadata={"captions": json.dumps(captions)})
+    os.replace(partial, path)
+
+
+class LatentCache:
+    """The shards of a cache, in memory: latents n c f h w (half), times n f, captions."""
+
+    def __init__(self, folder: Path):
+        latents, times, self.captions = [], [], []
+        for path in sorted(folder.glob("clips-*.safetensors")):
+            with safe_open(path, framework="pt") as shard:
+                latents.append(shard.get_tensor("latents"))
+                times.append(shard.get_tensor("times"))
+                self.captions += json.loads(shard.metadata()["captions"])
+        if not latents:
+            raise ValueError(f"{folder}: wanted encoded clips, found none; encode some first")
+        self.latents = torch.cat(latents)
+        self.times = torch.cat(times)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Sixteen letters that change with any of the weights."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        state.update(name.encode())
+        state.update(tensors[name].detach().float().cpu().numpy().tobytes())
+    return state.hexdigest()[:16]

@@ -1,0 +1,184 @@
+"""Folders of filmed clips with captions: found once, split by source, read a window of frames at a time."""
+
+import csv
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trip.data.photos import is_held_out
+from trip.media import MediaError, Video, open_video, upright_pixels
+
+logger = logging.getLogger(__name__)
+
+CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif"}
+LISTS = ("clips.csv", "metadata.csv", "metadata.jsonl")
+REFERENCE_FPS = 8  # the clock of data/motion.py: a 16-frame clip of the embedded model plays at this rate
+SPACING = (0.5, 2.0)  # reference frames from one frame of a window to the next, where the clip is long enough
+LEAST_CROP = 0.7  # of the short side
+MAX_NAMED = 10  # files that a warning names
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """One clip on disk.
+
+    caption  what happens; empty where nobody wrote it down
+    source   what it was cut from; clips of one source stay on one side of the split
+    """
+
+    path: Path
+    caption: str = ""
+    source: str = ""
+
+
+def find_clips(folder: Path, *, held_out: bool, min_frames: int = 2) -> list[ClipFile]:
+    """One side of the split, each file's first frame decoded once; broken and short files are counted, named and left out.
+
+    Captions come from clips.csv, metadata.csv (columns file or file_name, caption or text, and source_path where there is one) or
+    metadata.jsonl (the same keys) in the folder or above it, else from a .txt beside the clip.
+    Raises ValueError where nothing is left.
+    """
+    folder = Path(folder).resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: wanted a folder of clips, found none there; check the path")
+    listed = _listed(folder)
+    clips, faults = [], []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in CLIP_SUFFIXES):
+        names = (path.relative_to(folder).as_posix(), path.relative_to(folder.parent).as_posix(), path.name)
+        caption, source = next((listed[name] for name in names if name in listed), ("", ""))
+        if is_held_out(source or path.name) != held_out:
+            continue
+        if fault := _fault(path, min_frames):
+            faults.append(fault)
+        else:
+            clips.append(ClipFile(path, caption or _sidecar(path), source))
+    if faults:
+        logger.warning("%d of %d clips left out: %s", len(faults), len(faults) + len(clips), _few(faults))
+    if not clips:
+        side = "held-out" if held_out else "training"
+        raise ValueError(f"{folder}: wanted {side} clips ({', '.join(sorted(CLIP_SUFFIXES))}) that decode, found none; add clips")
+    return clips
+
+
+def draw_window(clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator) -> tuple[ClipFile, np.ndarray, np.ndarray]:
+    """A clip drawn by `rng` and a window of it; one that turns out broken is named in a warning and another is drawn.
+
+    Raises ValueError where none of them can be read.
+    """
+    for index in rng.permutation(len(clips)):
+        try:
+            return clips[index], *read_window(clips[index], num_frames=num_frames, size=size, rng=rng)
+        except MediaError as error:
+            logger.warning("clip left out: %s", error)
+    raise ValueError(f"wanted a clip of {num_frames} frames, none of {len(clips)} has them; add longer clips or ask for fewer frames")
+
+
+def read_window(clip: ClipFile, *, num_frames: int, size: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+    """A square window of a clip and the times of its frames; without `rng` the middle square, from the clip's beginning.
+
+    frames  f size size 3, uint8; every frame of the clip or every n-th, never mirrored, since captions name sides
+    times   reference frames since the first, from the time stamps   f, float32
+
+    Raises MediaError where the clip is broken or too short.
+    """
+    with open_video(clip.path) as video:
+        stride = _stride(video, num_frames, rng)
+        span = (num_frames - 1) * stride + 1
+        first = rng.integers(0, video.num_frames - span + 1) if rng else 0
+        timed = list(islice(video.timed_frames(start=(first - 0.5) / video.fps), 0, span, stride))
+        if len(timed) < num_frames:
+            raise MediaError(f"{video.name}: wanted {span} frames from frame {first} on, got fewer than its header says; leave it out")
+        seconds, frames = zip(*timed, strict=True)
+        pixels = np.stack([upright_pixels(frame) for frame in frames])
+    times = (np.array(seconds) - seconds[0]) * REFERENCE_FPS
+    return _square(pixels, size, rng), times.astype(np.float32)
+
+
+def _stride(video: Video, num_frames: int, rng: np.random.Generator | None) -> int:
+    """The n of "every n-th frame": SPACING apart where the clip is long enough, else as far apart as it allows."""
+    assert num_frames > 1
+    longest = (video.num_frames - 1) // (num_frames - 1)
+    if longest < 1:
+        raise MediaError(f"{video.name}: wanted at least {num_frames} frames, got {video.num_frames}; leave it out or ask for fewer")
+    per_reference_frame = video.fps / REFERENCE_FPS
+    least = min(longest, max(1, int(np.ceil(SPACING[0] * per_reference_frame))))
+    most = min(longest, max(1, int(SPACING[1] * per_reference_frame)))
+    return int(rng.integers(least, most + 1)) if rng else min(most, max(least, round(per_reference_frame)))
+
+
+def _square(pixels: np.ndarray, size: int, rng: np.random.Generator | None) -> np.ndarray:
+    height, width = pixels.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    if rng:
+        side = max(1, int(side * rng.uniform(LEAST_CROP, 1.0)))
+        top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    crop = pixels[:, top : top + side, left : left + side]
+    how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in crop])
+
+
+def _fault(path: Path, min_frames: int) -> str:
+    """Why a clip cannot be used, as far as its header and first frame tell; empty for a good one."""
+    try:
+        with open_video(path) as video:
+            if next(video.timed_frames(), None) is None or video.num_frames < min_frames:
+                return f"{path.name}: wanted at least {min_frames} frames, got {video.num_frames}"
+    except MediaError as error:
+        return str(error)
+    return ""
+
+
+def _few(lines: list[str]) -> str:
+    rest = f"; and {len(lines) - MAX_NAMED} more" if len(lines) > MAX_NAMED else ""
+    return " | ".join(lines[:MAX_NAMED]) + rest
+
+
+def _sidecar(path: Path) -> str:
+    text = path.with_suffix(".txt")
+    return " ".join(text.read_text(encoding="utf-8-sig", errors="replace").split()) if text.is_file() else ""
+
+
+def _listed(folder: Path) -> dict[str, tuple[str, str]]:
+    """File name -> caption and source, from the first list that there is."""
+    for path in (place / name for place in (folder, folder.parent) for name in LISTS):
+        if path.is_file():
+            rows = _json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path)
+            return {file: (caption, source) for file, caption, source in rows}
+    return {}
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+        try:
+            for number, row in enumerate(csv.DictReader(lines), start=2):
+                yield _row(row, f"{path.name} row {number}")
+        except csv.Error as error:
+            raise ValueError(f"{path}: wanted a table of comma-separated values ({error}); save it again as CSV") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path.name} line {number}: wanted one JSON object a line ({error}); correct it") from error
+            yield _row(row, f"{path.name} line {number}")
+
+
+def _row(row: object, place: str) -> tuple[str, str, str]:
+    """File, caption and source under either of their names."""
+    row = row if isinstance(row, dict) else {}
+    file = row.get("file") or row.get("file_name")
+    caption = row.get("caption") or row.get("text") or ""
+    if not isinstance(file, str) or not isinstance(caption, str):
+        keys = ", ".join(map(str, row)) or "none"
+        raise ValueError(f"{place}: wanted the keys file (or file_name) and caption (or text), got {keys}; correct it")
+    return file.removeprefix("./"), " ".join(caption.split()), str(row.get("source_path") or "")

@@ -1,0 +1,81 @@
+"""Photos for training: read once, split by a written rule, cropped as a function of seed and step."""
+
+import csv
+import logging
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+HELD_OUT_SHARE = 10  # one in so many
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo in memory.
+
+    pixels   h w 3, uint8 RGB
+    caption  what it shows; empty where nobody wrote it down
+    kind     subject, one word; empty where nobody wrote it down
+    """
+
+    name: str
+    pixels: np.ndarray
+    caption: str = ""
+    kind: str = ""
+
+
+def is_held_out(key: str) -> bool:
+    """Whether a file stays out of training: one in ten, by the checksum of its name (or of a clip's source)."""
+    return zlib.crc32(key.encode()) % HELD_OUT_SHARE == 0
+
+
+def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[Photo]:
+    """Reads one side of the split, each photo shrunk to `short_side` pixels; files that do not decode are named and left out.
+
+    Captions come from `photos.csv` beside or above the photos (columns file, caption, category), where there is one.
+    Raises ValueError where nothing is left.
+    """
+    captions = _captions(folder)
+    photos = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES):
+        if is_held_out(path.name) != held_out:
+            continue
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            logger.warning("%s: not a photo that decodes, left out", path.name)
+            continue
+        scale = short_side / min(image.shape[:2])
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        caption, kind = captions.get(path.name, ("", ""))
+        photos.append(Photo(path.name, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), caption, kind))
+    if not photos:
+        side = "held-out" if held_out else "training"
+        raise ValueError(f"{folder}: wanted a folder with {side} photos ({', '.join(sorted(PHOTO_SUFFIXES))}), found none; add photos")
+    return photos
+
+
+def _captions(folder: Path) -> dict[str, tuple[str, str]]:
+    for path in (folder / "photos.csv", folder.parent / "photos.csv"):
+        if path.exists():
+            with path.open(newline="") as lines:
+                return {row["file"]: (row["caption"], row.get("category", "")) for row in csv.DictReader(lines)}
+    return {}
+
+
+def random_crop(photo: Photo, size: int, rng: np.random.Generator, least: float = 0.45) -> np.ndarray:
+    """A square crop of at least `least` of the short side, flipped half of the time: size size 3, uint8."""
+    height, width = photo.pixels.shape[:2]
+    side = int(min(height, width) * rng.uniform(least, 1.0))
+    top = rng.integers(0, height - side + 1)
+    left = rng.integers(0, width - side + 1)
+    crop = photo.pixels[top : top + side, left : left + side]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)

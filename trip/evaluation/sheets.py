@@ -1,0 +1,37 @@
+"""Contact sheets: clips as rows of frames, to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+LABEL_HEIGHT = 18  # pixels above each row
+GAP = 2  # pixels between frames
+
+
+def contact_sheet(clips: Sequence[np.ndarray], labels: Sequence[str], path: str | Path, columns: int = 8) -> Path:
+    """Writes a PNG with a labelled row of evenly spaced frames for each clip, first and last included, and gives its path.
+
+    clips  each f h w 3, uint8; sizes and lengths may differ
+    """
+    if not clips or len(clips) != len(labels) or columns < 1:
+        raise ValueError(f"wanted as many labels as clips, and columns; got {len(clips)} clips, {len(labels)} labels, {columns} columns")
+    rows = [_row(clip, label, columns) for clip, label in zip(clips, labels, strict=True)]
+    width = max(row.shape[1] for row in rows)
+    sheet = np.vstack([np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0))) for row in rows])
+    path = Path(path)
+    encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise ValueError(f"{path}: wanted to write a contact sheet, got '{error.strerror}'; choose a folder that can be written") from error
+    return path
+
+
+def _row(clip: np.ndarray, label: str, columns: int) -> np.ndarray:
+    chosen = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
+    frames = np.hstack([np.pad(clip[index], ((0, 0), (0, GAP), (0, 0))) for index in chosen])
+    strip = np.zeros((LABEL_HEIGHT, frames.shape[1], 3), np.uint8)
+    cv2.putText(strip, label, (3, LABEL_HEIGHT - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([strip, frames])

@@ -1,0 +1,208 @@
+"""Clips out, with what they were made with stored in the file, and both back in."""
+
+import json
+import math
+import os
+import struct
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from trip.media.files import MediaError, opened
+from trip.media.photo import photo_header
+from trip.media.video import Video, open_video, upright_pixels
+
+MAX_CLIP_BYTES = 4 * 2**30  # decoded
+MAX_METADATA_BYTES = 256 * 2**10  # two prompts of 10,000 characters fit even when each is stored as "\ud83d\ude00"
+Metadata = dict[str, str | int | float | None]
+_EXIF_DESCRIPTION = 0x010E
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip in memory.
+
+    frames    f h w 3, uint8 RGB
+    fps       frames per second, 0.01 .. 1000
+    metadata  what it was made with; plain values only
+    """
+
+    frames: np.ndarray
+    fps: float
+    metadata: Metadata = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8 or 0 in self.frames.shape:
+            raise MediaError(f"wanted frames as f h w 3 uint8, got {self.frames.dtype} {self.frames.shape}")
+        if not 0.01 <= self.fps <= 1000:
+            raise MediaError(f"wanted 0.01 to 1000 frames per second, got {self.fps}")
+        if not _is_plain(self.metadata):
+            raise MediaError("wanted metadata of text, finite numbers and None by name, got something else")
+
+
+def check_writable(path: str | Path) -> Path:
+    """The path, where a clip could be written to it now; else MediaError. Worth asking before a long run."""
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise MediaError(f"cannot write {path}: unknown kind '{path.suffix}'; choose {', '.join(_WRITERS)}")
+    folder = path.absolute().parent
+    try:
+        if not folder.is_dir():
+            raise MediaError(f"cannot write {path}: there is no folder {folder}; create it or choose another")
+        if path.is_dir():
+            raise MediaError(f"cannot write {path}: a folder has that name; choose another")
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror}; choose another") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise MediaError(f"cannot write {path}: {folder} is not writable; choose another folder")
+    return path
+
+
+def write_clip(clip: Clip, path: str | Path) -> Path:
+    """Writes .mp4 (H.264, yuv420p), .gif or animated .webp with the metadata inside, whole or not at all.
+
+    H.264 wants even sides: an odd one is padded by repeating its last row or column. A GIF keeps time in 1/100 s, at most 50 frames
+    a second. Raises MediaError.
+    """
+    path = check_writable(path)
+    metadata = json.dumps(clip.metadata)  # plain ASCII, which every container keeps
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise MediaError(
+            f"cannot write {path}: wanted at most {MAX_METADATA_BYTES} bytes of metadata, got {len(metadata)}; shorten the prompt"
+        )
+    unfinished = path.absolute().parent / f".{uuid.uuid4().hex}.partial"
+    try:
+        _WRITERS[path.suffix.lower()](clip, metadata, unfinished)
+        unfinished.replace(path)
+    except (OSError, ValueError, av.FFmpegError) as error:  # a full disk; a size that the format does not know
+        raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _write_mp4(clip: Clip, metadata: str, path: Path) -> None:
+    frames = np.pad(clip.frames, [(0, 0), (0, clip.frames.shape[1] % 2), (0, clip.frames.shape[2] % 2), (0, 0)], mode="edge")
+    rate = Fraction(clip.fps).limit_denominator(1001)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata["comment"] = metadata
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
+        coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame.pts, frame.time_base = index, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _write_gif(clip: Clip, metadata: str, path: Path) -> None:
+    """One palette for all frames, so that what holds still does not flicker."""
+    some = clip.frames[:: max(1, clip.frames.size // (3 * 4_000_000))]
+    palette = Image.fromarray(some.reshape(-1, clip.frames.shape[2], 3)).quantize(256, Image.Quantize.MEDIANCUT)
+    pictures = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for pixels in clip.frames]
+    durations = [max(20, duration) for duration in _milliseconds(clip, unit=10)]
+    pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, comment=metadata.encode())
+
+
+def _write_webp(clip: Clip, metadata: str, path: Path) -> None:
+    exif = Image.Exif()
+    exif[_EXIF_DESCRIPTION] = metadata
+    pictures = [Image.fromarray(pixels) for pixels in clip.frames]
+    durations = _milliseconds(clip, unit=1)
+    pictures[0].save(path, "WEBP", save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=90, exif=exif)
+
+
+_WRITERS: dict[str, Callable[[Clip, str, Path], None]] = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}
+
+
+def _milliseconds(clip: Clip, unit: int) -> list[int]:
+    """How long each frame shows, in whole units whose sum stays true to the clip."""
+    ends = np.round(np.arange(len(clip.frames) + 1) * 1000 / clip.fps / unit).astype(int) * unit
+    return np.diff(ends).tolist()
+
+
+def read_clip(path: str | Path, *, max_frames: int | None = None, fps: float | None = None) -> Clip:
+    """Decodes a video: its own frames, or at `fps` the nearest one to each moment; at most the first `max_frames`.
+
+    Raises MediaError where there is nothing to decode, or more than fits in memory.
+    """
+    if fps is not None and not 0.01 <= fps <= 1000:
+        raise MediaError(f"wanted 0.01 to 1000 frames per second, got {fps}")
+    with open_video(path) as video:
+        frames, times = [], []
+        for seconds, frame in islice(video.timed_frames() if fps is None else _resampled(video, fps), max_frames):
+            pixels = upright_pixels(frame)
+            if pixels.nbytes * len(frames) > MAX_CLIP_BYTES:
+                raise MediaError(f"{video.name}: wanted at most {MAX_CLIP_BYTES >> 30} GB of frames, got more; cut the video")
+            frames.append(pixels)
+            times.append(seconds)
+        if not frames:
+            raise MediaError(f"{video.name}: wanted a video, got one without frames; choose another")
+        own_fps = (len(times) - 1) / (times[-1] - times[0]) if times[-1] > times[0] else video.fps
+        return Clip(np.stack(frames), fps or own_fps, _parsed(video.container.metadata.get("comment")))
+
+
+def _resampled(video: Video, fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """For every 1/fps s of the video the frame whose time is nearest."""
+    before, index = None, 0
+    for time, frame in video.timed_frames():
+        while before and index / fps <= (before[0] + time) / 2:
+            yield index / fps, before[1]
+            index += 1
+        before = time, frame
+    while before and index / fps < before[0] + 1 / video.fps - 1e-6:  # the last frame shows until the video ends
+        yield index / fps, before[1]
+        index += 1
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """What a clip was made with, out of its file; {} where nothing is stored, or something that is not ours.
+
+    Raises MediaError where the file is missing or no clip.
+    """
+    path = Path(path)
+    with opened(path, "clip") as file:
+        head = file.read(16)
+        if head.startswith(b"GIF8") or head[8:12] == b"WEBP":
+            with photo_header(file, path.name) as image:
+                return _parsed(image.info.get("comment") if image.format == "GIF" else _description(image))
+    with open_video(path) as video:
+        return _parsed(video.container.metadata.get("comment"))
+
+
+def _description(image: Image.Image) -> str | bytes | None:
+    try:
+        return image.getexif().get(_EXIF_DESCRIPTION)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):  # what Pillow lets through of a broken EXIF
+        return None
+
+
+def _parsed(text: str | bytes | None) -> Metadata:
+    if not isinstance(text, str | bytes) or len(text) > MAX_METADATA_BYTES:
+        return {}
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {_sound(key): _sound(value) for key, value in metadata.items()} if _is_plain(metadata) else {}
+
+
+def _is_plain(metadata: object) -> bool:
+    if not isinstance(metadata, dict) or not all(isinstance(key, str) for key in metadata):
+        return False
+    return all(isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value)) for value in metadata.values())
+
+
+def _sound(value: str | int | float | None) -> str | int | float | None:
+    """Half a surrogate pair is legal in JSON, and stops whatever prints it."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,39 @@
+"""What photos and clips share: the error, the checks of a file before anything reads it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_PIXELS = 64_000_000
+MAX_SIDE = 16384
+
+
+class MediaError(ValueError):
+    """A photo or a clip that cannot be read or written: one line for a person, whatever the file's name holds."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.encode(errors="replace").decode().split()))
+
+
+def check_size(name: str, wanted: str, width: int, height: int) -> None:
+    """Raises MediaError where a picture is larger than we decode."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        most = f"at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels a side"
+        raise MediaError(f"{name}: wanted a {wanted} of {most}, got {width} x {height}; shrink it")
+
+
+@contextmanager
+def opened(path: Path, wanted: str) -> Iterator[BinaryIO]:
+    """A file with something in it, open for reading."""
+    try:
+        if not path.is_file():  # a pipe or a device would never end
+            raise MediaError(f"{path}: wanted a {wanted}, found no file there; check the path")
+        file = path.open("rb")
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    with file:
+        if not os.stat(file.fileno()).st_size:
+            raise MediaError(f"{path.name}: wanted a {wanted}, got an empty file; choose another")
+        yield file

@@ -1,0 +1,131 @@
+"""Photos in: any that people have, checked before they are decoded."""
+
+import io
+import logging
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from trip.media.files import MediaError, check_size, opened
+
+logger = logging.getLogger(__name__)
+
+MIN_SIDE = 16
+MAX_PHOTO_BYTES = 512 * 2**20
+
+# First bytes -> what reads the header. `Image.open` is passed by: it would try dozens of formats more, and its size limit is a
+# global of the process that raises without saying the size.
+_PHOTO_KINDS: dict[bytes, Callable[..., Image.Image]] = {
+    rb"\xff\xd8\xff": JpegImagePlugin.jpeg_factory,
+    rb"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    rb"RIFF....WEBP": WebPImagePlugin.WebPImageFile,
+    rb"GIF8[79]a": GifImagePlugin.GifImageFile,
+    rb"BM": BmpImagePlugin.BmpImageFile,
+    rb"II[*+]\0|MM\0[*+]": TiffImagePlugin.TiffImageFile,
+}
+# What Pillow raises on broken files, as its plugins document or let through.
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error,
+           Image.DecompressionBombError)  # fmt: skip
+
+
+def read_photo(source: str | Path | bytes | Image.Image) -> Image.Image:
+    """The photo as RGB, 8 bit, turned upright, colours in sRGB, transparency laid on white; of an animation the first frame.
+
+    Raises MediaError where it is no photo of a known kind, is broken, or is not 16 .. 16384 pixels a side and at most 64 megapixels.
+    """
+    if isinstance(source, Image.Image):
+        with _named("the image"):
+            return _upright_rgb(source, "the image")
+    if isinstance(source, bytes):
+        with photo_header(io.BytesIO(source), "the upload") as image:
+            return _upright_rgb(image, "the upload")
+    path = Path(source)
+    with opened(path, "photo") as file, photo_header(file, path.name) as image:
+        return _upright_rgb(image, path.name)
+
+
+def fit_photo(image: Image.Image, size: int) -> np.ndarray:
+    """The centre square of a photo at `size` pixels, the only place where a photo is cropped and resized: h w 3, uint8."""
+    if image.mode != "RGB":
+        raise MediaError(f"wanted an RGB photo, got mode {image.mode}; pass it through read_photo first")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side), reducing_gap=3.0)
+    return np.array(square)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except MediaError:
+        raise
+    except _BROKEN as error:
+        raise MediaError(
+            f"{name}: wanted a whole photo, got one that does not decode ({error}); save it again or choose another"
+        ) from error
+
+
+@contextmanager
+def photo_header(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """The image with its header read and nothing decoded. Raises MediaError, also for what goes wrong while it is used."""
+    num_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    file.seek(0)
+    if not head:
+        raise MediaError(f"{name}: wanted a photo, got no bytes; choose another")
+    if num_bytes > MAX_PHOTO_BYTES:
+        raise MediaError(f"{name}: wanted a photo of at most {MAX_PHOTO_BYTES >> 20} MB, got {num_bytes >> 20} MB; shrink it")
+    kind = next((kind for start, kind in _PHOTO_KINDS.items() if re.match(start, head, re.DOTALL)), None)
+    if kind is None:
+        raise MediaError(f"{name}: wanted a photo (JPEG, PNG, WebP, GIF, BMP or TIFF), got another kind of file; save it as JPEG or PNG")
+    with _named(name), kind(file, name) as image:
+        yield image
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    check_size(name, "photo", width, height)
+    if min(width, height) < MIN_SIDE:
+        raise MediaError(f"{name}: wanted at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}; choose a larger photo")
+    image.load()
+    profile = image.info.get("icc_profile")
+    try:
+        image = ImageOps.exif_transpose(image)
+    except _BROKEN:
+        logger.warning("%s: its EXIF is broken, so the photo is taken as it lies", name)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image, name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode != "CMYK":
+        image = image.convert("RGB")
+    return _in_srgb(image, profile, name) if profile else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Pillow clips deep greys to 255 when it converts them: keep the high byte instead."""
+    values = np.asarray(image)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise MediaError(f"{name}: wanted 8 or 16 bits a channel, got mode {image.mode} beyond that; save it as PNG")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _in_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
+    try:
+        return ImageCms.profileToProfile(
+            image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError):
+        logger.warning("%s: its colour profile does not fit, so its colours are taken as sRGB", name)
+        return image.convert("RGB")

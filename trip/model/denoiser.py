@@ -1,0 +1,66 @@
+"""The denoiser: photo and noised clip in, noise of every frame out, by the residual path and the shortcut path."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trip.diffusion import noise_from_v
+from trip.model.conditioning import attach, detach, frame_times
+from trip.model.fusion import NoiseFusion
+from trip.model.unet import TripUNet
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a clip is made from.
+
+    z_first   clean latent of the photo                         b c 1 h w
+    words     the prompt, a vector a token                      b n d
+    sentence  the prompt, one vector                            b d
+    times     time of each frame since the photo, in reference frames (1 = the checkpoint's own frame distance)  b f
+    """
+
+    z_first: Tensor
+    words: Tensor
+    sentence: Tensor
+    times: Tensor
+
+
+class Denoiser(nn.Module):
+    """3D-UNet and fusion as one module, as the optimizer and the sampler see them."""
+
+    def __init__(self, unet: TripUNet, fusion: NoiseFusion):
+        super().__init__()
+        self.unet = unet
+        self.fusion = fusion
+
+    def forward(self, z_t: Tensor, timestep: Tensor, alpha_bar: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Fused noise and the residual path's own noise, both b c f h w, float32.
+
+        z_t        noised clip             b c f h w
+        timestep   for the networks        b
+        alpha_bar  share of signal left    b
+        """
+        where = self.unet.config.first_frame
+        output = self.unet(
+            attach(z_t, condition.z_first, where).to(self.unet.dtype),
+            timestep,
+            condition.words.to(self.unet.dtype),
+            frame_times=frame_times(condition.times, where),
+            sentence=condition.sentence,
+        ).sample
+        residual = detach(output, where).float()
+        if self.unet.config.predicts == "v_prediction":
+            with torch.autocast(z_t.device.type, enabled=False):
+                residual = noise_from_v(residual, z_t, alpha_bar)
+        return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar), residual
+
+    def param_groups(self, learning_rate: float, fusion_learning_rate: float) -> list[dict[str, Any]]:
+        """The paper's two learning rates: one for the 3D-UNet, one for the fusion."""
+        groups = [
+            {"params": list(self.unet.parameters()), "lr": learning_rate},
+            {"params": list(self.fusion.parameters()), "lr": fusion_learning_rate},
+        ]
+        return [group for group in groups if group["params"]]

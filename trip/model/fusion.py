@@ -1,0 +1,154 @@
+"""Fusing the image noise prior with the residual noise: Eq. 9 (linear), Eq. 11 (attention), or not at all."""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trip.diffusion import image_noise_prior, linear_fusion, prior_share, spread
+
+
+class AdaptiveNorm(nn.Module):
+    """Layer norm whose scale and shift follow the time step."""
+
+    def __init__(self, width: int, time_width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(time_width, 2 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x: b n d, time: b e."""
+        scale, shift = self.modulation(F.silu(time)).unsqueeze(1).chunk(2, dim=-1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `x` over `context`."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x: b n d, context: b m d."""
+        q = rearrange(self.query(x), "b n (nh d) -> b nh n d", nh=self.heads)
+        k, v = rearrange(self.key_value(context), "b n (two nh d) -> two b nh n d", two=2, nh=self.heads)
+        mixed = torch.cat([F.scaled_dot_product_attention(*parts) for parts in _parts(q, k, v)])
+        return self.out(rearrange(mixed, "b nh n d -> b n (nh d)"))
+
+
+def _parts(*tensors: Tensor, most: int = 32_768) -> zip:
+    """Chunks of the batch: CUDA's attention kernels fail at 65,536 sequences and more."""
+    return zip(*(tensor.split(most) for tensor in tensors), strict=True)
+
+
+class FusionBlock(nn.Module):
+    """Adaptive norm, self-attention, adaptive norm, cross-attention to both noises (Figure 3)."""
+
+    def __init__(self, width: int, heads: int, time_width: int):
+        super().__init__()
+        self.self_norm = AdaptiveNorm(width, time_width)
+        self.self_attention = Attention(width, heads)
+        self.cross_norm = AdaptiveNorm(width, time_width)
+        self.cross_attention = Attention(width, heads)
+
+    def forward(self, x: Tensor, context: Tensor, time: Tensor) -> Tensor:
+        """x: b n d, context: b m d, time: b e."""
+        normed = self.self_norm(x, time)
+        x = x + self.self_attention(normed, normed)
+        return x + self.cross_attention(self.cross_norm(x, time), context)
+
+
+class NoiseFusion(ModelMixin, ConfigMixin):
+    """Noise of each frame from the image noise prior and the 3D-UNet's residual noise.
+
+    kind             none: the residual itself; linear: Eq. 9; attention: the Temporal Noise Fusion module (Eq. 11)
+    attend           what the attention runs over: the places of a frame (space) or the frames at a place (time)
+    skip             add the attention's output, zero at first, to the linear blend; off is the paper's form
+    lam_first        share of the prior at the first frame, lam_last at the last
+    motion_variance  mean squared distance of a clip's latents to the photo's; 0 takes t out of the share
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        kind: str = "attention",
+        channels: int = 4,
+        width: int = 256,
+        heads: int = 8,
+        depth: int = 1,
+        attend: str = "space",
+        skip: bool = False,
+        lam_first: float = 0.9,
+        lam_last: float = 0.1,
+        motion_variance: float = 0.5,
+    ):
+        super().__init__()
+        if kind not in ("none", "linear", "attention"):
+            raise ValueError(f"unknown fusion {kind!r}; choose none, linear or attention")
+        if attend not in ("space", "time"):
+            raise ValueError(f"unknown axis of attention {attend!r}; choose space or time")
+        if kind != "attention":
+            return
+        self.time_features = Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(width, width)
+        self.prior_in = nn.Linear(channels, width)
+        self.residual_in = nn.Linear(channels, width)
+        self.blocks = nn.ModuleList(FusionBlock(width, heads, width) for _ in range(depth))
+        self.out_norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, channels)
+        if skip:
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
+
+    def share(self, alpha_bar: Tensor, num_frames: int) -> Tensor:
+        """Share of the prior in the linear blend, b 1 f 1 1 (Eq. 9's lam)."""
+        c = self.config
+        return prior_share(alpha_bar, num_frames, c.lam_first, c.lam_last, c.motion_variance)
+
+    def forward(self, z_t: Tensor, z_first: Tensor, residual: Tensor, timestep: Tensor, alpha_bar: Tensor) -> Tensor:
+        """The fused noise, b c f h w, float32.
+
+        z_t        noised clip                 b c f h w
+        z_first    clean latent of the photo   b c 1 h w
+        residual   noise from the 3D-UNet      b c f h w
+        timestep   as the 3D-UNet got it       b
+        alpha_bar  share of signal left        b
+        """
+        residual = residual.float()
+        if self.config.kind == "none":
+            return residual
+        prior = image_noise_prior(z_t, z_first, alpha_bar)
+        if self.config.kind == "linear":
+            return linear_fusion(prior, residual, self.share(alpha_bar, residual.shape[2]))
+        attended = self._attend(prior, residual, timestep, alpha_bar).float()
+        if not self.config.skip:
+            return attended
+        blend = linear_fusion(prior, residual, self.share(alpha_bar, residual.shape[2]))
+        return blend + spread(alpha_bar).sqrt() * attended  # bounded in the clean clip, whatever t is
+
+    def _attend(self, prior: Tensor, residual: Tensor, timestep: Tensor, alpha_bar: Tensor) -> Tensor:
+        b, _, f, h, w = residual.shape
+        fold, unfold = {
+            "space": ("b c f h w -> (b f) (h w) c", "(b f) (h w) c -> b c f h w"),
+            "time": ("b c f h w -> (b h w) f c", "(b h w) f c -> b c f h w"),
+        }[self.config.attend]
+        repeats = f if self.config.attend == "space" else h * w
+        time = self.time_embedding(self.time_features(timestep).to(self.dtype)).repeat_interleave(repeats, dim=0)
+
+        bounded_prior = (1 - spread(alpha_bar)).sqrt() * prior
+        prior_tokens = self.prior_in(rearrange(bounded_prior, fold).to(self.dtype))
+        residual_tokens = self.residual_in(rearrange(residual, fold).to(self.dtype))
+        context = torch.cat([prior_tokens, residual_tokens], dim=1)
+        x = residual_tokens
+        for block in self.blocks:
+            x = block(x, context, time)
+        return rearrange(self.out(self.out_norm(x)), unfold, b=b, f=f, h=h, w=w)

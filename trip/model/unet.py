@@ -1,0 +1,160 @@
+"""The 3D-UNet: diffusers' `UNet3DConditionModel`, weights and keys alike, and what the embedded model adds to it."""
+
+import math
+
+import torch
+from diffusers import ModelMixin, UNet3DConditionModel  # noqa: F401  a pipeline's loader looks for ModelMixin in this module
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
+from einops import rearrange
+from torch import Tensor, nn
+
+from trip.model.attention import FrameContext, PhotoWindow, VideoAttentionProcessor
+from trip.model.conditioning import photo_position
+
+REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so many frames
+
+
+class FrameEmbedding(nn.Module):
+    """Embedding of a frame's time and of what the sentence wants by then; zero at first."""
+
+    def __init__(self, sentence_width: int, out_width: int, num_waves: int = 4):
+        super().__init__()
+        self.register_buffer("frequencies", math.pi * torch.arange(1, num_waves + 1).float(), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(1 + 2 * num_waves + 2 * sentence_width, out_width),
+            nn.SiLU(),
+            nn.Linear(out_width, out_width),
+            nn.SiLU(),
+            nn.Linear(out_width, out_width),
+        )
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, times: Tensor, sentence: Tensor) -> Tensor:
+        """times: b f, in reference frames; sentence: b d. Gives (b f) e."""
+        share = (times.float() / REFERENCE_FRAMES).unsqueeze(2)
+        waves = share * self.frequencies
+        sentence = sentence.float().unsqueeze(1).expand(-1, times.shape[1], -1)
+        features = torch.cat([share, waves.sin(), waves.cos(), sentence, sentence * share], dim=2)
+        return self.layers(features.to(self.layers[0].weight.dtype)).flatten(0, 1)
+
+
+class TripUNet(UNet3DConditionModel):
+    """Residual noise of a clip; without its own options it equals the base class.
+
+    first_frame            where the photo's latent is attached: head, tail or channel (Table 5)
+    predicts               what the output means: epsilon or v_prediction
+    entry_heads            heads of the temporal transformer at the entry; the base class has 8
+    frame_embedding        tell every convolution the frame's time and the sentence
+    cross_frame_attention  spatial self-attention looks at the photo's features (after Text2Video-Zero), around a displaced place
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | None = None,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        down_block_types: tuple[str, ...] = ("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types: tuple[str, ...] = ("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        downsample_padding: int = 1,
+        mid_block_scale_factor: float = 1,
+        act_fn: str = "silu",
+        norm_num_groups: int = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: int = 1024,
+        attention_head_dim: int = 64,
+        num_attention_heads: None = None,
+        time_cond_proj_dim: int | None = None,
+        first_frame: str = "head",
+        predicts: str = "epsilon",
+        entry_heads: int = 8,
+        frame_embedding: bool = False,
+        cross_frame_attention: bool = False,
+    ):
+        super().__init__(
+            sample_size=sample_size,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            down_block_types=down_block_types,
+            up_block_types=up_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            downsample_padding=downsample_padding,
+            mid_block_scale_factor=mid_block_scale_factor,
+            act_fn=act_fn,
+            norm_num_groups=norm_num_groups,
+            norm_eps=norm_eps,
+            cross_attention_dim=cross_attention_dim,
+            attention_head_dim=attention_head_dim,
+            num_attention_heads=num_attention_heads,
+            time_cond_proj_dim=time_cond_proj_dim,
+        )
+        if entry_heads != 8:
+            self.transformer_in = TransformerTemporalModel(
+                entry_heads, attention_head_dim, block_out_channels[0], norm_num_groups=norm_num_groups
+            )
+        embedding_width = block_out_channels[0] * 4
+        if frame_embedding:
+            self.frame_time_embedding = FrameEmbedding(cross_attention_dim, embedding_width)
+        if cross_frame_attention:
+            for block in (*self.down_blocks, self.mid_block, *self.up_blocks):
+                for transformer in getattr(block, "attentions", ()):
+                    attn = transformer.transformer_blocks[0].attn1
+                    attn.photo_window = PhotoWindow(attn.query_dim, attn.heads, embedding_width)
+        self.set_attn_processor(VideoAttentionProcessor())
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        *,
+        frame_times: Tensor | None = None,
+        sentence: Tensor | None = None,
+    ) -> UNet3DConditionOutput:
+        """Output of every frame that came in.
+
+        sample                 frames, the photo's attached     b c f h w
+        timestep               of the whole clip                b, or one number
+        encoder_hidden_states  words of the prompt              b n d
+        frame_times            time of each frame, in reference frames; for `frame_embedding`   b f
+        sentence               the prompt as one vector; for `frame_embedding`                  b d
+        """
+        b, _, f, height, width = sample.shape
+        timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
+        embedding = self.time_embedding(self.time_proj(timestep).to(self.dtype)).repeat_interleave(f, dim=0)
+        if self.config.frame_embedding:
+            embedding = embedding + self.frame_time_embedding(frame_times, sentence)
+        frames = FrameContext(f, photo_position(self.config.first_frame), embedding, height, width)
+        words = {
+            "encoder_hidden_states": encoder_hidden_states.repeat_interleave(f, dim=0),
+            "cross_attention_kwargs": {"frames": frames},
+        }
+
+        hidden = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
+        hidden = self.transformer_in(hidden, num_frames=f, return_dict=False)[0]
+
+        skips = (hidden,)
+        for block in self.down_blocks:
+            hidden, more = block(hidden, temb=embedding, num_frames=f, **(words if _has_words(block) else {}))
+            skips += more
+
+        hidden = self.mid_block(hidden, embedding, num_frames=f, **words)
+
+        for block in self.up_blocks:
+            count = len(block.resnets)
+            own, skips = skips[-count:], skips[:-count]
+            size = skips[-1].shape[2:] if skips else None
+            hidden = block(hidden, own, temb=embedding, num_frames=f, upsample_size=size, **(words if _has_words(block) else {}))
+
+        hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
+        return UNet3DConditionOutput(sample=rearrange(hidden, "(b f) c h w -> b c f h w", f=f))
+
+
+def _has_words(block: nn.Module) -> bool:
+    return getattr(block, "has_cross_attention", False)

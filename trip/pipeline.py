@@ -1,0 +1,194 @@
+"""`TripPipeline`: a photo and a prompt in, a clip out. The sampling loop is `_sample`, on one screen."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+import trip
+from trip.diffusion import image_noise_prior, predict_z_0
+from trip.media import fit_photo, read_photo
+from trip.model.denoiser import Condition, Denoiser
+from trip.model.fusion import NoiseFusion
+from trip.model.latents import decode_video, encode_video
+from trip.model.text import encode_prompts
+from trip.model.unet import TripUNet
+from trip.settings import AnimateSettings
+
+SCHEDULERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+
+
+class Interrupted(RuntimeError):
+    """The person stopped the clip before it was done."""
+
+
+@dataclass(frozen=True)
+class TripOutput:
+    """A finished clip.
+
+    frames    f h w 3, uint8; frame 0 is the photo as the model saw it
+    metadata  settings as they were used, seed, model and versions
+    """
+
+    frames: np.ndarray
+    fps: float
+    metadata: dict[str, Any]
+
+
+class TripPipeline(DiffusionPipeline):
+    """Animates photos. The loop: noise of every frame by both paths, guidance after fusion, one sampler step.
+
+    num_frames, fps, num_steps, guidance_scale  what is used where the settings leave it open
+    card                                        what these weights are, in a sentence for people
+    """
+
+    model_cpu_offload_seq = "text_encoder->unet->fusion->vae"
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: TripUNet,
+        fusion: NoiseFusion,
+        scheduler: DDIMScheduler,
+        num_frames: int = 16,
+        fps: float = 4.0,
+        num_steps: int = 50,
+        guidance_scale: float = 9.0,
+        card: str = "",
+    ):
+        super().__init__()
+        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, fusion=fusion, scheduler=scheduler)
+        self.register_to_config(num_frames=num_frames, fps=fps, num_steps=num_steps, guidance_scale=guidance_scale, card=card)
+        self.interrupt = False
+
+    @property
+    def frame_size(self) -> int:
+        """Height and width of a frame, pixels."""
+        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def weights_card(self) -> str:
+        """Which weights these are, in a sentence for people."""
+        return self.config.card or f"Weights from {self.model_name}; nobody wrote down what they are."
+
+    @property
+    def model_name(self) -> str:
+        """Hub id or folder name of the checkpoint, never a whole path."""
+        name = self.name_or_path or "memory"
+        return Path(name).name if Path(name).exists() else name
+
+    def resolve(self, settings: AnimateSettings) -> AnimateSettings:
+        """The settings with everything filled in that was left open; a missing seed is drawn."""
+        own = {name: self.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale")}
+        own["seed"] = secrets.randbelow(2**31)
+        return settings.model_copy(update={name: value for name, value in own.items() if getattr(settings, name) is None})
+
+    def __call__(
+        self,
+        image: str | Image.Image | np.ndarray,
+        settings: AnimateSettings | None = None,
+        *,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+    ) -> TripOutput:
+        """One photo's clip; see `animate_batch`."""
+        return self.animate_batch([image], [settings or AnimateSettings()], callback_on_step_end=callback_on_step_end)[0]
+
+    @torch.no_grad()
+    def animate_batch(
+        self,
+        images: Sequence[str | Image.Image | np.ndarray],
+        settings: Sequence[AnimateSettings],
+        *,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+    ) -> list[TripOutput]:
+        """Clips of several photos at once, each the same as it would be alone.
+
+        images                paths, PIL images or pixels h w 3, uint8
+        settings              one for each; all with the same frames, steps, sampler and guidance
+        callback_on_step_end  called with (pipeline, step, timestep, {"z_0": predicted clean latents b c f h w});
+                              setting `pipeline.interrupt` ends the loop before the next step
+        Raises Interrupted, and ValueError where the settings of a batch differ in what they must share.
+        """
+        self.interrupt = False
+        settings = [self.resolve(s) for s in settings]
+        shared = {(s.num_frames, s.num_steps, s.scheduler, s.guidance_scale, s.motion) for s in settings}
+        if len(shared) != 1:
+            raise ValueError(
+                f"wanted one set of frames, steps, sampler, guidance and motion for a batch, got {len(shared)}; make several batches"
+            )
+        photos = np.stack([self._photo(image) for image in images])
+        z_first = encode_video(self.vae, torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1)
+        z_0 = self._sample(z_first, settings, callback_on_step_end)
+
+        pixels = decode_video(self.vae, z_0)
+        frames = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+        frames[:, 0] = photos
+        return [TripOutput(clip, s.fps, self._metadata(s)) for clip, s in zip(frames, settings, strict=True)]
+
+    def _sample(self, z_first: Tensor, settings: list[AnimateSettings], callback: Callable | None) -> Tensor:
+        """The reverse process from pure noise: z_first b c 1 h w -> clean clips b c f h w."""
+        s, device = settings[0], z_first.device
+        denoiser = Denoiser(self.unet, self.fusion)
+        scheduler = SCHEDULERS[s.scheduler].from_config(self.scheduler.config)
+        scheduler.set_timesteps(s.num_steps, device=device)
+        guided = s.guidance_scale > 1
+
+        # text: prompts, and below them what guidance leads away from
+        prompts = [one.prompt for one in settings] + ([one.negative_prompt for one in settings] if guided else [])
+        words, sentence = encode_prompts(prompts, self.tokenizer, self.text_encoder)
+        repeats = 2 if guided else 1
+        told_time = self.unet.config.frame_embedding
+        times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
+        condition = Condition(z_first.repeat(repeats, 1, 1, 1, 1), words, sentence, times.expand(len(prompts), -1))
+
+        # noise is drawn on the CPU, clip by clip: a seed means the same on every device and in every batch
+        shape = (z_first.shape[1], s.num_frames, *z_first.shape[3:])
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(one.seed)) for one in settings]
+        z_t = torch.stack(noise).to(device) * scheduler.init_noise_sigma
+
+        for step, t in enumerate(self.progress_bar(scheduler.timesteps)):
+            if self.interrupt:
+                raise Interrupted(f"stopped after {step} of {s.num_steps} steps")
+            timestep = t.expand(len(prompts))
+            alpha_bar = self.scheduler.alphas_cumprod.to(device)[timestep.long()]
+
+            eps, _ = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition)
+            if guided:
+                wanted, unwanted = eps.chunk(2)
+                eps = unwanted + s.guidance_scale * (wanted - unwanted)
+            if not told_time and s.motion != 1:  # the network does not know time: hold to the still image, or lead away from it
+                prior = image_noise_prior(z_t, z_first, alpha_bar[: len(z_t)])
+                eps = prior + s.motion * (eps - prior)
+
+            if callback:
+                callback(self, step, int(t), {"z_0": predict_z_0(z_t, eps, alpha_bar[: len(z_t)])})
+            z_t = scheduler.step(eps, t, z_t, return_dict=False)[0]
+        return z_t
+
+    @torch.no_grad()
+    def preview(self, z_0: Tensor, num_frames: int = 6) -> np.ndarray:
+        """Some frames of the first clip, decoded: f h w 3, uint8."""
+        chosen = torch.linspace(0, z_0.shape[2] - 1, min(num_frames, z_0.shape[2])).round().long()
+        pixels = decode_video(self.vae, z_0[:1, :, chosen])[0]
+        return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
+
+    def _photo(self, image: str | Image.Image | np.ndarray) -> np.ndarray:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        return fit_photo(read_photo(image), self.frame_size)
+
+    def _metadata(self, settings: AnimateSettings) -> dict[str, Any]:
+        packages = ("torch", "diffusers", "transformers")
+        versions = {"version_trip": trip.__version__, **{f"version_{name}": version(name) for name in packages}}
+        return {**settings.model_dump(), "model": self.model_name, **versions}

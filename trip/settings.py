@@ -1,0 +1,272 @@
+"""Everything a person can set, once: the command line, the page, the API, stored files and presets all read these.
+
+Model classes never see a settings object; `trip.model.build` turns it into keywords.
+"""
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Variant(NamedTuple):
+    """One row of the paper's ablations: where the photo's latent goes, and how prior and residual are fused."""
+
+    first_frame: Literal["head", "tail", "channel"]
+    fusion: Literal["attention", "linear", "none"]
+
+
+VARIANTS = {
+    "trip":       Variant("head",    "attention"),  # full method, Sec. 3.4
+    "trip-c":     Variant("channel", "attention"),  # Table 5
+    "trip-te":    Variant("tail",    "attention"),  # Table 5
+    "trip-minus": Variant("head",    "none"),       # Table 6, no shortcut path
+    "trip-w":     Variant("head",    "linear"),     # Table 6, Eq. 9
+}  # fmt: skip
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, values never change after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AnimateSettings(Settings):
+    """What a person asks of one clip. None means: what the checkpoint was made for."""
+
+    prompt: str = Field(
+        "", title="Prompt", description="What moves, and how: 'the camera pans right', 'the clouds drift to the left'", max_length=10_000
+    )
+    negative_prompt: str = Field("", title="Negative prompt", description="What the clip should keep away from", max_length=10_000)
+    motion: float = Field(1.0, ge=0, le=2, title="Motion", description="0 holds still, 1 is as told, 2 moves twice as far")
+    num_frames: int | None = Field(None, ge=2, le=64, title="Frames", description="Length of the clip, the photo included")
+    fps: float | None = Field(None, ge=1, le=60, title="Frames per second", description="How fast the clip plays")
+    num_steps: int | None = Field(None, ge=1, le=1000, title="Steps", description="Denoising steps: more are slower and cleaner")
+    guidance_scale: float | None = Field(
+        None, ge=1, le=30, title="Guidance", description="How strictly the prompt is followed; 1 is without guidance and twice as fast"
+    )
+    scheduler: Literal["ddim", "dpm++", "unipc"] = Field(
+        "ddim", title="Sampler", description="DDIM is the paper's; the other two need fewer steps"
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=2**31, title="Seed", description="The same seed and settings give the same clip; empty draws one"
+    )
+
+
+class VaeSettings(Settings):
+    """Sizes of the `AutoencoderKL`."""
+
+    block_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    latent_channels: int = 4
+    middle_attention: bool = True
+    norm_groups: int = 32
+
+
+class TextSettings(Settings):
+    """Sizes of the `CLIPTextModel` and of its tokenizer."""
+
+    width: int = 1024
+    layers: int = 23
+    heads: int = 16
+    hidden_width: int = 4096
+    max_tokens: int = 77
+    vocabulary: int = 49408
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+
+
+class UnetSettings(Settings):
+    """Sizes of the 3D-UNet, and what ours may add to the base class (all off: the public weights load)."""
+
+    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    head_width: int = 64
+    norm_groups: int = 32
+    entry_heads: int = Field(8, description="heads of the temporal transformer at the entry")
+    frame_embedding: bool = Field(False, description="tell every convolution the frame's time and the sentence's meaning")
+    cross_frame_attention: bool = Field(False, description="spatial attention looks at the photo's features, displaced")
+
+
+class FusionSettings(Settings):
+    """The Temporal Noise Fusion module, and the shares of the prior that linear fusion uses (Eq. 9)."""
+
+    width: int = 256
+    heads: int = 8
+    depth: int = 1
+    attend: Literal["space", "time"] = Field("space", description="what the attention of the fusion runs over")
+    skip: bool = Field(False, description="learn a correction of the linear blend; off: the paper's form")
+    lam_first: float = Field(0.9, ge=0, le=1, description="share of the prior at the first frame")
+    lam_last: float = Field(0.1, ge=0, le=1, description="share of the prior at the last frame")
+    motion_variance: float = Field(0.5, ge=0, description="mean squared distance of a clip's latents to the photo's")
+
+
+class ScheduleSettings(Settings):
+    """The noise schedule."""
+
+    kind: Literal["linear", "scaled_linear"] = "linear"
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+    num_train_steps: int = 1000
+    spacing: Literal["leading", "trailing"] = Field("leading", description="which of the training's steps the sampler visits")
+    unet_predicts: Literal["epsilon", "v_prediction"] = Field("epsilon", description="turned into noise before Eq. 9 and 11")
+
+
+class ModelSettings(Settings):
+    """A whole model."""
+
+    variant: str = "trip"
+    frame_size: int = Field(256, description="height and width of a frame, pixels")
+    num_frames: int = Field(16, description="frames of a clip")
+    fps: float = Field(4.0, description="frames per second of a clip")
+    num_steps: int = Field(50, description="denoising steps where nobody asks for others")
+    guidance_scale: float = Field(9.0, description="guidance where nobody asks for another")
+    vae: VaeSettings = VaeSettings()
+    text: TextSettings = TextSettings()
+    unet: UnetSettings = UnetSettings()
+    fusion: FusionSettings = FusionSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+
+
+class StageSettings(Settings):
+    """How one stage of the training runs."""
+
+    max_steps: int = Field(description="optimizer steps, the whole stage")
+    batch_size: int = Field(description="samples per process and step")
+    learning_rate: float
+    fusion_learning_rate: float | None = Field(None, description="learning rate of the fusion module")
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    cooldown: float = Field(0.0, ge=0, le=1, description="last share of the steps, over which the rate falls to zero")
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    save_every: int = 200
+    sample_every: int = 400
+
+
+class RecipeSettings(Settings):
+    """How a model is trained: its data and its stages."""
+
+    text_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose text is left out, for guidance")
+    train_frames: int = Field(16, description="frames of a clip that a step sees")
+    timestep_spread: float | None = Field(None, description="spread of log-SNR around the middle; none: uniform timesteps")
+    loss_weight: Literal["epsilon", "v"] = Field("epsilon", description="epsilon: Eq. 10 as it stands; v: the same error over alpha_bar")
+    num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
+    vae: StageSettings | None = None
+    text: StageSettings | None = None
+    half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")
+    denoiser: StageSettings
+
+
+class Preset(Settings):
+    """A model and the recipe that trains it."""
+
+    model: ModelSettings
+    recipe: RecipeSettings
+
+
+PRESETS = {
+    "paper": Preset(  # Sec. 4.1; sizes of ModelScopeT2V, on which the paper builds
+        model=ModelSettings(),
+        recipe=RecipeSettings(
+            denoiser=StageSettings(max_steps=200_000, batch_size=4, learning_rate=2e-6, fusion_learning_rate=2e-4, precision="bf16"),
+        ),
+    ),
+    "embedded": Preset(  # what the project ships: small enough for a laptop without a GPU
+        model=ModelSettings(
+            frame_size=128,
+            fps=8.0,
+            num_steps=12,
+            guidance_scale=2.0,
+            vae=VaeSettings(block_channels=(16, 48, 96, 128), layers_per_block=1, latent_channels=8, middle_attention=False, norm_groups=8),
+            text=TextSettings(width=128, layers=2, heads=4, hidden_width=256, max_tokens=48, vocabulary=2048),
+            unet=UnetSettings(
+                block_channels=(48, 96, 192),
+                layers_per_block=1,
+                head_width=16,
+                norm_groups=16,
+                entry_heads=3,
+                frame_embedding=True,
+                cross_frame_attention=True,
+            ),
+            fusion=FusionSettings(width=64, heads=2, attend="space", skip=True),
+            schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
+        ),
+        recipe=RecipeSettings(
+            text_drop=0.1,
+            train_frames=8,
+            timestep_spread=1.0,
+            loss_weight="v",
+            num_cached_clips=4096,
+            vae=StageSettings(
+                max_steps=2400,
+                batch_size=8,
+                learning_rate=1e-3,
+                weight_decay=0.0,
+                warmup_steps=50,
+                cooldown=0.6,
+                ema_decay=0.995,
+                precision="bf16",
+            ),
+            text=StageSettings(max_steps=1500, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
+            half_size=StageSettings(
+                max_steps=1000,
+                batch_size=16,
+                learning_rate=8e-4,
+                fusion_learning_rate=1e-3,
+                warmup_steps=100,
+                ema_decay=0.995,
+                precision="bf16",
+            ),
+            denoiser=StageSettings(
+                max_steps=2400,
+                batch_size=8,
+                learning_rate=6e-4,
+                fusion_learning_rate=1e-3,
+                warmup_steps=20,
+                cooldown=0.5,
+                ema_decay=0.998,
+                precision="bf16",
+            ),
+        ),
+    ),
+    "tiny": Preset(  # for tests: the same classes, nothing to look at
+        model=ModelSettings(
+            frame_size=32,
+            num_frames=4,
+            fps=8.0,
+            num_steps=2,
+            guidance_scale=2.0,
+            vae=VaeSettings(block_channels=(8, 8), layers_per_block=1, latent_channels=4, middle_attention=False, norm_groups=4),
+            text=TextSettings(width=16, layers=1, heads=2, hidden_width=16, max_tokens=16, vocabulary=600),
+            unet=UnetSettings(
+                block_channels=(8, 16),
+                layers_per_block=1,
+                head_width=8,
+                norm_groups=4,
+                entry_heads=1,
+                frame_embedding=True,
+                cross_frame_attention=True,
+            ),
+            fusion=FusionSettings(width=16, heads=2, skip=True),
+            schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
+        ),
+        recipe=RecipeSettings(
+            train_frames=4,
+            loss_weight="v",
+            num_cached_clips=8,
+            vae=StageSettings(max_steps=3, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
+            text=StageSettings(max_steps=3, batch_size=4, learning_rate=1e-3, save_every=2, sample_every=2),
+            half_size=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
+            denoiser=StageSettings(max_steps=4, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
+        ),
+    ),
+}
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: what was wanted, what came."""
+    lines = []
+    for one in error.errors():
+        name = ".".join(str(part) for part in one["loc"])
+        lines.append(f"{name}: {one['msg'][:1].lower()}{one['msg'][1:]}, got {str(one['input'])[:40]!r}")
+    return "; ".join(lines)

@@ -1,0 +1,174 @@
+"""`python -m trip train`: the stages of a preset in order, in one run folder that the same command takes up again.
+
+RUN/vae, text, half-size, denoiser  metrics.jsonl, samples, checkpoints of each stage
+RUN/clips-SIZE, clips-SIZE-held-out  encoded clips
+RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from trip.data.cache import LatentCache, Sample, digest, draw_sample, encode_cache
+from trip.data.clips import find_clips
+from trip.data.motion import MOTIONS
+from trip.data.photos import read_photos
+from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
+from trip.model.denoiser import Denoiser
+from trip.model.latents import encode_video
+from trip.model.text import train_tokenizer
+from trip.pipeline import TripPipeline
+from trip.settings import Preset, StageSettings
+from trip.training.denoiser import DenoiserStage
+from trip.training.loop import Stage, train
+from trip.training.text import TextStage, draw_captions
+from trip.training.vae import VaeStage, set_latent_statistics
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_CLIPS = 64
+
+
+class TrainingRun:
+    """One run folder, the data it learns from, and the stages of its preset."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        folder: Path,
+        photos_folder: Path,
+        clips_folder: Path | None = None,
+        *,
+        seed: int = 0,
+        max_minutes: float = math.inf,
+    ):
+        cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
+        self.preset = preset
+        self.folder = folder
+        self.seed = seed
+        self.deadline = time.monotonic() + 60 * max_minutes
+        self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
+        self.clips = {held_out: find_clips(clips_folder, held_out=held_out) if clips_folder else [] for held_out in (False, True)}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._remember_settings()
+
+    def _remember_settings(self) -> None:
+        """A run folder belongs to one preset and seed: other ones are refused, so that nothing is mixed up."""
+        path = self.folder / "settings.json"
+        settings = {"seed": self.seed, **self.preset.model_dump(mode="json")}
+        if path.exists() and json.loads(path.read_text())["model"] != settings["model"]:
+            raise ValueError(f"{self.folder}: holds a run of another model; choose a new --output or the preset it was started with")
+        path.write_text(json.dumps(settings, indent=1))
+
+    def stages(self) -> Iterator[dict[str, Any]]:
+        """Trains all stages, one record a step (with its `stage`), and writes the pipeline folder at the end."""
+        torch.manual_seed(self.seed)
+        recipe, model = self.preset.recipe, self.preset.model
+        assert recipe.vae and recipe.text, "training from scratch needs settings for every stage"
+
+        vae = build_vae(model)
+        vae_stage = VaeStage(vae, self.photos[False], self.photos[True], recipe.vae, frame_size=model.frame_size, seed=self.seed)
+        if not (yield from self._train(vae_stage, recipe.vae)):
+            return
+        vae.eval().requires_grad_(False)
+        set_latent_statistics(vae, [vae_stage.batch(step, 0, 1) for step in range(16)])
+
+        tokenizer = self._tokenizer()
+        text_encoder = build_text_encoder(model, len(tokenizer))
+        if not (yield from self._train(TextStage(text_encoder, tokenizer, self.photos[False], recipe.text, seed=self.seed), recipe.text)):
+            return
+        text_encoder.eval().requires_grad_(False)
+
+        denoiser = Denoiser(build_unet(model), build_fusion(model))
+        scheduler = build_scheduler(model)
+        for name, size, settings in (
+            ("half-size", model.frame_size // 2, recipe.half_size),
+            ("denoiser", model.frame_size, recipe.denoiser),
+        ):
+            if settings is None:
+                continue
+            yield from self._encode(f"clips-{size}", vae, size, held_out=False)
+            yield from self._encode(f"clips-{size}-held-out", vae, size, held_out=True)
+            stage = DenoiserStage(
+                name,
+                denoiser,
+                LatentCache(self.folder / f"clips-{size}"),
+                LatentCache(self.folder / f"clips-{size}-held-out"),
+                settings,
+                vae=vae,
+                text_encoder=text_encoder,
+                tokenizer=tokenizer,
+                scheduler=scheduler,
+                recipe=recipe,
+                seed=self.seed,
+            )
+            if not (yield from self._train(stage, settings)):
+                break
+        self._write_model(vae, text_encoder, tokenizer, denoiser, scheduler)
+
+    def _train(self, stage: Stage, settings: StageSettings) -> Iterator[dict[str, Any]]:
+        """Records of a stage; its value says whether the stage is finished. Leaves the averaged weights in the model."""
+        accelerator = Accelerator(mixed_precision=settings.precision)
+        last = -1
+        for record in train(
+            stage,
+            settings,
+            self.folder / stage.name,
+            seed=self.seed,
+            accelerator=accelerator,
+            deadline=self.deadline,
+            evaluate=stage.evaluate,
+        ):
+            last = record["step"]
+            yield {"stage": stage.name, "max_steps": settings.max_steps, **record}
+        logger.info("%s: stopped after step %d", stage.name, last)
+        return time.monotonic() < self.deadline
+
+    def _tokenizer(self) -> CLIPTokenizer:
+        captions = [photo.caption for photo in self.photos[False]] + [clip.caption for clip in self.clips[False]]
+        captions += [caption for caption, _ in draw_captions(self.photos[False], 200 * len(MOTIONS), np.random.default_rng(self.seed))]
+        text = self.preset.model.text
+        return train_tokenizer(captions, vocabulary=text.vocabulary, max_tokens=text.max_tokens)
+
+    def _encode(self, name: str, vae: AutoencoderKL, size: int, *, held_out: bool) -> Iterator[dict[str, Any]]:
+        num_frames = self.preset.model.num_frames
+        count = HELD_OUT_CLIPS if held_out else self.preset.recipe.num_cached_clips
+        key = {"vae": digest(vae.state_dict()), "frames": num_frames, "size": size, "seed": self.seed}
+
+        def draw(rng: np.random.Generator) -> Sample:
+            return draw_sample(self.photos[held_out], self.clips[held_out], num_frames=num_frames, size=size, rng=rng)
+
+        def encode(video: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(vae.device.type, torch.bfloat16):
+                return encode_video(vae, video)
+
+        for done, wanted in encode_cache(self.folder / name, draw, encode, num_clips=count, seed=self.seed, key=key):
+            yield {"stage": name, "step": done, "max_steps": wanted}
+
+    def _write_model(
+        self, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, denoiser: Denoiser, scheduler: Any
+    ) -> None:
+        model = self.preset.model
+        TripPipeline(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=denoiser.unet,
+            fusion=denoiser.fusion,
+            scheduler=scheduler,
+            num_frames=model.num_frames,
+            fps=model.fps,
+            num_steps=model.num_steps,
+            guidance_scale=model.guidance_scale,
+        ).save_pretrained(self.folder / "model", max_shard_size="9MB")

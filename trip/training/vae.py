@@ -1,0 +1,90 @@
+"""First stage of training from scratch: the autoencoder, on crops of photos."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from trip.data.photos import Photo, random_crop
+from trip.settings import StageSettings
+
+KL_WEIGHT = 5e-4  # per latent value, beside a mean absolute error per pixel: keeps the latents smooth
+
+
+class VaeStage:
+    """Reconstruction of photos: mean absolute error, with a light pull of the latents towards a unit Gaussian."""
+
+    name = "vae"
+
+    def __init__(
+        self, model: AutoencoderKL, photos: list[Photo], held_out: list[Photo], settings: StageSettings, *, frame_size: int, seed: int
+    ):
+        self.model = model
+        self.photos = photos
+        self.settings = settings
+        self.frame_size = frame_size
+        self.seed = seed
+        rng = np.random.default_rng(0)
+        self.held_out = self._pixels([random_crop(photo, frame_size, rng) for photo in held_out[:64]])
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """All weights at one rate."""
+        return [{"params": list(self.model.parameters()), "lr": self.settings.learning_rate}]
+
+    def batch(self, step: int, rank: int, num_ranks: int) -> Tensor:
+        """Random crops: b 3 h w in [-1, 1]."""
+        rng = np.random.default_rng([self.seed, step, rank])
+        chosen = rng.integers(len(self.photos), size=self.settings.batch_size)
+        return self._pixels([random_crop(self.photos[i], self.frame_size, rng) for i in chosen])
+
+    def loss(self, model: torch.nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        """Mean absolute error of the pixels plus the weighted divergence of the latents."""
+        batch = batch.to(self.model.device)
+        posterior = self.model.encode(batch).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(batch.device)  # from the CPU: a seed means the same everywhere
+        reconstruction = self.model.decode(posterior.mean + posterior.std * noise).sample
+        error = (reconstruction.float() - batch).abs().mean()
+        divergence = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+        return error + KL_WEIGHT * divergence, {"mean_absolute_error": error.item(), "divergence": divergence.item()}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Peak signal-to-noise ratio on unseen photos, dB."""
+        return {"psnr": psnr(self._round_trip(), self.held_out)}
+
+    def sample(self, path: Path) -> None:
+        """Unseen photos above their reconstructions."""
+        rows = torch.stack([self.held_out[:10], self._round_trip()[:10]])  # row photo c h w
+        grid = rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+        Image.fromarray(((grid + 1) * 127.5).round().clamp(0, 255).byte().numpy()).save(path)
+
+    @torch.no_grad()
+    def _round_trip(self) -> Tensor:
+        parts = [self.model(part.to(self.model.device)).sample.clamp(-1, 1).float().cpu() for part in self.held_out.split(16)]
+        return torch.cat(parts)
+
+    @staticmethod
+    def _pixels(crops: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio of pixels in [-1, 1], dB, the mean over the first dimension."""
+    error = (a - b).square().flatten(1).mean(dim=1)
+    return (10 * torch.log10(4 / error)).mean().item()
+
+
+@torch.no_grad()
+def set_latent_statistics(vae: AutoencoderKL, batches: list[Tensor]) -> None:
+    """Measures mean and deviation of each latent channel and stores them in the config, so that scaled latents are unit-variance."""
+    latents = torch.cat([vae.encode(batch.to(vae.device)).latent_dist.mode().float().cpu() for batch in batches])
+    values = latents.transpose(0, 1).flatten(1)
+    vae.register_to_config(
+        latents_mean=[round(v, 5) for v in values.mean(dim=1).tolist()],
+        latents_std=[round(v, 5) for v in values.std(dim=1).tolist()],
+        scaling_factor=round(1 / values.std().item(), 5),
+    )

@@ -1,0 +1,38 @@
+"""The page. `build(studio)` lays it out, `LOOK` is what `launch` needs to show it as meant."""
+
+import html
+from pathlib import Path
+
+import gradio as gr
+
+from trip.ui import animate
+from trip.ui.studio import Studio
+
+ASSETS = Path(__file__).parents[2] / "assets"
+CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
+SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
+LOOK = {
+    "theme": gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")),
+    "css_paths": ASSETS / "style.css",
+    "footer_links": ["api", "settings"],
+}
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """The whole page, not yet served."""
+
+    def card() -> str:
+        return f"<p>{html.escape(studio.card())}</p>"
+
+    def leave(request: gr.Request) -> None:
+        studio.stop(request.session_hash)
+
+    with gr.Blocks(title="TRIP: photo to clip", analytics_enabled=False, delete_cache=(3600, CACHE_AGE)) as page:
+        gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
+        weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
+        animate.build(studio)
+        with gr.Accordion("About", open=False):
+            gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
+        page.load(card, None, weights, show_progress="hidden", concurrency_limit=None, api_visibility="private")
+        page.unload(leave)
+    return page
