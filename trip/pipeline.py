@@ -131,8 +131,7 @@ class TripPipeline(DiffusionPipeline):
         z_first = encode_video(self.vae, torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1)
         z_0 = self._sample(z_first, settings, callback_on_step_end)
 
-        pixels = decode_video(self.vae, z_0)
-        frames = ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+        frames = self.decode(z_0)
         frames[:, 0] = photos
         return [TripOutput(clip, s.fps, self._metadata(s)) for clip, s in zip(frames, settings, strict=True)]
 
@@ -176,12 +175,16 @@ class TripPipeline(DiffusionPipeline):
             z_t = scheduler.step(eps, t, z_t, return_dict=False)[0]
         return z_t
 
+    def decode(self, z_0: Tensor) -> np.ndarray:
+        """Pixels of clean latents: b c f h w -> b f h w 3, uint8."""
+        pixels = decode_video(self.vae, z_0)
+        return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+
     @torch.no_grad()
     def preview(self, z_0: Tensor, num_frames: int = 6) -> np.ndarray:
         """Some frames of the first clip, decoded: f h w 3, uint8."""
         chosen = torch.linspace(0, z_0.shape[2] - 1, min(num_frames, z_0.shape[2])).round().long()
-        pixels = decode_video(self.vae, z_0[:1, :, chosen])[0]
-        return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
+        return self.decode(z_0[:1, :, chosen])[0]
 
     def _photo(self, image: str | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, np.ndarray):

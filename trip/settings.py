@@ -138,7 +138,6 @@ class StageSettings(Settings):
     cooldown: float = Field(0.0, ge=0, le=1, description="last share of the steps, over which the rate falls to zero")
     ema_decay: float = 0.999
     grad_clip: float = 1.0
-    precision: Literal["no", "bf16", "fp16"] = "no"
     save_every: int = 200
     sample_every: int = 400
 
@@ -146,6 +145,7 @@ class StageSettings(Settings):
 class RecipeSettings(Settings):
     """How a model is trained: its data and its stages."""
 
+    precision: Literal["no", "bf16", "fp16"] = "no"
     text_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose text is left out, for guidance")
     train_frames: int = Field(16, description="frames of a clip that a step sees")
     timestep_spread: float | None = Field(None, description="spread of log-SNR around the middle; none: uniform timesteps")
@@ -168,7 +168,8 @@ PRESETS = {
     "paper": Preset(  # Sec. 4.1; sizes of ModelScopeT2V, on which the paper builds
         model=ModelSettings(),
         recipe=RecipeSettings(
-            denoiser=StageSettings(max_steps=200_000, batch_size=4, learning_rate=2e-6, fusion_learning_rate=2e-4, precision="bf16"),
+            precision="bf16",
+            denoiser=StageSettings(max_steps=200_000, batch_size=4, learning_rate=2e-6, fusion_learning_rate=2e-4),
         ),
     ),
     "embedded": Preset(  # what the project ships: small enough for a laptop without a GPU
@@ -192,11 +193,12 @@ PRESETS = {
             schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
         ),
         recipe=RecipeSettings(
+            precision="bf16",
             text_drop=0.1,
             train_frames=8,
             timestep_spread=1.0,
             loss_weight="v",
-            num_cached_clips=4096,
+            num_cached_clips=3072,
             vae=StageSettings(
                 max_steps=2400,
                 batch_size=8,
@@ -205,17 +207,15 @@ PRESETS = {
                 warmup_steps=50,
                 cooldown=0.6,
                 ema_decay=0.995,
-                precision="bf16",
             ),
-            text=StageSettings(max_steps=1500, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
+            text=StageSettings(max_steps=1000, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             half_size=StageSettings(
-                max_steps=1000,
+                max_steps=700,
                 batch_size=16,
                 learning_rate=8e-4,
                 fusion_learning_rate=1e-3,
                 warmup_steps=100,
                 ema_decay=0.995,
-                precision="bf16",
             ),
             denoiser=StageSettings(
                 max_steps=2400,
@@ -225,7 +225,6 @@ PRESETS = {
                 warmup_steps=20,
                 cooldown=0.5,
                 ema_decay=0.998,
-                precision="bf16",
             ),
         ),
     ),

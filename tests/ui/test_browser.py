@@ -37,9 +37,13 @@ class Visit:
 @pytest.fixture(scope="module")
 def browser_path() -> str:
     found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.fail("no Chromium found; install it (on Debian: apt-get install chromium)")
-    return found
+    if found:
+        return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    if not Path(own).exists():
+        pytest.fail("no Chromium found; run tests/install_browser.py, or on Debian: apt-get install chromium")
+    return own
 
 
 @pytest.fixture

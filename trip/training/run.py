@@ -119,7 +119,7 @@ class TrainingRun:
 
     def _train(self, stage: Stage, settings: StageSettings) -> Iterator[dict[str, Any]]:
         """Records of a stage; its value says whether the stage is finished. Leaves the averaged weights in the model."""
-        accelerator = Accelerator(mixed_precision=settings.precision)
+        accelerator = Accelerator(mixed_precision=self.preset.recipe.precision)
         last = -1
         for record in train(
             stage,
