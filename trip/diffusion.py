@@ -69,15 +69,19 @@ def noise_from_v(v: Tensor, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * v.float() + (1 - a).sqrt() * z_t.float()
 
 
-def prior_share(alpha_bar: Tensor, num_frames: int, lam_first: float, lam_last: float, motion_variance: float) -> Tensor:
+def prior_share(alpha_bar: Tensor, times: Tensor, *, num_frames: int, lam_first: float, lam_last: float, motion_variance: float) -> Tensor:
     """lam of Eq. 9: share of the prior in each frame, b 1 f 1 1, in [0, 1].
 
-    Falls linearly along the frames, as in the paper. It also falls with the signal-to-noise ratio: the prior's error is
-    SNR times the squared motion of the frame, so at low noise a fixed share would be all error. With `motion_variance`
-    at 0 it is the paper's, which does not know t.
+    Falls linearly with the frame's distance to the photo, as in the paper. It also falls with the signal-to-noise ratio: the
+    prior's error is SNR times the squared motion of the frame, so at low noise a fixed share would be all error. With
+    `motion_variance` at 0 it is the paper's, which does not know t.
+
+    times       distance of each frame to the photo, in frames    b f
+    num_frames  over so many frames the share falls from lam_first to lam_last, where it stays
     """
-    frames = torch.linspace(lam_first, lam_last, num_frames, device=alpha_bar.device).view(1, 1, -1, 1, 1)
-    return frames / (1 + motion_variance * spread(snr(alpha_bar)))
+    gone = (times / (num_frames - 1)).clamp(0, 1)
+    by_frame = (lam_first + (lam_last - lam_first) * gone).view(times.shape[0], 1, -1, 1, 1)
+    return by_frame / (1 + motion_variance * spread(snr(alpha_bar)))
 
 
 def linear_fusion(prior: Tensor, residual: Tensor, lam: Tensor) -> Tensor:

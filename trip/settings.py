@@ -94,7 +94,7 @@ class FusionSettings(Settings):
     depth: int = 1
     attend: Literal["space", "time"] = Field("space", description="what the attention of the fusion runs over")
     skip: bool = Field(False, description="learn a correction of the linear blend; off: the paper's form")
-    lam_first: float = Field(0.9, ge=0, le=1, description="share of the prior at the first frame")
+    lam_first: float = Field(0.9, ge=0, le=1, description="share of the prior at the photo")
     lam_last: float = Field(0.1, ge=0, le=1, description="share of the prior at the last frame")
     motion_variance: float = Field(0.5, ge=0, description="mean squared distance of a clip's latents to the photo's")
 
@@ -189,7 +189,7 @@ PRESETS = {
                 frame_embedding=True,
                 cross_frame_attention=True,
             ),
-            fusion=FusionSettings(width=64, heads=2, attend="space", skip=True),
+            fusion=FusionSettings(width=64, heads=2, attend="space", skip=True, lam_first=0.5),
             schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
         ),
         recipe=RecipeSettings(
@@ -200,7 +200,7 @@ PRESETS = {
             loss_weight="v",
             num_cached_clips=3072,
             vae=StageSettings(
-                max_steps=2400,
+                max_steps=2900,
                 batch_size=8,
                 learning_rate=1e-3,
                 weight_decay=0.0,

@@ -27,7 +27,7 @@ def time_step(pipe, *, repeats: int = 10) -> dict[str, float | int]:
     t, alpha_bar = torch.tensor([500], device=device), torch.tensor([0.08], device=device)
     parts: dict[str, Callable[[], object]] = {
         "unet": lambda: unet(sample, t, words, frame_times=times, sentence=words[:, 0]),
-        "fusion": lambda: fusion(z_t, z_first, z_t, t, alpha_bar),
+        "fusion": lambda: fusion(z_t, z_first, z_t, t, alpha_bar, times[:, extra:] - extra),
         "prior": lambda: image_noise_prior(z_t, z_first, alpha_bar),
         "decode": lambda: pipe.decode(z_t),
     }

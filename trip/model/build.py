@@ -90,6 +90,7 @@ def build_fusion(settings: ModelSettings) -> NoiseFusion:
         depth=s.depth,
         attend=s.attend,
         skip=s.skip,
+        num_frames=settings.num_frames,
         lam_first=s.lam_first,
         lam_last=s.lam_last,
         motion_variance=s.motion_variance,

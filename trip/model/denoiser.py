@@ -55,7 +55,7 @@ class Denoiser(nn.Module):
         if self.unet.config.predicts == "v_prediction":
             with torch.autocast(z_t.device.type, enabled=False):
                 residual = noise_from_v(residual, z_t, alpha_bar)
-        return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar), residual
+        return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times), residual
 
     def param_groups(self, learning_rate: float, fusion_learning_rate: float) -> list[dict[str, Any]]:
         """The paper's two learning rates: one for the 3D-UNet, one for the fusion."""

@@ -73,7 +73,7 @@ class NoiseFusion(ModelMixin, ConfigMixin):
     kind             none: the residual itself; linear: Eq. 9; attention: the Temporal Noise Fusion module (Eq. 11)
     attend           what the attention runs over: the places of a frame (space) or the frames at a place (time)
     skip             add the attention's output, zero at first, to the linear blend; off is the paper's form
-    lam_first        share of the prior at the first frame, lam_last at the last
+    lam_first        share of the prior at the photo, lam_last from frame num_frames on
     motion_variance  mean squared distance of a clip's latents to the photo's; 0 takes t out of the share
     """
 
@@ -87,6 +87,7 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         depth: int = 1,
         attend: str = "space",
         skip: bool = False,
+        num_frames: int = 16,
         lam_first: float = 0.9,
         lam_last: float = 0.1,
         motion_variance: float = 0.5,
@@ -109,12 +110,12 @@ class NoiseFusion(ModelMixin, ConfigMixin):
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
-    def share(self, alpha_bar: Tensor, num_frames: int) -> Tensor:
+    def share(self, alpha_bar: Tensor, times: Tensor) -> Tensor:
         """Share of the prior in the linear blend, b 1 f 1 1 (Eq. 9's lam)."""
-        c = self.config
-        return prior_share(alpha_bar, num_frames, c.lam_first, c.lam_last, c.motion_variance)
+        names = ("num_frames", "lam_first", "lam_last", "motion_variance")
+        return prior_share(alpha_bar, times, **{name: self.config[name] for name in names})
 
-    def forward(self, z_t: Tensor, z_first: Tensor, residual: Tensor, timestep: Tensor, alpha_bar: Tensor) -> Tensor:
+    def forward(self, z_t: Tensor, z_first: Tensor, residual: Tensor, timestep: Tensor, alpha_bar: Tensor, times: Tensor) -> Tensor:
         """The fused noise, b c f h w, float32.
 
         z_t        noised clip                 b c f h w
@@ -122,17 +123,18 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         residual   noise from the 3D-UNet      b c f h w
         timestep   as the 3D-UNet got it       b
         alpha_bar  share of signal left        b
+        times      distance of each frame to the photo, in frames   b f
         """
         residual = residual.float()
         if self.config.kind == "none":
             return residual
         prior = image_noise_prior(z_t, z_first, alpha_bar)
         if self.config.kind == "linear":
-            return linear_fusion(prior, residual, self.share(alpha_bar, residual.shape[2]))
+            return linear_fusion(prior, residual, self.share(alpha_bar, times))
         attended = self._attend(prior, residual, timestep, alpha_bar).float()
         if not self.config.skip:
             return attended
-        blend = linear_fusion(prior, residual, self.share(alpha_bar, residual.shape[2]))
+        blend = linear_fusion(prior, residual, self.share(alpha_bar, times))
         return blend + spread(alpha_bar).sqrt() * attended  # bounded in the clean clip, whatever t is
 
     def _attend(self, prior: Tensor, residual: Tensor, timestep: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -8,15 +8,17 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from trip.data.photos import Photo, random_crop
 from trip.settings import StageSettings
 
 KL_WEIGHT = 5e-4  # per latent value, beside a mean absolute error per pixel: keeps the latents smooth
+SCALES = (1, 4, 16)  # pixels that are averaged before they are compared: without the coarse ones colours are learnt last
 
 
 class VaeStage:
-    """Reconstruction of photos: mean absolute error, with a light pull of the latents towards a unit Gaussian."""
+    """Reconstruction of photos: mean absolute error at several scales, with a light pull of the latents towards a unit Gaussian."""
 
     name = "vae"
 
@@ -42,14 +44,14 @@ class VaeStage:
         return self._pixels([random_crop(self.photos[i], self.frame_size, rng) for i in chosen])
 
     def loss(self, model: torch.nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
-        """Mean absolute error of the pixels plus the weighted divergence of the latents."""
+        """Mean absolute error of the pixels at each scale plus the weighted divergence of the latents."""
         batch = batch.to(self.model.device)
         posterior = self.model.encode(batch).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(batch.device)  # from the CPU: a seed means the same everywhere
         reconstruction = self.model.decode(posterior.mean + posterior.std * noise).sample
-        error = (reconstruction.float() - batch).abs().mean()
+        error = sum(_error(reconstruction.float(), batch, scale) for scale in SCALES)
         divergence = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        return error + KL_WEIGHT * divergence, {"mean_absolute_error": error.item(), "divergence": divergence.item()}
+        return error + KL_WEIGHT * divergence, {"error": error.item(), "divergence": divergence.item()}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -70,6 +72,10 @@ class VaeStage:
     @staticmethod
     def _pixels(crops: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _error(a: Tensor, b: Tensor, scale: int) -> Tensor:
+    return functional.avg_pool2d(a - b, scale).abs().mean()
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
