@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
 from tqdm import tqdm
 
-from trip.settings import PRESETS, VARIANTS, AnimateSettings, explain
+from trip.settings import PRESETS, VARIANTS, AnimateSettings, checked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("trip").setLevel(logging.INFO if options.verbose else logging.WARNING)
     try:
         options.verb(options)
-    except ValidationError as error:
-        print(f"trip: {explain(error)}", file=sys.stderr)
-        return 2
     except (ValueError, FloatingPointError) as error:
         print(f"trip: {error}", file=sys.stderr)
         return 2
@@ -79,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _animate(options: argparse.Namespace) -> None:
-    settings = AnimateSettings(**{name: getattr(options, name) for name in AnimateSettings.model_fields if hasattr(options, name)})
+    settings = checked(**{name: getattr(options, name) for name in AnimateSettings.model_fields if hasattr(options, name)})
     from trip.media import Clip, check_writable, read_photo, write_clip
     from trip.runtime import load_pipeline
 
@@ -125,7 +121,7 @@ def _evaluate_motion(options: argparse.Namespace) -> None:
     photos = read_photos(options.photos, held_out=True)[: options.num_photos]
 
     def animate(pixels, prompt, seed):
-        settings = AnimateSettings(
+        settings = checked(
             prompt=prompt, seed=seed, num_steps=options.num_steps, guidance_scale=options.guidance_scale, scheduler=options.scheduler
         )
         return pipe(pixels, settings).frames

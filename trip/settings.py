@@ -3,9 +3,13 @@
 Model classes never see a settings object; `trip.model.build` turns it into keywords.
 """
 
-from typing import Literal, NamedTuple
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from annotated_types import Ge, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SHOWN = 60  # characters of a refused value that an error repeats
 
 
 class Variant(NamedTuple):
@@ -162,6 +166,7 @@ class Preset(Settings):
 
     model: ModelSettings
     recipe: RecipeSettings
+    card: str = Field("", description="what the weights are, in a sentence for people")
 
 
 PRESETS = {
@@ -173,6 +178,7 @@ PRESETS = {
         ),
     ),
     "embedded": Preset(  # what the project ships: small enough for a laptop without a GPU
+        card="The embedded model, trained by this project from scratch: 128 × 128 pixels, soft, best at camera moves.",
         model=ModelSettings(
             frame_size=128,
             fps=8.0,
@@ -208,7 +214,7 @@ PRESETS = {
                 cooldown=0.6,
                 ema_decay=0.995,
             ),
-            text=StageSettings(max_steps=1000, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
+            text=StageSettings(max_steps=600, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             half_size=StageSettings(
                 max_steps=700,
                 batch_size=16,
@@ -262,10 +268,60 @@ PRESETS = {
 }
 
 
-def explain(error: ValidationError) -> str:
-    """A pydantic error as one line: what was wanted, what came."""
-    lines = []
-    for one in error.errors():
-        name = ".".join(str(part) for part in one["loc"])
-        lines.append(f"{name}: {one['msg'][:1].lower()}{one['msg'][1:]}, got {str(one['input'])[:40]!r}")
-    return "; ".join(lines)
+def kind_of(name: str) -> type:
+    """Type of a setting, without the None that stands for 'automatic'."""
+    annotation = AnimateSettings.model_fields[name].annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return annotation if get_origin(annotation) is Literal or not kinds else kinds[0]
+
+
+def bounds(name: str) -> tuple[float | None, float | None]:
+    """Lowest and highest value of a setting, both allowed; None where there is no bound."""
+    low = high = None
+    for rule in AnimateSettings.model_fields[name].metadata:
+        if isinstance(rule, Ge):
+            low = rule.ge
+        elif isinstance(rule, Le):
+            high = rule.le
+        elif isinstance(rule, Lt):
+            high = rule.lt - 1
+    return low, high
+
+
+def checked(**values: Any) -> AnimateSettings:
+    """Settings from raw values, where None means the default.
+
+    Raises ValueError with one line that names the control, what it takes and what came.
+    """
+    try:
+        return AnimateSettings(**{name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise ValueError("; ".join(complaint(problem) for problem in error.errors(include_url=False))) from None
+
+
+def complaint(problem: dict[str, Any]) -> str:
+    """One line for one problem that pydantic found."""
+    name = str(problem["loc"][0])
+    if name not in AnimateSettings.model_fields:
+        return f"there is no setting {name!r}; choose from {', '.join(AnimateSettings.model_fields)}"
+    came = problem["input"]
+    if problem["type"] == "string_too_long":
+        came = f"{len(came):,}"
+    return f"{AnimateSettings.model_fields[name].title} must be {wanted(name)}, not {shortened(came)}"
+
+
+def wanted(name: str) -> str:
+    """What a setting takes, in words."""
+    kind, (low, high) = kind_of(name), bounds(name)
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if kind is str:
+        longest = next(rule.max_length for rule in AnimateSettings.model_fields[name].metadata if hasattr(rule, "max_length"))
+        return f"text of at most {longest:,} characters"
+    return f"a {'whole ' if kind is int else ''}number from {low:g} to {high:,}"
+
+
+def shortened(value: Any) -> str:
+    """A refused value as an error repeats it: on one line, and not at length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

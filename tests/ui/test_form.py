@@ -5,8 +5,8 @@ import math
 import gradio as gr
 import pytest
 
-from trip.settings import AnimateSettings
-from trip.ui.form import checked, control
+from trip.settings import AnimateSettings, checked
+from trip.ui.form import control
 
 
 @pytest.mark.parametrize("name", AnimateSettings.model_fields)

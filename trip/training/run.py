@@ -171,4 +171,5 @@ class TrainingRun:
             fps=model.fps,
             num_steps=model.num_steps,
             guidance_scale=model.guidance_scale,
+            card=self.preset.card,
         ).save_pretrained(self.folder / "model", max_shard_size="9MB")

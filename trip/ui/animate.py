@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from trip.settings import checked
 from trip.ui import result
-from trip.ui.form import checked, control
+from trip.ui.form import control
 from trip.ui.progress import panel
 from trip.ui.studio import Studio
 
