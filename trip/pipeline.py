@@ -19,7 +19,7 @@ from trip.diffusion import image_noise_prior, predict_z_0
 from trip.media import fit_photo, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
-from trip.model.latents import decode_video, encode_video
+from trip.model.latents import decode_video, encode_video, keep_detail
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
 from trip.settings import AnimateSettings
@@ -128,10 +128,12 @@ class TripPipeline(DiffusionPipeline):
                 f"wanted one set of frames, steps, sampler, guidance and motion for a batch, got {len(shared)}; make several batches"
             )
         photos = np.stack([self._photo(image) for image in images])
-        z_first = encode_video(self.vae, torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1)
+        photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
+        z_first = encode_video(self.vae, photo)
         z_0 = self._sample(z_first, settings, callback_on_step_end)
 
-        frames = self.decode(z_0)
+        video = keep_detail(decode_video(self.vae, z_0), z_0, photo, z_first, decode_video(self.vae, z_first))
+        frames = _to_uint8(video)
         frames[:, 0] = photos
         return [TripOutput(clip, s.fps, self._metadata(s)) for clip, s in zip(frames, settings, strict=True)]
 
@@ -177,8 +179,7 @@ class TripPipeline(DiffusionPipeline):
 
     def decode(self, z_0: Tensor) -> np.ndarray:
         """Pixels of clean latents: b c f h w -> b f h w 3, uint8."""
-        pixels = decode_video(self.vae, z_0)
-        return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+        return _to_uint8(decode_video(self.vae, z_0))
 
     @torch.no_grad()
     def preview(self, z_0: Tensor, num_frames: int = 6) -> np.ndarray:
@@ -195,3 +196,8 @@ class TripPipeline(DiffusionPipeline):
         packages = ("torch", "diffusers", "transformers")
         versions = {"version_trip": trip.__version__, **{f"version_{name}": version(name) for name in packages}}
         return {**settings.model_dump(), "model": self.model_name, **versions}
+
+
+def _to_uint8(video: Tensor) -> np.ndarray:
+    """b 3 f h w in [-1, 1] -> b f h w 3."""
+    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()

@@ -87,6 +87,7 @@ class UnetSettings(Settings):
     norm_groups: int = 32
     entry_heads: int = Field(8, description="heads of the temporal transformer at the entry")
     frame_embedding: bool = Field(False, description="tell every convolution the frame's time and the sentence's meaning")
+    temporal_dropout: float = Field(0.1, ge=0, lt=1, description="of the temporal convolutions, while training")
     cross_frame_attention: bool = Field(False, description="spatial attention looks at the photo's features, displaced")
 
 
@@ -184,7 +185,7 @@ PRESETS = {
             fps=8.0,
             num_steps=12,
             guidance_scale=2.0,
-            vae=VaeSettings(block_channels=(16, 48, 96, 128), layers_per_block=1, latent_channels=8, middle_attention=False, norm_groups=8),
+            vae=VaeSettings(block_channels=(16, 48, 96, 128), layers_per_block=1, latent_channels=8, middle_attention=False, norm_groups=2),
             text=TextSettings(width=128, layers=2, heads=4, hidden_width=256, max_tokens=48, vocabulary=2048),
             unet=UnetSettings(
                 block_channels=(48, 96, 192),
@@ -194,6 +195,7 @@ PRESETS = {
                 entry_heads=3,
                 frame_embedding=True,
                 cross_frame_attention=True,
+                temporal_dropout=0.0,
             ),
             fusion=FusionSettings(width=64, heads=2, attend="space", skip=True, lam_first=0.5),
             schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
@@ -204,19 +206,19 @@ PRESETS = {
             train_frames=8,
             timestep_spread=1.0,
             loss_weight="v",
-            num_cached_clips=3072,
+            num_cached_clips=2560,
             vae=StageSettings(
-                max_steps=2900,
+                max_steps=3600,
                 batch_size=8,
                 learning_rate=1e-3,
                 weight_decay=0.0,
                 warmup_steps=50,
-                cooldown=0.6,
+                cooldown=0.3,
                 ema_decay=0.995,
             ),
-            text=StageSettings(max_steps=600, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
+            text=StageSettings(max_steps=500, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             half_size=StageSettings(
-                max_steps=700,
+                max_steps=500,
                 batch_size=16,
                 learning_rate=8e-4,
                 fusion_learning_rate=1e-3,

@@ -5,10 +5,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
-from trip.settings import VARIANTS, ModelSettings
+from trip.settings import VARIANTS, ModelSettings, Variant
 
 
-def variant_of(name: str):
+def variant_of(name: str) -> Variant:
     """The named variant of the paper; ValueError names the choices."""
     if name not in VARIANTS:
         raise ValueError(f"unknown variant {name!r}; choose {', '.join(VARIANTS)}")
@@ -76,6 +76,7 @@ def build_unet(settings: ModelSettings) -> TripUNet:
         entry_heads=s.entry_heads,
         frame_embedding=s.frame_embedding,
         cross_frame_attention=s.cross_frame_attention,
+        temporal_dropout=s.temporal_dropout,
     )
 
 

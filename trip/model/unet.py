@@ -5,6 +5,7 @@ import math
 import torch
 from diffusers import ModelMixin, UNet3DConditionModel  # noqa: F401  a pipeline's loader looks for ModelMixin in this module
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from einops import rearrange
@@ -48,6 +49,7 @@ class TripUNet(UNet3DConditionModel):
     predicts               what the output means: epsilon or v_prediction
     entry_heads            heads of the temporal transformer at the entry; the base class has 8
     frame_embedding        tell every convolution the frame's time and the sentence
+    temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
     cross_frame_attention  spatial self-attention looks at the photo's features (after Text2Video-Zero), around a displaced place
     """
 
@@ -75,6 +77,7 @@ class TripUNet(UNet3DConditionModel):
         entry_heads: int = 8,
         frame_embedding: bool = False,
         cross_frame_attention: bool = False,
+        temporal_dropout: float = 0.1,
     ):
         super().__init__(
             sample_size=sample_size,
@@ -106,6 +109,10 @@ class TripUNet(UNet3DConditionModel):
                 for transformer in getattr(block, "attentions", ()):
                     attn = transformer.transformer_blocks[0].attn1
                     attn.photo_window = PhotoWindow(attn.query_dim, attn.heads, embedding_width)
+        for module in self.modules():
+            if isinstance(module, TemporalConvLayer):
+                for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
+                    dropout.p = temporal_dropout
         self.set_attn_processor(VideoAttentionProcessor())
 
     def forward(

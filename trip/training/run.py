@@ -5,6 +5,7 @@ RUN/clips-SIZE, clips-SIZE-held-out  encoded clips
 RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
 """
 
+import copy
 import json
 import logging
 import math
@@ -159,13 +160,14 @@ class TrainingRun:
     def _write_model(
         self, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, denoiser: Denoiser, scheduler: Any
     ) -> None:
+        """Writes what can be opened and passed on: half precision, shards that any git host takes."""
         model = self.preset.model
         TripPipeline(
-            vae=vae,
+            vae=copy.deepcopy(vae).half(),
             text_encoder=text_encoder,
             tokenizer=tokenizer,
-            unet=denoiser.unet,
-            fusion=denoiser.fusion,
+            unet=copy.deepcopy(denoiser.unet).half(),
+            fusion=copy.deepcopy(denoiser.fusion).half(),
             scheduler=scheduler,
             num_frames=model.num_frames,
             fps=model.fps,

@@ -1,0 +1,130 @@
+"""Fusion of prior and residual: what each kind gives, and what its attention can reach."""
+
+import pytest
+import torch
+
+from trip.diffusion import add_noise, image_noise_prior, linear_fusion, prior_share
+from trip.model.fusion import NoiseFusion
+
+ALPHA_BAR = torch.tensor([0.95, 0.05])
+TIMESTEP = torch.tensor([50, 700])
+TIMES = torch.arange(5.0).expand(2, -1)
+SMALL = {"width": 16, "heads": 2, "channels": 4, "num_frames": 5}
+
+
+def random_fusion(**options) -> NoiseFusion:
+    """A small fusion without a weight that is zero."""
+    torch.manual_seed(0)
+    fusion = NoiseFusion(**SMALL, **options)
+    for parameter in fusion.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return fusion.eval()
+
+
+@pytest.fixture(scope="module")
+def noises() -> dict[str, torch.Tensor]:
+    """A noised clip of 2 samples, 5 frames, 4 x 6 places, its first frame, and some residual noise."""
+    z_0, eps, residual = torch.randn(3, 2, 4, 5, 4, 6, generator=torch.Generator().manual_seed(3))
+    return {"z_t": add_noise(z_0, eps, ALPHA_BAR), "z_first": z_0[:, :, :1], "residual": residual}
+
+
+@torch.no_grad()
+def fuse(fusion: NoiseFusion, noises: dict[str, torch.Tensor], **changed) -> torch.Tensor:
+    n = noises | changed
+    return fusion(n["z_t"], n["z_first"], n["residual"], n.get("timestep", TIMESTEP), n.get("alpha_bar", ALPHA_BAR), TIMES)
+
+
+def blend(noises: dict[str, torch.Tensor], fusion: NoiseFusion) -> torch.Tensor:
+    c = fusion.config
+    lam = prior_share(ALPHA_BAR, TIMES, num_frames=5, lam_first=c.lam_first, lam_last=c.lam_last, motion_variance=c.motion_variance)
+    return linear_fusion(image_noise_prior(noises["z_t"], noises["z_first"], ALPHA_BAR), noises["residual"], lam)
+
+
+def test_none_gives_the_residual(noises):
+    assert torch.equal(fuse(NoiseFusion(kind="none"), noises), noises["residual"])
+
+
+def test_linear_is_equation_nine(noises):
+    fusion = NoiseFusion(kind="linear", num_frames=5, lam_first=0.8, lam_last=0.3, motion_variance=0.2)
+    assert torch.allclose(fuse(fusion, noises), blend(noises, fusion))
+    assert not list(fusion.parameters())
+
+
+@pytest.mark.parametrize("attend", ["space", "time"])
+def test_skip_starts_at_the_linear_blend(noises, attend):
+    fusion = NoiseFusion(**SMALL, attend=attend, skip=True)
+    assert torch.allclose(fuse(fusion, noises), blend(noises, fusion), atol=1e-6)
+
+
+def test_without_skip_the_attention_alone_speaks(noises):
+    """The paper's form: shares of a blend that it does not have change nothing."""
+    fusion = random_fusion(lam_first=0.9)
+    assert torch.equal(fuse(fusion, noises), fuse(random_fusion(lam_first=0.1), noises))
+    assert not torch.allclose(fuse(fusion, noises), blend(noises, fusion), atol=0.1)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("attend", ["space", "time"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_shape_is_the_clips(noises, attend, skip, depth):
+    fused = fuse(random_fusion(attend=attend, skip=skip, depth=depth), noises)
+    assert fused.shape == noises["z_t"].shape and fused.dtype == torch.float32
+
+
+def changed_places(fusion: NoiseFusion, noises: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Where the output of the first sample follows one place of its third frame: f h w."""
+    other = noises[name].clone()
+    other[0, :, 2, 1, 3] += 1
+    change = (fuse(fusion, noises, **{name: other}) - fuse(fusion, noises)).abs().amax(dim=1) > 1e-6
+    assert not change[1].any(), "samples of a batch mix"
+    return change[0]
+
+
+@pytest.mark.parametrize("name", ["residual", "z_t"])
+def test_attention_over_space_sees_its_own_frame_whole(noises, name):
+    change = changed_places(random_fusion(attend="space"), noises, name)
+    assert change[2].all() and change.sum() == change[2].sum()
+
+
+@pytest.mark.parametrize("name", ["residual", "z_t"])
+def test_attention_over_time_sees_its_own_place_in_all_frames(noises, name):
+    change = changed_places(random_fusion(attend="time"), noises, name)
+    assert change[:, 1, 3].all() and change.sum() == 5
+
+
+@pytest.mark.parametrize("attend", ["space", "time"])
+def test_attention_follows_the_time_step_of_each_sample(noises, attend):
+    fusion = random_fusion(attend=attend)
+    other = fuse(fusion, noises, timestep=torch.tensor([50, 20])) - fuse(fusion, noises)
+    assert not other[0].any() and other[1].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["none", "linear", "attention"])
+def test_half_residual_gives_float32(noises, kind):
+    fused = fuse(random_fusion(kind=kind), noises, residual=noises["residual"].bfloat16())
+    assert fused.dtype == torch.float32 and fused.isfinite().all()
+
+
+def test_prior_near_the_end_stays_bounded_inside(noises):
+    """sqrt(SNR) is 100 at alpha_bar 0.9999: the attention gets the bounded prior, so the clean clip stays near."""
+    assert fuse(random_fusion(skip=True), noises, alpha_bar=torch.full((2,), 0.9999)).abs().max() < 20
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"kind": "sum"}, "unknown fusion 'sum'; choose none, linear or attention"),
+        ({"attend": "depth"}, "unknown axis of attention 'depth'; choose space or time"),
+    ],
+)
+def test_unknown_choice_is_named_with_the_choices(options, message):
+    with pytest.raises(ValueError) as caught:
+        NoiseFusion(**options)
+    assert str(caught.value) == message
+
+
+def test_saved_fusion_is_the_same(noises, tmp_path):
+    fusion = random_fusion(attend="time", skip=True)
+    fusion.save_pretrained(tmp_path)
+    assert torch.equal(fuse(NoiseFusion.from_pretrained(tmp_path), noises), fuse(fusion, noises))

@@ -1,0 +1,108 @@
+"""Prompts of any kind become vectors, and words that the encoder knows still count among those it does not."""
+
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from trip.model.build import build_text_encoder
+from trip.model.text import encode_prompts, train_tokenizer
+from trip.settings import PRESETS
+
+CAPTIONS = ["the camera pans right", "the camera pans left", "the clouds drift to the left", "slow waves roll in"]
+STRANGE = {
+    "unknown words": "xylophone qwertyuiop zzz",
+    "accents": "die Wolken ziehen über Zürich, naïve façade",
+    "other scripts": "雲が左へ流れる облака плывут السحب",
+    "emoji": "clouds ☁️ drift 👩‍👩‍👧‍👦 \U0001f680",
+    "control characters": "the\x00camera\x07\u200bpans\ufeff",
+    "brackets": "<|start|> </w> <unk> [MASK] {0} %s \\n",
+    "empty": "",
+    "blanks": " \t\n ",
+    "long": "the clouds drift " * 300,
+    "one long word": "a" * 5000,
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CLIPTokenizer:
+    return train_tokenizer(CAPTIONS * 5, vocabulary=600, max_tokens=16)
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+    torch.manual_seed(0)
+    return build_text_encoder(PRESETS["tiny"].model, len(tokenizer)).eval()
+
+
+def ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:
+    return tokenizer(text, padding="max_length", max_length=16, truncation=True).input_ids
+
+
+@pytest.mark.parametrize("prompt", STRANGE.values(), ids=STRANGE.keys())
+def test_any_prompt_has_vectors(tokenizer, encoder, prompt):
+    words, sentence = encode_prompts([prompt, CAPTIONS[0]], tokenizer, encoder)
+    assert words.shape == (2, 16, 16) and sentence.shape == (2, 16)
+    assert words.isfinite().all() and sentence.isfinite().all()
+
+
+@pytest.mark.parametrize("prompt", [*STRANGE.values(), *CAPTIONS], ids=[*STRANGE.keys(), *CAPTIONS])
+def test_the_end_token_never_appears_inside_a_text(tokenizer, prompt):
+    """It would end the sentence for the encoder, and stand for what is unknown: here nothing is."""
+    text = tokenizer(prompt, add_special_tokens=False).input_ids
+    assert tokenizer.eos_token_id not in text and tokenizer.bos_token_id not in text
+    assert max(text, default=0) < len(tokenizer)
+
+
+def test_an_end_token_that_somebody_types_does_not_end_the_text(tokenizer, encoder):
+    _, sentences = encode_prompts(["<|endoftext|> the camera pans right", "<|endoftext|> slow waves roll in"], tokenizer, encoder)
+    assert not torch.allclose(sentences[0], sentences[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("strange", ["xylophone", "Zürich", "雲", "\U0001f680"])
+def test_known_words_keep_their_tokens_beside_unknown_ones(tokenizer, strange):
+    pans_right = tokenizer("pans right", add_special_tokens=False).input_ids
+    assert len(pans_right) == 2, "words of the captions are a token each"
+    text = ids(tokenizer, f"{strange} pans right")
+    assert any(text[i : i + 2] == pans_right for i in range(len(text)))
+
+
+def test_known_words_still_count_beside_unknown_ones(tokenizer, encoder):
+    prompts = ["the xylophone pans right", "the xylophone pans left"]
+    _, sentences = encode_prompts(prompts, tokenizer, encoder)
+    assert not torch.allclose(sentences[0], sentences[1], atol=1e-4)
+
+
+def test_unknown_words_differ_from_each_other(tokenizer):
+    assert ids(tokenizer, "qzx") != ids(tokenizer, "xzq")
+
+
+def test_a_text_has_its_start_its_end_and_the_encoders_length(tokenizer):
+    short, empty, long = (ids(tokenizer, text) for text in (CAPTIONS[0], "", STRANGE["long"]))
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    assert len(short) == len(empty) == len(long) == 16
+    assert short[0] == start and short.index(end) == 5 and set(short[5:]) == {end}
+    assert empty == [start] + [end] * 15
+    assert long[0] == start and long.index(end) == 15
+
+
+def test_the_sentence_is_read_at_the_texts_own_end(tokenizer, encoder):
+    words, sentence = encode_prompts([CAPTIONS[0], ""], tokenizer, encoder)
+    assert torch.equal(sentence, torch.stack([words[0, 5], words[1, 1]]))
+
+
+def test_case_and_blanks_do_not_matter(tokenizer):
+    assert ids(tokenizer, "  The CAMERA   pans right ") == ids(tokenizer, "the camera pans right")
+
+
+def test_start_and_end_are_the_last_of_the_vocabulary(tokenizer):
+    """As the encoder's config is told in `build_text_encoder`."""
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (len(tokenizer) - 2, len(tokenizer) - 1)
+    assert len(tokenizer) <= 600
+
+
+def test_a_saved_tokenizer_reads_the_same(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    again = CLIPTokenizer.from_pretrained(tmp_path)
+    assert again.model_max_length == 16
+    for text in (*CAPTIONS, *STRANGE.values()):
+        assert ids(again, text) == ids(tokenizer, text)

@@ -1,0 +1,129 @@
+"""The 3D-UNet is diffusers' until an option is switched on, and an option changes nothing before it has learnt."""
+
+import pytest
+import torch
+from diffusers import UNet3DConditionModel
+from torch import nn
+
+from trip.model.unet import TripUNet
+
+SIZES = {
+    "sample_size": 8,
+    "down_block_types": ("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+    "block_out_channels": (8, 16, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 12,
+    "attention_head_dim": 8,
+}
+
+
+def without_zeros(module: nn.Module) -> nn.Module:
+    """What starts at zero would hide a difference."""
+    for parameter in module.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return module.eval()
+
+
+@pytest.fixture(scope="module")
+def base() -> UNet3DConditionModel:
+    torch.manual_seed(0)
+    return without_zeros(UNet3DConditionModel(**SIZES))
+
+
+@pytest.fixture(scope="module")
+def ours(base) -> TripUNet:
+    unet = TripUNet(**SIZES)
+    unet.load_state_dict(base.state_dict())
+    return unet.eval()
+
+
+def inputs(height: int, width: int, frames: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sample, a time step for each of two clips, and words."""
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randn(2, 4, frames, height, width, generator=generator),
+        torch.tensor([10, 900]),
+        torch.randn(2, 5, 12, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (16, 12), (7, 9)])
+@torch.no_grad()
+def test_without_options_it_is_the_base_class(base, ours, height, width):
+    wanted, got = base(*inputs(height, width)).sample, ours(*inputs(height, width)).sample
+    assert got.shape == wanted.shape and wanted.abs().max() > 0.1
+    assert (got - wanted).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_one_time_step_for_all_is_the_same_as_for_each(base, ours):
+    sample, _, words = inputs(8, 8)
+    assert (ours(sample, 300, words).sample - base(sample, 300, words).sample).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_mix(ours):
+    sample, timestep, words = inputs(8, 8)
+    both = ours(sample, timestep, words).sample
+    alone = [ours(sample[i : i + 1], timestep[i : i + 1], words[i : i + 1]).sample for i in range(2)]
+    assert (both - torch.cat(alone)).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_frame_embedding_is_neutral_at_first(ours):
+    told = TripUNet(**SIZES, frame_embedding=True)
+    missing = told.load_state_dict(ours.state_dict(), strict=False).missing_keys
+    assert missing and all(name.startswith("frame_time_embedding.") for name in missing)
+    output = told.eval()(*inputs(8, 8), frame_times=torch.arange(3.0).expand(2, -1), sentence=torch.randn(2, 12)).sample
+    assert torch.allclose(output, ours(*inputs(8, 8)).sample, atol=1e-6)
+
+
+@torch.no_grad()
+def test_frame_embedding_tells_times_and_sentences_apart(ours):
+    told = TripUNet(**SIZES, frame_embedding=True)
+    told.load_state_dict(ours.state_dict(), strict=False)
+    without_zeros(told)
+    times, sentence = torch.arange(3.0).expand(2, -1), torch.ones(2, 12)
+    first = told(*inputs(8, 8), frame_times=times, sentence=sentence).sample
+    later = told(*inputs(8, 8), frame_times=times + 2, sentence=sentence).sample
+    otherwise = told(*inputs(8, 8), frame_times=times, sentence=-sentence).sample
+    assert (first - later).abs().max() > 1e-3
+    assert (first - otherwise).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("first_frame, position", [("head", 0), ("tail", -1)])
+@torch.no_grad()
+def test_cross_frame_attention_reaches_the_photo_from_every_frame(first_frame, position):
+    """With the layers over time silenced, only the look at the photo joins frames."""
+    torch.manual_seed(0)
+    unet = without_zeros(TripUNet(**SIZES, first_frame=first_frame, cross_frame_attention=True))
+    for name, parameter in unet.named_parameters():
+        if "temp_convs" in name and "conv4" in name or ("temp_attentions" in name or "transformer_in" in name) and "proj_out" in name:
+            parameter.zero_()
+    sample, timestep, words = inputs(8, 8, frames=4)
+    before = unet(sample, timestep, words).sample
+    for changed in range(4):
+        other = sample.clone()
+        other[:, :, changed] += 1
+        moved = (unet(other, timestep, words).sample - before).abs().amax(dim=(0, 1, 3, 4)) > 1e-5
+        assert moved.tolist() == ([True] * 4 if changed == position % 4 else [i == changed for i in range(4)])
+
+
+def test_saved_unet_is_the_same_and_keeps_its_options(tmp_path):
+    torch.manual_seed(0)
+    unet = without_zeros(TripUNet(**SIZES, first_frame="tail", predicts="v_prediction", entry_heads=2, cross_frame_attention=True))
+    unet.save_pretrained(tmp_path)
+    again = TripUNet.from_pretrained(tmp_path)
+    assert (again.config.first_frame, again.config.predicts, again.config.entry_heads) == ("tail", "v_prediction", 2)
+    with torch.no_grad():
+        assert torch.equal(again(*inputs(8, 8)).sample, unet(*inputs(8, 8)).sample)
+
+
+def test_public_weights_of_the_base_class_load(base, tmp_path):
+    base.save_pretrained(tmp_path)
+    with torch.no_grad():
+        again = TripUNet.from_pretrained(tmp_path)(*inputs(8, 8)).sample
+        assert (again - base(*inputs(8, 8)).sample).abs().max() < 1e-4

@@ -1,0 +1,292 @@
+"""A photo becomes a clip: the sampling loop against what is known of it, and its promises to the people who call it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trip.diffusion import add_noise
+from trip.media import fit_photo
+from trip.model.build import build_scheduler, build_unet
+from trip.model.fusion import NoiseFusion
+from trip.model.latents import decode_video, encode_video
+from trip.pipeline import SCHEDULERS, Interrupted, TripPipeline
+from trip.settings import PRESETS, AnimateSettings
+
+TINY = PRESETS["tiny"].model
+PAN = AnimateSettings(prompt="the camera pans right", seed=3, num_steps=3)
+
+
+def quiet(pipe: TripPipeline) -> TripPipeline:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_model) -> TripPipeline:
+    return quiet(TripPipeline.from_pretrained(tiny_model))
+
+
+def altered(pipe: TripPipeline, **parts) -> TripPipeline:
+    """The same pipeline with some of its models exchanged."""
+    own = {name: pipe.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "card")}
+    return quiet(TripPipeline(**{**pipe.components, **parts}, **own))
+
+
+def changed(settings: AnimateSettings, **values) -> AnimateSettings:
+    return AnimateSettings(**{**settings.model_dump(), **values})
+
+
+def clean_clips(pipe: TripPipeline, photo: Image.Image, settings: AnimateSettings) -> list[torch.Tensor]:
+    """The clean clip that each step predicts."""
+    seen = []
+    pipe(photo, settings, callback_on_step_end=lambda pipe, step, t, tensors: seen.append(tensors["z_0"]))
+    return seen
+
+
+def differ(pipe: TripPipeline, photo: Image.Image, one: AnimateSettings, other: AnimateSettings) -> bool:
+    a, b = clean_clips(pipe, photo, one)[-1], clean_clips(pipe, photo, other)[-1]
+    return (a - b).abs().max().item() > 1e-3
+
+
+def latent_of(pipe: TripPipeline, photo: Image.Image) -> torch.Tensor:
+    pixels = torch.from_numpy(fit_photo(photo, pipe.frame_size)).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
+    return encode_video(pipe.vae, pixels)
+
+
+# what comes out
+
+
+def test_first_frame_is_the_photo_as_it_was_fitted(pipe, photo):
+    output = pipe(photo, PAN)
+    assert output.frames.shape == (4, 32, 32, 3) and output.frames.dtype == np.uint8
+    assert np.array_equal(output.frames[0], fit_photo(photo, 32))
+    assert not np.array_equal(output.frames[1], output.frames[0])
+
+
+def test_a_photo_may_come_as_a_file_an_image_or_pixels(pipe, photo, tmp_path):
+    photo.save(tmp_path / "photo.png")
+    clips = [pipe(source, PAN).frames for source in (photo, np.asarray(photo), tmp_path / "photo.png", str(tmp_path / "photo.png"))]
+    assert all(np.array_equal(clip, clips[0]) for clip in clips)
+
+
+@pytest.mark.parametrize("num_frames", [2, 7])
+def test_number_of_frames_and_their_rate_are_as_asked(pipe, photo, num_frames):
+    output = pipe(photo, changed(PAN, num_frames=num_frames, fps=12.5))
+    assert output.frames.shape == (num_frames, 32, 32, 3)
+    assert output.fps == 12.5
+
+
+def test_what_is_left_open_is_what_the_checkpoint_was_made_for(pipe, photo):
+    output = pipe(photo)
+    assert (len(output.frames), output.fps) == (TINY.num_frames, TINY.fps)
+    assert {name: output.metadata[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale")} == {
+        "num_frames": TINY.num_frames,
+        "fps": TINY.fps,
+        "num_steps": TINY.num_steps,
+        "guidance_scale": TINY.guidance_scale,
+    }
+    assert 0 <= output.metadata["seed"] < 2**31
+
+
+def test_metadata_says_everything_and_names_no_place_on_this_machine(pipe, photo, tiny_model):
+    metadata = pipe(photo, PAN).metadata
+    assert AnimateSettings(**{name: metadata[name] for name in AnimateSettings.model_fields}) == pipe.resolve(PAN)
+    assert metadata["model"] == tiny_model.name
+    assert metadata["version_torch"] == torch.__version__ and {"version_trip", "version_diffusers", "version_transformers"} <= set(metadata)
+    assert "/" not in json.dumps(metadata) and "\\\\" not in json.dumps(metadata)
+
+
+def test_a_clips_metadata_makes_the_clip_again(pipe, photo):
+    first = pipe(photo, AnimateSettings(prompt="the clouds drift", num_steps=2))
+    again = pipe(photo, AnimateSettings(**{name: first.metadata[name] for name in AnimateSettings.model_fields}))
+    assert np.array_equal(first.frames, again.frames)
+
+
+def test_weights_say_what_they_are(pipe):
+    assert pipe.weights_card == "Random weights, for tests."
+    assert altered(pipe).model_name == "memory"
+
+
+# seeds, batches, files
+
+
+def test_same_seed_same_clip(pipe, photo):
+    assert np.array_equal(pipe(photo, PAN).frames, pipe(photo, PAN).frames)
+    assert not np.array_equal(pipe(photo, PAN).frames, pipe(photo, changed(PAN, seed=4)).frames)
+
+
+def test_a_batch_gives_the_clips_of_its_members(pipe, photo):
+    other, settings = photo.rotate(180), [PAN, changed(PAN, prompt="the clouds drift to the left", seed=8, fps=5)]
+    together = pipe.animate_batch([photo, other], settings)
+    alone = [pipe(photo, settings[0]), pipe(other, settings[1])]
+    for one, single in zip(together, alone, strict=True):
+        assert np.abs(one.frames.astype(int) - single.frames).max() <= 1
+        assert (one.metadata, one.fps) == (single.metadata, single.fps)
+
+
+@pytest.mark.parametrize("difference", [{"num_frames": 3}, {"num_steps": 2}, {"scheduler": "unipc"}, {"guidance_scale": 1}, {"motion": 0}])
+def test_a_batch_of_unlike_settings_is_refused(pipe, photo, difference):
+    with pytest.raises(ValueError, match=r"^wanted one set of frames, steps, .* got 2; make several batches$"):
+        pipe.animate_batch([photo, photo], [PAN, changed(PAN, **difference)])
+
+
+def test_saved_pipeline_gives_the_same_clip(pipe, photo, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    again = quiet(TripPipeline.from_pretrained(tmp_path))
+    assert np.array_equal(again(photo, PAN).frames, pipe(photo, PAN).frames)
+    assert again.weights_card == pipe.weights_card
+
+
+# the sampling loop
+
+
+@pytest.mark.parametrize("preset, num_steps", [("paper", 50), ("tiny", 7)])
+def test_ddim_with_the_true_noise_returns_the_clip(preset, num_steps):
+    """Deterministic DDIM keeps its noise: at every step the same clean clip, and at the end Eq. 1 at the schedule's first step."""
+    scheduler = build_scheduler(PRESETS[preset].model)
+    scheduler.set_timesteps(num_steps)
+    z_0, eps = torch.randn(2, 1, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    alpha_bar = scheduler.alphas_cumprod
+    z_t = add_noise(z_0, eps, alpha_bar[scheduler.timesteps[:1]])
+    for t in scheduler.timesteps:
+        step = scheduler.step(eps, t, z_t)
+        assert torch.allclose(step.pred_original_sample, z_0, atol=2e-3)
+        z_t = step.prev_sample
+    assert torch.allclose(z_t, add_noise(z_0, eps, alpha_bar[:1]), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def holding(pipe) -> TripPipeline:
+    """A pipeline that believes the prior alone."""
+    return altered(pipe, fusion=NoiseFusion(kind="linear", channels=4, num_frames=4, lam_first=1, lam_last=1, motion_variance=0))
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_the_prior_alone_makes_a_still_clip(holding, photo, scheduler):
+    """By Eq. 8 and Eq. 3 every step predicts the photo for every frame, with any sampler."""
+    z_first = latent_of(holding, photo)
+    settings = changed(PAN, scheduler=scheduler, num_steps=5)
+    for z_0 in clean_clips(holding, photo, settings):
+        assert z_0.shape == (1, 4, 4, 16, 16)
+        assert torch.allclose(z_0, z_first.expand_as(z_0), atol=1e-3)
+    frames = holding(photo, settings).frames[1:].astype(int)
+    assert np.abs(frames - holding.decode(z_first)[0, 0]).max() <= 4  # DDIM ends at t = 0, which has some noise left
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("num_steps", [1, 6])
+def test_every_sampler_runs_at_any_length(pipe, photo, scheduler, num_steps):
+    clips = clean_clips(pipe, photo, changed(PAN, scheduler=scheduler, num_steps=num_steps))
+    assert len(clips) == num_steps
+    assert all(z_0.isfinite().all() for z_0 in clips)
+
+
+def test_samplers_differ(pipe, photo):
+    ddim, dpm, unipc = (changed(PAN, scheduler=name) for name in SCHEDULERS)
+    assert differ(pipe, photo, ddim, dpm) and differ(pipe, photo, dpm, unipc)
+
+
+def test_prompt_and_negative_prompt_change_the_clip(pipe, photo):
+    assert differ(pipe, photo, PAN, changed(PAN, prompt="the clouds drift to the left"))
+    assert differ(pipe, photo, PAN, changed(PAN, negative_prompt="the clouds drift to the left"))
+
+
+def test_without_guidance_the_negative_prompt_is_idle(pipe, photo):
+    alone = changed(PAN, guidance_scale=1)
+    assert not differ(pipe, photo, alone, changed(alone, negative_prompt="the clouds drift to the left"))
+    assert differ(pipe, photo, alone, PAN)
+
+
+def test_guidance_comes_after_fusion(pipe, photo):
+    """The first step's clean clip is linear in the fused noise, so guidance leads it along a straight line."""
+    unwanted = "the clouds drift to the left"
+    at = {scale: changed(PAN, guidance_scale=scale, negative_prompt=unwanted) for scale in (2, 3)}
+    with_text, without = (clean_clips(pipe, photo, changed(PAN, guidance_scale=1, prompt=text))[0] for text in (PAN.prompt, unwanted))
+    for scale, settings in at.items():
+        guided = clean_clips(pipe, photo, settings)[0]
+        assert torch.allclose(guided, without + scale * (with_text - without), atol=1e-3 * float(guided.abs().max()))
+
+
+# motion
+
+
+def test_motion_changes_the_clip_through_the_frames_times(pipe, photo):
+    still, told, fast = (changed(PAN, motion=motion) for motion in (0, 1, 2))
+    assert pipe.unet.config.frame_embedding
+    assert differ(pipe, photo, still, told) and differ(pipe, photo, told, fast)
+
+
+@pytest.fixture(scope="module")
+def timeless(pipe) -> TripPipeline:
+    """A pipeline whose 3D-UNet is not told any time, as the paper's."""
+    torch.manual_seed(0)
+    unet = TINY.unet.model_copy(update={"frame_embedding": False})
+    return altered(pipe, unet=build_unet(TINY.model_copy(update={"unet": unet})).eval())
+
+
+def test_without_times_no_motion_is_the_still_photo(timeless, photo):
+    settings = changed(PAN, motion=0)
+    z_first = latent_of(timeless, photo)
+    for z_0 in clean_clips(timeless, photo, settings):
+        assert torch.allclose(z_0, z_first.expand_as(z_0), atol=1e-3)
+    pixels = decode_video(timeless.vae, z_first)[0, :, 0].permute(1, 2, 0)
+    frames = torch.from_numpy(timeless(photo, settings).frames[1:]) / 127.5 - 1
+    assert (frames - pixels).abs().max() < 0.04
+
+
+def test_without_times_motion_scales_the_way_from_the_still_photo(timeless, photo):
+    still, told, twice = (clean_clips(timeless, photo, changed(PAN, motion=motion))[0] for motion in (0, 1, 2))
+    assert (told - still).abs().max() > 1e-2
+    assert torch.allclose(twice - still, 2 * (told - still), rtol=1e-2, atol=1e-3 * float((twice - still).abs().max()))
+
+
+# while it runs
+
+
+def test_every_step_tells_its_clean_clip(pipe, photo):
+    told = []
+
+    def listen(caller, step, timestep, tensors):
+        told.append((step, timestep, tuple(tensors["z_0"].shape)))
+        assert caller is pipe and isinstance(timestep, int)
+
+    pipe(photo, changed(PAN, num_frames=5), callback_on_step_end=listen)
+    assert [step for step, _, _ in told] == [0, 1, 2]
+    assert [t for _, t, _ in told] == sorted((t for _, t, _ in told), reverse=True)
+    assert {shape for _, _, shape in told} == {(1, 4, 5, 16, 16)}
+
+
+def test_preview_shows_frames_of_a_clean_clip(pipe, photo):
+    z_0 = clean_clips(pipe, photo, changed(PAN, num_frames=9))[0]
+    assert pipe.preview(z_0, num_frames=4).shape == (4, 32, 32, 3)
+    assert pipe.preview(z_0[:, :, :2]).shape == (2, 32, 32, 3)
+    ends = pipe.preview(z_0, num_frames=2).astype(int)
+    assert np.abs(ends - pipe.decode(z_0)[0, [0, -1]]).max() <= 1
+
+
+def test_interrupt_ends_the_loop_before_the_next_step(pipe, photo):
+    steps = []
+
+    def stop_at_the_second(pipe, step, timestep, tensors):
+        steps.append(step)
+        pipe.interrupt = step == 1
+
+    with pytest.raises(Interrupted, match=r"^stopped after 2 of 9 steps$"):
+        pipe(photo, changed(PAN, num_steps=9), callback_on_step_end=stop_at_the_second)
+    assert steps == [0, 1]
+
+
+def test_a_pipeline_that_was_interrupted_works_again(pipe, photo):
+    before = pipe(photo, PAN).frames
+    with pytest.raises(Interrupted):
+        pipe(photo, PAN, callback_on_step_end=lambda pipe, *_: setattr(pipe, "interrupt", True))
+    assert np.array_equal(pipe(photo, PAN).frames, before)
+
+
+@pytest.mark.parametrize("prompt", ["", "雲 \U0001f600", "qwertyuiop " * 450, "the camera pans right"])
+def test_any_prompt_gives_a_clip(pipe, photo, prompt):
+    assert pipe(photo, changed(PAN, prompt=prompt, num_steps=1)).metadata["prompt"] == prompt
