@@ -14,7 +14,7 @@ from trip.data.photos import Photo, random_crop
 from trip.settings import StageSettings
 
 KL_WEIGHT = 5e-4  # per latent value, beside a mean absolute error per pixel: keeps the latents smooth
-SCALES = (1, 4, 16)  # pixels that are averaged before they are compared: without the coarse ones colours are learnt last
+SCALES = {1: 1.0, 4: 2.0, 16: 4.0}  # side of the squares that are averaged before they are compared, and weight: colours are coarse
 
 
 class VaeStage:
@@ -41,7 +41,7 @@ class VaeStage:
         """Random crops: b 3 h w in [-1, 1]."""
         rng = np.random.default_rng([self.seed, step, rank])
         chosen = rng.integers(len(self.photos), size=self.settings.batch_size)
-        return self._pixels([random_crop(self.photos[i], self.frame_size, rng) for i in chosen])
+        return self._pixels([recolour(random_crop(self.photos[i], self.frame_size, rng), rng) for i in chosen])
 
     def loss(self, model: torch.nn.Module, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         """Mean absolute error of the pixels at each scale plus the weighted divergence of the latents."""
@@ -49,7 +49,7 @@ class VaeStage:
         posterior = self.model.encode(batch).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(batch.device)  # from the CPU: a seed means the same everywhere
         reconstruction = self.model.decode(posterior.mean + posterior.std * noise).sample
-        error = sum(_error(reconstruction.float(), batch, scale) for scale in SCALES)
+        error = sum(weight * _error(reconstruction.float(), batch, scale) for scale, weight in SCALES.items())
         divergence = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
         return error + KL_WEIGHT * divergence, {"error": error.item(), "divergence": divergence.item()}
 
@@ -72,6 +72,18 @@ class VaeStage:
     @staticmethod
     def _pixels(crops: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def recolour(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A photo with its colour channels in another order and other saturation; half of the photos stay as they are.
+
+    Photos vary along blue and orange most; without this an autoencoder may never learn the other axis of colour.
+    """
+    if rng.random() < 0.5:
+        return crop
+    crop = crop[..., rng.permutation(3)].astype(np.float32)
+    grey = crop.mean(axis=2, keepdims=True)
+    return (grey + rng.uniform(0.5, 3.0) * (crop - grey)).clip(0, 255)
 
 
 def _error(a: Tensor, b: Tensor, scale: int) -> Tensor:

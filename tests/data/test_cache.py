@@ -1,0 +1,66 @@
+"""Encoded clips are made once, in an order that the seed alone decides, and never mixed with others."""
+
+import numpy as np
+import pytest
+import torch
+
+from trip.data import cache
+from trip.data.cache import LatentCache, Sample, digest, encode_cache
+
+KEY = {"vae": "abc", "size": 8}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(cache, "SHARD_SIZE", 3)
+
+
+def draw(rng: np.random.Generator) -> Sample:
+    return Sample(rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8), np.arange(4), f"clip {rng.integers(1000)}")
+
+
+def fill(folder, *, num_clips=7, seed=0, key=KEY, encode=lambda video: video):
+    return list(encode_cache(folder, draw, encode, num_clips=num_clips, seed=seed, key=key))
+
+
+def test_clips_come_back_with_their_times_and_captions(tmp_path):
+    assert fill(tmp_path) == [(3, 7), (6, 7), (7, 7)]
+    clips = LatentCache(tmp_path)
+    assert len(clips) == 7 and clips.latents.shape == (7, 3, 4, 8, 8) and clips.latents.dtype == torch.float16
+    assert torch.equal(clips.times, torch.arange(4.0).expand(7, -1))
+    wanted = draw(np.random.default_rng([0, 5]))
+    assert clips.captions[5] == wanted.caption
+    assert torch.allclose(clips.latents[5].permute(1, 2, 3, 0).float(), torch.from_numpy(wanted.frames) / 127.5 - 1, atol=1e-3)
+
+
+def test_a_cache_that_was_left_half_way_goes_on(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fill(whole)
+    next(encode_cache(broken, draw, lambda video: video, num_clips=7, seed=0, key=KEY))
+    (broken / "clips-0000003.partial").write_bytes(b"half of a shard")
+    encoded = []
+    fill(broken, encode=lambda video: encoded.append(1) or video)
+    assert len(encoded) == 4  # the first shard is not made again
+    assert torch.equal(LatentCache(broken).latents, LatentCache(whole).latents)
+    assert LatentCache(broken).captions == LatentCache(whole).captions
+
+
+@pytest.mark.parametrize("other", [{"vae": "xyz", "size": 8}, {"vae": "abc", "size": 16}, {"vae": "abc"}])
+def test_a_cache_of_another_key_is_refused(tmp_path, other):
+    fill(tmp_path)
+    with pytest.raises(ValueError) as caught:
+        fill(tmp_path, key=other)
+    message = str(caught.value)
+    assert tmp_path.name in message and "abc" in message and "\n" not in message
+    assert len(LatentCache(tmp_path)) == 7
+
+
+def test_an_empty_cache_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"wanted encoded clips, found none; encode some first$"):
+        LatentCache(tmp_path)
+
+
+def test_digest_follows_names_and_values():
+    weights = {"a": torch.ones(3), "b": torch.zeros(2)}
+    assert digest(weights) == digest(dict(reversed(weights.items())))
+    assert len({digest(weights), digest(weights | {"b": torch.tensor([0.0, 1e-6])}), digest({"a": torch.ones(3)})}) == 3

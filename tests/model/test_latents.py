@@ -1,0 +1,70 @@
+"""Pixels to latents and back, and the photo's detail where nothing moved."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from trip.model.build import build_vae
+from trip.model.latents import decode_video, encode_video, keep_detail
+from trip.settings import PRESETS
+
+STATISTICS = {"latents_mean": [0.5, -1.0, 0.0, 2.0], "latents_std": [2.0, 0.5, 1.0, 3.0]}
+
+
+def tiny_vae(**config) -> AutoencoderKL:
+    torch.manual_seed(0)
+    vae = build_vae(PRESETS["tiny"].model).eval()
+    vae.register_to_config(**config)
+    return vae
+
+
+@pytest.fixture
+def video() -> torch.Tensor:
+    return torch.rand(2, 3, 5, 12, 20, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_shapes(video):
+    vae = tiny_vae()
+    latents = encode_video(vae, video)
+    assert latents.shape == (2, 4, 5, 6, 10) and latents.dtype == torch.float32
+    pixels = decode_video(vae, latents)
+    assert pixels.shape == video.shape and pixels.abs().max() <= 1
+
+
+def test_latents_are_scaled_by_the_channels_statistics(video):
+    raw, scaled = encode_video(tiny_vae(scaling_factor=1.0), video), encode_video(tiny_vae(**STATISTICS), video)
+    mean, deviation = (torch.tensor(values).view(1, 4, 1, 1, 1) for values in STATISTICS.values())
+    assert torch.allclose(scaled, (raw - mean) / deviation, atol=1e-5)
+
+
+def test_latents_of_public_weights_are_scaled_by_their_factor(video):
+    assert torch.allclose(encode_video(tiny_vae(scaling_factor=0.5), video), 0.5 * encode_video(tiny_vae(scaling_factor=1.0), video))
+
+
+@pytest.mark.parametrize("config", [STATISTICS, {"scaling_factor": 0.18215}])
+def test_decoding_undoes_the_scale(video, config):
+    plain, scaled = tiny_vae(scaling_factor=1.0), tiny_vae(**config)
+    wanted = decode_video(plain, encode_video(plain, video))
+    assert torch.allclose(decode_video(scaled, encode_video(scaled, video)), wanted, atol=1e-3)
+
+
+def test_frames_are_coded_alone_whatever_the_chunk(video):
+    vae = tiny_vae()
+    latents = encode_video(vae, video)
+    assert torch.allclose(encode_video(vae, video, chunk=3), latents, atol=1e-5)
+    assert torch.allclose(encode_video(vae, video[1:, :, 2:3]), latents[1:, :, 2:3], atol=1e-5)
+    assert torch.allclose(decode_video(vae, latents, chunk=1), decode_video(vae, latents), atol=1e-4)
+
+
+def test_detail_of_the_photo_stays_where_the_latent_is_the_photos(video):
+    """What stands still is the photo itself; what changed much is what the decoder makes of it."""
+    z_first = torch.randn(2, 4, 1, 6, 10, generator=torch.Generator().manual_seed(2))
+    z_0 = z_first.repeat(1, 1, 5, 1, 1)
+    z_0[:, :, 3] += 5
+    photo, decoded = video[:, :, :1], video[:, :, :1] * 0.5
+    frames = decoded.repeat(1, 1, 5, 1, 1)
+    frames[:, :, 3] = 0.25
+    kept = keep_detail(frames, z_0, photo, z_first, decoded)
+    assert torch.allclose(kept[:, :, :3], photo.expand(-1, -1, 3, -1, -1), atol=1e-6)
+    assert torch.allclose(kept[:, :, 3], frames[:, :, 3], atol=1e-6)
+    assert kept.abs().max() <= 1

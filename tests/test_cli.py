@@ -1,0 +1,205 @@
+"""Every verb of the command line: what it writes and prints, and one line with exit code 2 for what cannot work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trip.cli import main
+from trip.data.motion import CAMERA_MOTIONS
+from trip.data.photos import is_held_out
+from trip.media import fit_photo, read_clip, read_metadata
+from trip.settings import PRESETS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def photo_file(photo, tmp_path_factory) -> Path:
+    """The photo in a folder, under a name that is held out of training."""
+    name = next(name for name in (f"photo{i}.png" for i in range(100)) if is_held_out(name))
+    path = tmp_path_factory.mktemp("photos") / name
+    photo.save(path)
+    return path
+
+
+def code_of(*words: object) -> int:
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as stop:  # how argparse ends
+        return stop.code
+
+
+def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
+    """The one line that a bad command prints."""
+    assert code_of(*words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "Traceback" not in printed.err
+    assert printed.err.count("\n") == 1 and printed.err.endswith("\n") and len(printed.err) < 700
+    return printed.err
+
+
+# animate
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_animate_writes_a_clip_and_prints_its_path(photo_file, tiny_model, tmp_path, capsys, suffix):
+    output = tmp_path / f"clip{suffix}"
+    assert code_of("animate", photo_file, "--prompt", "the camera pans right", "--seed", 5, "--model", tiny_model, "--output", output) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{output}\n"
+    assert "100%" in printed.err and "Traceback" not in printed.err
+    assert output.stat().st_size > 0
+    metadata = read_metadata(output)
+    assert (metadata["prompt"], metadata["seed"], metadata["model"]) == ("the camera pans right", 5, tiny_model.name)
+    assert num_frames(output) == PRESETS["tiny"].model.num_frames
+
+
+def num_frames(path: Path) -> int:
+    if path.suffix == ".mp4":
+        return len(read_clip(path).frames)
+    with Image.open(path) as image:
+        return image.n_frames
+
+
+def test_animate_takes_every_setting(photo_file, photo, tiny_model, tmp_path):
+    output = tmp_path / "clip.mp4"
+    words = {
+        "prompt": "the clouds drift",
+        "negative-prompt": "blur",
+        "motion": 0.5,
+        "num-frames": 6,
+        "fps": 12,
+        "num-steps": 3,
+        "guidance-scale": 1.5,
+        "scheduler": "dpm++",
+        "seed": 9,
+    }
+    flags = [word for name, value in words.items() for word in (f"--{name}", value)]
+    assert code_of("animate", photo_file, *flags, "--model", tiny_model, "--output", output) == 0
+    metadata, clip = read_metadata(output), read_clip(output)
+    assert {name: metadata[name.replace("-", "_")] for name in words} == words
+    assert clip.frames.shape == (6, 32, 32, 3) and clip.fps == pytest.approx(12)
+    brightness = (clip.frames[0].astype(int) - fit_photo(photo, 32)) @ (0.21, 0.72, 0.07)  # H.264 keeps half of the colours' resolution
+    assert np.abs(brightness).mean() < 6
+
+
+def test_animate_without_a_prompt_lets_the_model_decide(photo_file, tiny_model, tmp_path):
+    assert code_of("animate", photo_file, "--model", tiny_model, "--num-steps", 1, "--output", tmp_path / "clip.gif") == 0
+
+
+@pytest.mark.parametrize(
+    "flag, value, said",
+    [
+        ("--motion", "3", "Motion must be a number from 0 to 2, not 3"),
+        ("--motion", "nan", "Motion"),
+        ("--motion", "much", "Motion"),
+        ("--num-frames", "1", "Frames"),
+        ("--num-frames", "4.5", "Frames"),
+        ("--num-frames", "100000", "Frames"),
+        ("--fps", "0", "Frames per second"),
+        ("--num-steps", "0", "Steps"),
+        ("--guidance-scale", "inf", "Guidance"),
+        ("--scheduler", "euler", "ddim or dpm++ or unipc"),
+        ("--seed", "-1", "Seed"),
+        ("--prompt", "x" * 10_001, "10,001"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path, capsys, flag, value, said):
+    """Before anything is opened: neither the photo nor the model is there."""
+    assert said in refusal(capsys, "animate", "photo.jpg", flag, value, "--output", tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize("output", ["clip.avi", "clip", "no/such/folder/clip.mp4"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(photo_file, tmp_path, capsys, output):
+    assert "cannot write" in refusal(capsys, "animate", photo_file, "--model", tmp_path, "--output", tmp_path / output)
+
+
+def test_a_folder_is_no_output(photo_file, tiny_model, tmp_path, capsys):
+    (tmp_path / "clip.mp4").mkdir()
+    assert "a folder has that name" in refusal(capsys, "animate", photo_file, "--model", tiny_model, "--output", tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no photo at all", b"\xff\xd8\xff\xe0 half a JPEG"])
+def test_a_photo_that_is_none_is_refused(tiny_model, tmp_path, capsys, content):
+    path = tmp_path / "photo.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    assert "photo.jpg" in refusal(capsys, "animate", path, "--model", tiny_model, "--output", tmp_path / "clip.mp4")
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_a_model_that_is_not_there_is_refused(photo_file, tmp_path, capsys):
+    line = refusal(capsys, "animate", photo_file, "--model", tmp_path / "nowhere", "--output", tmp_path / "clip.mp4")
+    assert "nowhere" in line and "found nothing there" in line
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["dance"], ["animate"], ["animate", "photo.jpg"], ["train", "--preset", "huge"], ["bench", "--repeats", "x"]]
+)
+def test_a_command_that_is_none_is_refused_in_one_line(capsys, words):
+    assert refusal(capsys, *words)
+
+
+def test_settings_are_checked_before_torch_is_loaded(tmp_path):
+    """In a process of its own: exit code, one line, and nothing that takes seconds to import."""
+    code = "import sys; from trip.cli import main; code = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(code)"
+    command = [sys.executable, "-c", code, "animate", "photo.jpg", "--motion", "7", "--output", str(tmp_path / "clip.mp4")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "trip: Motion must be a number from 0 to 2, not 7\n"
+
+
+@pytest.mark.parametrize("verb", [[], ["animate"], ["train"], ["evaluate", "motion"], ["bench"]])
+def test_every_verb_explains_itself(capsys, verb):
+    assert code_of(*verb, "--help") == 0
+    assert "usage: python -m trip" in capsys.readouterr().out
+
+
+# evaluate, bench
+
+
+def test_evaluate_motion_writes_a_report(photo_file, tiny_model, tmp_path, capsys):
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    words = ["--photos", photo_file.parent, "--model", tiny_model, "--num-steps", 1, "--guidance-scale", 1, "--least-gain", 0]
+    assert code_of("evaluate", "motion", *words, "--sheet", sheet, "--output", report) == 0
+    assert capsys.readouterr().out == f"{report}\n"
+    told = json.loads(report.read_text())
+    assert {"model", "scheduler", "overall", "per_motion", "still", "still_to_pan_flow", "checks", "clips"} <= set(told)
+    assert told["model"] == tiny_model.name and told["scheduler"] == "dpm++"
+    assert set(told["per_motion"]) == {*CAMERA_MOTIONS, "still"}
+    assert len(told["clips"]) == len(CAMERA_MOTIONS) + 1
+    assert set(told["checks"]) == {"moves_as_told", "still_to_pan_flow", "still_keeps_photo_db", "gain_over_still_db"}
+    assert not told["checks"]["moves_as_told"]["passed"], "random weights do not move as told"
+    assert Image.open(sheet).size[0] > 32
+
+
+def test_evaluate_wants_photos_that_were_held_out(tiny_model, tmp_path, capsys):
+    assert "held-out photos" in refusal(
+        capsys, "evaluate", "motion", "--photos", tmp_path, "--model", tiny_model, "--output", tmp_path / "report.json"
+    )
+
+
+@pytest.mark.parametrize("output", ["no/such/folder/report.json", "."])
+def test_evaluate_refuses_an_output_that_cannot_be_written_before_the_work(photo_file, tmp_path, capsys, output):
+    words = ["--photos", photo_file.parent, "--model", tmp_path / "nowhere"]
+    line = refusal(capsys, "evaluate", "motion", *words, "--output", tmp_path / output)
+    assert "write" in line and "nowhere" not in line
+
+
+def test_bench_prints_seconds_and_shares(tiny_model, capsys):
+    assert code_of("bench", "--model", tiny_model, "--repeats", 1) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["num_frames"], told["frame_size"]) == (4, 32)
+    for name in ("unet", "fusion", "prior", "decode"):
+        assert 0 < told[f"{name}_seconds"] < 60
+    assert told["fusion_share_of_unet"] == pytest.approx(told["fusion_seconds"] / told["unet_seconds"], rel=0.05, abs=0.01)
+    assert told["prior_share_of_unet"] < told["fusion_share_of_unet"] < 1
+
+
+def test_bench_without_a_round_is_refused(tiny_model, capsys):
+    assert "--repeats" in refusal(capsys, "bench", "--model", tiny_model, "--repeats", 0)

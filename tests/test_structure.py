@@ -1,0 +1,153 @@
+"""The tree keeps its shape: imports point one way, importing costs nothing, and what is public says what it does."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "trip").rglob("*.py"))
+MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
+    "__init__": set(),
+    "settings": set(),
+    "diffusion": set(),
+    "media": set(),
+    "data": {"media", "settings"},
+    "model": {"settings", "diffusion"},
+    "pipeline": {"settings", "diffusion", "media", "model", "__init__"},
+    "runtime": {"settings", "pipeline"},
+    "training": {"settings", "diffusion", "media", "data", "model", "pipeline"},
+    "evaluation": {"settings", "diffusion", "media", "data"},
+    "ui": {"settings", "media", "data", "evaluation", "pipeline", "runtime", "__init__"},
+    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "__init__"},
+    "__main__": {"cli"},
+}
+OUTSIDE = {"diffusion": {"torch"}, "settings": {"pydantic", "annotated_types"}, "__init__": set()}  # packages, where few are allowed
+GRADIO = {"gradio", "gradio_client"}
+
+
+def part_of(path: Path) -> str:
+    """trip/model/unet.py -> model, trip/cli.py -> cli."""
+    return path.relative_to(ROOT / "trip").parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of every import of a file, wherever it stands; what comes out of a package is named below it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).parent.parts[: -node.level + 1 or None] if node.level else ()
+            module = ".".join((*package, *([node.module] if node.module else ())))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def parts_imported(path: Path) -> set[str]:
+    """Parts of trip that a file imports; `import trip` and `from trip import NAME` count as `__init__`."""
+    names = [name.split(".") for name in imports(path) if name.split(".")[0] == "trip"]
+    parts = {name[1] if len(name) > 1 else "__init__" for name in names}
+    return {part if part in MAY_IMPORT else "__init__" for part in parts}
+
+
+def packages_imported(path: Path) -> set[str]:
+    """Installed packages that a file imports."""
+    return {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"trip"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    assert part in MAY_IMPORT, f"{part} is new: say in MAY_IMPORT where it stands"
+    wrong = parts_imported(path) - MAY_IMPORT[part] - {part}
+    assert not wrong, f"{name_of(path)} imports {', '.join(sorted(wrong))}"
+    assert packages_imported(path) <= OUTSIDE.get(part, packages_imported(path))
+
+
+def test_the_table_of_imports_has_no_circle():
+    above = {part: set(below) for part, below in MAY_IMPORT.items() if part != "__init__"}
+    while above:
+        free = [part for part, below in above.items() if not below & set(above)]
+        assert free, f"a circle among {', '.join(above)}"
+        above = {part: below for part, below in above.items() if part not in free}
+
+
+def test_a_wrong_arrow_would_be_found(tmp_path):
+    """The reader of imports sees every way to write one."""
+    file = ROOT / "trip" / "model" / "unet.py"
+    assert {"model"} <= parts_imported(file) and "torch" in packages_imported(file)
+    lines = {
+        "import trip.ui.form as form": "trip.ui.form",
+        "from trip import pipeline": "trip.pipeline",
+        "def f():\n    from trip.cli import main": "trip.cli.main",
+        "if True:\n    import gradio.themes": "gradio.themes",
+    }
+    for line, name in lines.items():
+        (tmp_path / "one.py").write_text(line)
+        assert list(imports(tmp_path / "one.py")) == [name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_the_page_imports_gradio(path):
+    assert part_of(path) == "ui" or not packages_imported(path) & GRADIO
+
+
+def test_the_page_alone_is_importable_without_the_models():
+    """trip/ui loads torch when there is something to animate, not before."""
+    for path in (ROOT / "trip" / "ui").glob("*.py"):
+        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top}
+        assert not modules & {"torch", "diffusers", "transformers", "trip.pipeline", "trip.runtime"}, path.name
+
+
+@pytest.mark.parametrize("modules, heavy", [("trip", "pydantic"), ("trip.settings, trip.cli", "torch"), ("trip.media", "torch")])
+def test_importing_does_no_work(modules, heavy):
+    code = f"import sys, {modules}; sys.exit(', '.join({{'gradio', 'torch', 'diffusers', {heavy!r}}} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+def test_public_names_are_where_they_are_said_to_be():
+    import trip
+
+    assert all(getattr(trip, name).__name__ == name for name in ("TripPipeline", "TripUNet", "NoiseFusion"))
+    assert set(trip.VARIANTS) and set(trip.PRESETS) == {"paper", "embedded", "tiny"}
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        trip.Nothing  # noqa: B018
+
+
+def test_files_are_named_by_their_content():
+    assert not [name_of(path) for path in FILES if path.stem in {"utils", "util", "helpers", "common", "misc"}]
+
+
+def public(body: list[ast.stmt], owner: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Functions and classes without an underscore, and the methods of such classes."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield owner + node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body, f"{node.name}.")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stat().st_size], ids=name_of)
+def test_what_is_public_has_a_docstring(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the file itself"
+    three_lines = {name for name, node in public(tree.body) if name.endswith(".forward") and node.end_lineno - node.lineno < 3}
+    assert not [name for name, node in public(tree.body) if not ast.get_docstring(node) and name not in three_lines]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_public_functions_say_their_types(path):
+    """Every argument and the result, in functions and methods without an underscore."""
+    for name, node in public(ast.parse(path.read_text()).body):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            untyped = [one.arg for one in arguments if one.annotation is None and one.arg not in ("self", "cls")]
+            assert not untyped and node.returns is not None, f"{name}: {', '.join(untyped) or 'result'}"

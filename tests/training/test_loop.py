@@ -1,0 +1,200 @@
+"""The loop that all stages share, on a stage of one weight: what it writes, how it resumes, how it stops."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import nn
+
+from trip.settings import StageSettings
+from trip.training import checkpoint
+from trip.training.loop import learning_rate_scale, step_generator, train
+
+SETTINGS = StageSettings(max_steps=12, batch_size=4, learning_rate=0.05, ema_decay=0.9, weight_decay=0.0, save_every=4, sample_every=5)
+
+
+class Slope:
+    """Learns the slope of y = x through noise; the loss is infinite at step `breaks_at`."""
+
+    name = "slope"
+
+    def __init__(self, breaks_at: int | None = None):
+        torch.manual_seed(0)
+        self.model = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.model.weight)
+        self.breaks_at = breaks_at
+
+    def param_groups(self):
+        return [{"params": list(self.model.parameters()), "lr": SETTINGS.learning_rate}]
+
+    def batch(self, step, rank, num_ranks):
+        return step, torch.randn(4, 1, generator=step_generator(7, step, rank))
+
+    def loss(self, model, batch, generator):
+        step, x = batch
+        noise = 0.1 * torch.randn(x.shape, generator=generator)
+        x, noise = x.to(self.model.weight.device), noise.to(self.model.weight.device)
+        loss = (model(x) - x - noise).square().mean()
+        return loss * math.inf if step == self.breaks_at else loss, {"slope": self.slope}
+
+    def sample(self, path):
+        path.with_suffix(".txt").write_text(str(self.slope))
+
+    @property
+    def slope(self) -> float:
+        return self.model.weight.item()
+
+
+def records(stage: Slope, folder: Path, settings: StageSettings = SETTINGS, *, seed: int = 0, **more):
+    return train(stage, settings, folder, seed=seed, accelerator=Accelerator(), **more)
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def changed(**values) -> StageSettings:
+    return StageSettings(**{**SETTINGS.model_dump(), **values})
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> tuple[Path, Slope]:
+    folder, stage = tmp_path_factory.mktemp("unbroken"), Slope()
+    list(records(stage, folder))
+    return folder, stage
+
+
+def test_metrics_have_each_step_once(unbroken):
+    folder, _ = unbroken
+    lines = metrics(folder)
+    assert [line["step"] for line in lines] == list(range(12))
+    assert all(math.isfinite(line["loss"]) and line["seconds"] > 0 and line["grad_norm"] >= 0 for line in lines)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_records_are_the_metrics(tmp_path):
+    assert list(records(Slope(), tmp_path, changed(max_steps=3))) == metrics(tmp_path)
+
+
+def test_samples_and_checkpoints_come_when_they_are_due(unbroken):
+    folder, _ = unbroken
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == ["0000005.txt", "0000010.txt", "0000012.txt"]
+    assert [path.name for path in checkpoint.completed(folder)] == ["step-0000008", "step-0000012"]  # the newest two
+
+
+@pytest.mark.parametrize("done", [1, 4, 6, 9])
+def test_a_run_that_was_dropped_goes_on_as_if_it_never_had_been(unbroken, tmp_path, done):
+    """`done` steps, then nothing is saved any more: what the last checkpoint does not hold is done again."""
+    folder, whole = unbroken
+    broken = records(Slope(), tmp_path)
+    for _ in range(done):
+        next(broken)
+    broken.close()
+    stage = Slope()
+    again = list(records(stage, tmp_path))
+    assert again[0]["step"] == (done - 1) // 4 * 4  # a checkpoint is written when the next step is asked for
+    wanted = [line["loss"] for line in metrics(folder)]
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(12))
+    assert [line["loss"] for line in metrics(tmp_path)] == pytest.approx(wanted, rel=1e-6)
+    assert stage.slope == pytest.approx(whole.slope, rel=1e-6)
+
+
+def test_a_line_that_a_kill_cut_in_half_is_written_again(tmp_path):
+    list(records(Slope(), tmp_path, changed(max_steps=6)))
+    with (tmp_path / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 6, "loss": 0.1}\n{"step": 7, "lo')
+    list(records(Slope(), tmp_path))
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(12))
+
+
+def test_a_half_written_checkpoint_is_passed_by(tmp_path):
+    list(records(Slope(), tmp_path, changed(max_steps=6)))
+    (tmp_path / "step-0000008.partial").mkdir()
+    (tmp_path / "step-0000008.partial" / "model.safetensors").write_bytes(b"half of")
+    assert next(records(Slope(), tmp_path))["step"] == 6
+    list(records(Slope(), tmp_path))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_finished_run_stays_as_it_is(unbroken):
+    folder, whole = unbroken
+    before = (folder / "metrics.jsonl").read_bytes()
+    stage = Slope()
+    assert list(records(stage, folder)) == []
+    assert stage.slope == pytest.approx(whole.slope, rel=1e-6)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_averaged_weights_stay_in_the_model_and_lag_behind_the_raw_ones(unbroken):
+    """The slope climbs from 0 towards 1, so an average of it is lower than it is."""
+    folder, stage = unbroken
+    raw = load_file(folder / "step-0000012" / "model.safetensors")["weight"].item()
+    assert 0 < stage.slope < raw - 0.01
+
+
+def test_samples_show_the_averaged_weights_and_training_goes_on_with_the_raw_ones(unbroken):
+    folder, _ = unbroken
+    raw = [line["slope"] for line in metrics(folder)]
+    assert float((folder / "samples" / "0000005.txt").read_text()) < raw[5] - 1e-3
+    assert raw == sorted(raw)
+
+
+def test_figures_of_an_evaluation_join_the_record_of_its_step(tmp_path):
+    lines = list(records(Slope(), tmp_path, evaluate=lambda: {"figure": 1.5}))
+    assert [line["step"] for line in lines if "figure" in line] == [5, 10]
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_stage_and_step(tmp_path):
+    with pytest.raises(FloatingPointError) as caught:
+        list(records(Slope(breaks_at=3), tmp_path))
+    message = str(caught.value)
+    assert "slope" in message and "step 3" in message and "inf" in message and "\n" not in message
+    assert [line["step"] for line in metrics(tmp_path)] == [0, 1, 2]
+
+
+def test_a_deadline_saves_and_stops(tmp_path):
+    endless = changed(max_steps=1_000_000, save_every=1_000_000, sample_every=1_000_000)
+    lines = list(records(Slope(), tmp_path, endless, deadline=time.monotonic() + 0.2))
+    assert [int(path.name.removeprefix("step-")) for path in checkpoint.completed(tmp_path)] == [len(lines)]
+    assert next(records(Slope(), tmp_path, endless))["step"] == len(lines)
+
+
+def test_a_deadline_that_has_passed_takes_no_step(tmp_path):
+    assert list(records(Slope(), tmp_path, deadline=time.monotonic())) == []
+
+
+def test_another_seed_sees_other_noise(unbroken, tmp_path):
+    folder, _ = unbroken
+    other = list(records(Slope(), tmp_path, changed(max_steps=1), seed=1))
+    assert other[0]["loss"] != pytest.approx(metrics(folder)[0]["loss"], rel=1e-6)
+
+
+def test_steps_ranks_and_seeds_have_noise_of_their_own():
+    places = [(seed, step, rank) for seed in range(3) for step in range(20) for rank in range(4)]
+    drawn = {float(torch.rand(1, generator=step_generator(*place), dtype=torch.float64)) for place in places}
+    assert len(drawn) == len(places)
+
+
+def test_learning_rate_rises_stays_and_falls_to_zero():
+    settings = changed(max_steps=100, warmup_steps=9, cooldown=0.2)
+    scale = [learning_rate_scale(step, settings) for step in range(101)]
+    assert scale[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert scale[9:81] == [1.0] * 72
+    assert scale[80:] == pytest.approx([1 - 0.05 * step for step in range(21)], abs=1e-9)
+
+
+def test_learning_rate_is_flat_without_warmup_and_cooldown():
+    assert {learning_rate_scale(step, SETTINGS) for step in range(12)} == {1.0}
+
+
+def test_gradients_are_clipped(tmp_path):
+    """One step of AdamW does not show it, its moments do: they are the clipped gradient's."""
+    stage = Slope()
+    line = next(records(stage, tmp_path, changed(grad_clip=0.01)))
+    assert line["grad_norm"] > 0.01
+    assert stage.model.weight.grad.norm().item() == pytest.approx(0.01, rel=1e-3)

@@ -1,0 +1,195 @@
+"""Whole runs of the tiny preset: they resume from any kill, stop in time, and end in a model that opens."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from trip.cli import main
+from trip.data.cache import LatentCache
+from trip.data.photos import is_held_out
+from trip.pipeline import TripPipeline
+from trip.settings import PRESETS, AnimateSettings, Preset
+from trip.training.run import TrainingRun
+
+ROOT = Path(__file__).parents[2]
+TINY = PRESETS["tiny"]
+STAGES = {"vae": TINY.recipe.vae, "text": TINY.recipe.text, "half-size": TINY.recipe.half_size, "denoiser": TINY.recipe.denoiser}
+WEIGHTS = [f"{part}/diffusion_pytorch_model.safetensors" for part in ("vae", "unet", "fusion")] + ["text_encoder/model.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Photos of random texture, two on each side of the split."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    names = [f"photo{i}.jpg" for i in range(100)]
+    for held_out in (False, True):
+        for name in [name for name in names if is_held_out(name) == held_out][:2]:
+            pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(photos, tmp_path_factory) -> Path:
+    """A run from beginning to end."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    list(TrainingRun(TINY, folder, photos).stages())
+    return folder
+
+
+@pytest.fixture
+def copy(unbroken, tmp_path) -> Path:
+    """The same run, to go on with."""
+    return Path(shutil.copytree(unbroken, tmp_path / "run"))
+
+
+def metrics(folder: Path, stage: str) -> list[dict]:
+    return [json.loads(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
+
+
+def refusal(*arguments, **more) -> str:
+    with pytest.raises(ValueError) as caught:
+        TrainingRun(*arguments, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def with_model(**values) -> Preset:
+    return TINY.model_copy(update={"model": TINY.model.model_copy(update=values)})
+
+
+def test_metrics_have_each_step_of_each_stage_once(unbroken):
+    for name, settings in STAGES.items():
+        lines = metrics(unbroken, name)
+        assert [line["step"] for line in lines] == list(range(settings.max_steps))
+        assert all(math.isfinite(line["loss"]) and line["seconds"] > 0 for line in lines)
+
+
+def test_metrics_of_the_denoiser_have_every_path_by_noise_level(unbroken):
+    for line in metrics(unbroken, "denoiser"):
+        assert set(line["by_noise"]) <= set("01234") and line["by_noise"]
+        assert all(set(paths) == {"fused", "unet", "prior"} for paths in line["by_noise"].values())
+
+
+def test_samples_are_drawn_for_every_stage(unbroken):
+    for name in STAGES:
+        assert all(path.stat().st_size > 0 for path in (unbroken / name / "samples").iterdir())
+        assert len(list((unbroken / name / "samples").iterdir())) >= 1
+
+
+def test_the_model_opens_and_animates(unbroken, photo):
+    pipe = TripPipeline.from_pretrained(unbroken / "model")
+    pipe.set_progress_bar_config(disable=True)
+    output = pipe(photo, AnimateSettings(prompt="the camera pans right", seed=1))
+    assert output.frames.shape == (4, 32, 32, 3)
+    assert not list((unbroken / "model").rglob("*.bin"))
+
+
+def test_the_model_scales_its_latents_to_unit_variance(unbroken):
+    latents = LatentCache(unbroken / "clips-32").latents.float()
+    assert latents.transpose(0, 1).flatten(1).std(dim=1).tolist() == pytest.approx([1] * 4, abs=0.5)
+
+
+def test_weights_of_the_model_are_the_averaged_ones(unbroken):
+    raw = load_file(unbroken / "denoiser" / "step-0000004" / "model.safetensors")
+    averaged = load_file(unbroken / "model" / WEIGHTS[1])
+    name = "conv_in.weight"
+    step = (raw[f"unet.{name}"] - averaged[name].float()).abs().max().item()
+    assert 1e-4 < step < 0.1
+
+
+def test_killed_at_any_moment_the_same_command_resumes(unbroken, photos, tmp_path, capsys):
+    """A real SIGKILL while the denoiser trains; losses and weights are then those of the run that nobody killed."""
+    run = tmp_path / "run"
+    command = ["train", "--preset", "tiny", "--photos", str(photos), "--output", str(run)]
+    lines = run / "denoiser" / "metrics.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "trip", *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        begun = time.monotonic()
+        while not (lines.exists() and lines.read_text().count("\n") >= 1):
+            assert process.poll() is None and time.monotonic() - begun < 120
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL and not (run / "model").exists()
+    assert 1 <= lines.read_text().count("\n") < TINY.recipe.denoiser.max_steps
+
+    assert main(command) == 0
+    assert capsys.readouterr().out.strip() == str(run / "model")
+    for name in STAGES:
+        again, whole = metrics(run, name), metrics(unbroken, name)
+        assert [line["step"] for line in again] == [line["step"] for line in whole]
+        assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in whole], rel=1e-5)
+    for path in WEIGHTS:
+        again, whole = load_file(run / "model" / path), load_file(unbroken / "model" / path)
+        assert all(torch.allclose(again[key].float(), whole[key].float(), atol=1e-3) for key in whole)
+
+
+def test_a_deadline_in_the_last_stage_still_writes_a_model_that_opens(copy, photos):
+    """The finished stages are passed over, the last one is asked for more steps than there is time for."""
+    shutil.rmtree(copy / "model")
+    recipe = TINY.recipe.model_copy(update={"denoiser": TINY.recipe.denoiser.model_copy(update={"max_steps": 100_000})})
+    run = TrainingRun(TINY.model_copy(update={"recipe": recipe}), copy, photos)
+    steps = []
+    for record in run.stages():
+        if record["stage"] == "clips-32-held-out":  # the last thing before the denoiser
+            run.deadline = time.monotonic() + 0.5
+        steps.append((record["stage"], record["step"]))
+    assert [step for stage, step in steps if stage == "denoiser"][:1] in ([], [4])
+    assert len(metrics(copy, "denoiser")) < 100
+    assert isinstance(TripPipeline.from_pretrained(copy / "model"), TripPipeline)
+
+
+def test_max_minutes_set_the_deadline(photos, tmp_path):
+    left = TrainingRun(TINY, tmp_path / "run", photos, max_minutes=2).deadline - time.monotonic()
+    assert 110 < left <= 120
+
+
+def test_a_run_without_time_names_no_model_that_is_not_there(photos, tmp_path, capsys):
+    run = tmp_path / "run"
+    main(["train", "--preset", "tiny", "--photos", str(photos), "--output", str(run), "--max-minutes", "0"])
+    assert all(Path(line).exists() for line in capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("values", [{"variant": "trip-w"}, {"frame_size": 64}, {"num_frames": 5}])
+def test_a_folder_of_another_model_is_refused(copy, photos, values):
+    before = (copy / "settings.json").read_text()
+    assert copy.name in refusal(with_model(**values), copy, photos)
+    assert (copy / "settings.json").read_text() == before
+
+
+def test_a_folder_of_another_seed_is_refused(copy, photos):
+    before = (copy / "settings.json").read_text()
+    assert copy.name in refusal(TINY, copy, photos, seed=1)
+    assert (copy / "settings.json").read_text() == before
+
+
+def test_photos_that_are_not_there_are_refused_before_anything_is_written(tmp_path):
+    refusal(TINY, tmp_path / "run", tmp_path / "nowhere")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_that_cannot_be_trained_from_scratch_is_refused(photos, tmp_path, capsys):
+    assert main(["train", "--preset", "paper", "--photos", str(photos), "--output", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("bad", [["--max-steps", "0"], ["--output", "{file}"], ["--clips", "nowhere"], ["--seed", "-1"]])
+def test_bad_flags_of_train_are_one_line(photos, tmp_path, capsys, bad):
+    (tmp_path / "file").touch()
+    bad = [word.format(file=tmp_path / "file") for word in bad]
+    assert main(["train", "--preset", "tiny", "--photos", str(photos), "--output", str(tmp_path / "run"), *bad]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("trip: ") and error.count("\n") == 1
