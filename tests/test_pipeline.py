@@ -12,7 +12,8 @@ from trip.media import fit_photo
 from trip.model.build import build_scheduler, build_unet
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import encode_video
-from trip.pipeline import SCHEDULERS, Interrupted, TripPipeline
+from trip.pipeline import Interrupted, TripPipeline
+from trip.sampler import SAMPLERS
 from trip.settings import PRESETS, AnimateSettings
 
 TINY = PRESETS["tiny"].model
@@ -150,7 +151,7 @@ def test_saved_pipeline_gives_the_same_clip(pipe, photo, tmp_path):
 )
 def test_ddim_with_the_true_noise_returns_the_clip(preset, num_steps):
     """Deterministic DDIM keeps its noise: at every step the same clean clip, and at the end Eq. 1 at the schedule's first step."""
-    scheduler = SCHEDULERS["ddim"].from_config(build_scheduler(PRESETS[preset].model).config)
+    scheduler = SAMPLERS["ddim"].from_config(build_scheduler(PRESETS[preset].model).config)
     scheduler.set_timesteps(num_steps)
     z_0, eps = torch.randn(2, 1, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     alpha_bar = scheduler.alphas_cumprod
@@ -166,7 +167,7 @@ def holding(pipe) -> TripPipeline:
     return altered(pipe, fusion=NoiseFusion(kind="linear", channels=4, num_frames=4, lam_first=1, lam_last=1, motion_variance=0))
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_the_prior_alone_makes_a_still_clip(holding, photo, scheduler):
     """By Eq. 8 and Eq. 3 every step predicts the photo for every frame, with any sampler."""
     z_first = latent_of(holding, photo)
@@ -178,7 +179,7 @@ def test_the_prior_alone_makes_a_still_clip(holding, photo, scheduler):
         assert np.abs(holding(photo, settings).frames.astype(int) - fit_photo(photo, 32)).max() <= 1
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
 @pytest.mark.parametrize("num_steps", [1, 6])
 def test_every_sampler_runs_at_any_length(pipe, photo, scheduler, num_steps):
     clips = clean_clips(pipe, photo, changed(PAN, scheduler=scheduler, num_steps=num_steps))
@@ -187,7 +188,7 @@ def test_every_sampler_runs_at_any_length(pipe, photo, scheduler, num_steps):
 
 
 def test_samplers_differ(pipe, photo):
-    ddim, dpm, unipc = (changed(PAN, scheduler=name) for name in SCHEDULERS)
+    ddim, dpm, unipc = (changed(PAN, scheduler=name) for name in SAMPLERS)
     assert differ(pipe, photo, ddim, dpm) and differ(pipe, photo, dpm, unipc)
 
 

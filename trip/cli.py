@@ -7,7 +7,9 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 from tqdm import tqdm
 
 from trip.settings import PRESETS, VARIANTS, AnimateSettings, checked
@@ -29,8 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"trip: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trip", description="TRIP: image-to-video diffusion with an image noise prior.")
+    parser = _Parser(prog="python -m trip", description="TRIP: image-to-video diffusion with an image noise prior.")
     parser.add_argument("--verbose", action="store_true", help="say what is being done")
     verbs = parser.add_subparsers(required=True, metavar="animate | train | evaluate | bench")
 
@@ -107,24 +116,34 @@ def _train(options: argparse.Namespace) -> None:
                 bar.set_description(record["stage"])
             bar.n = record["step"] + ("loss" in record)
             bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "psnr", "read_right", "held_out_loss") if name in record})
-    print(options.output / "model")
+    written = options.output / "model"
+    if not written.exists():
+        raise ValueError(f"{options.output}: the time was up before there was a model; give the same command again to go on")
+    print(written)
 
 
 def _evaluate_motion(options: argparse.Namespace) -> None:
     from trip.data.photos import read_photos
     from trip.evaluation.motion import evaluate_motion
-    from trip.media import check_writable
+    from trip.evaluation.sheets import contact_sheet
+    from trip.media.clip import check_target
     from trip.runtime import load_pipeline
 
-    check_writable(options.output)
+    check_target(options.output, (".json",))
+    if options.sheet:
+        check_target(options.sheet, (".png",))
     pipe = load_pipeline(options.model)
     photos = read_photos(options.photos, held_out=True)[: options.num_photos]
 
-    def animate(pixels, prompt, seed):
+    drawn: dict[str, np.ndarray] = {}  # the first clip of each prompt
+
+    def animate(pixels: np.ndarray, prompt: str, seed: int) -> np.ndarray:
         settings = checked(
             prompt=prompt, seed=seed, num_steps=options.num_steps, guidance_scale=options.guidance_scale, scheduler=options.scheduler
         )
-        return pipe(pixels, settings).frames
+        frames = pipe(pixels, settings).frames
+        drawn.setdefault(prompt, frames)
+        return frames
 
     with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 
@@ -136,6 +155,8 @@ def _evaluate_motion(options: argparse.Namespace) -> None:
             animate, photos, size=pipe.frame_size, num_frames=pipe.config.num_frames, least_gain_db=options.least_gain, progress=progress
         )
     options.output.write_text(json.dumps({"model": pipe.model_name, "scheduler": options.scheduler, **report}, indent=1))
+    if options.sheet:
+        contact_sheet(list(drawn.values()), list(drawn), options.sheet)
     for name, check in report["checks"].items():
         print(f"{name}: {check}", file=sys.stderr)
     print(options.output)

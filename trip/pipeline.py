@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -22,9 +22,8 @@ from trip.model.fusion import NoiseFusion
 from trip.model.latents import decode_video, encode_video, keep_detail
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
+from trip.sampler import SAMPLERS
 from trip.settings import AnimateSettings
-
-SCHEDULERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 
 
 class Interrupted(RuntimeError):
@@ -120,6 +119,8 @@ class TripPipeline(DiffusionPipeline):
                               setting `pipeline.interrupt` ends the loop before the next step
         Raises Interrupted, and ValueError where the settings of a batch differ in what they must share.
         """
+        if len(images) != len(settings):
+            raise ValueError(f"wanted one settings for each photo, got {len(images)} photos and {len(settings)} settings")
         self.interrupt = False
         settings = [self.resolve(s) for s in settings]
         shared = {(s.num_frames, s.num_steps, s.scheduler, s.guidance_scale, s.motion) for s in settings}
@@ -141,7 +142,7 @@ class TripPipeline(DiffusionPipeline):
         """The reverse process from pure noise: z_first b c 1 h w -> clean clips b c f h w."""
         s, device = settings[0], z_first.device
         denoiser = Denoiser(self.unet, self.fusion)
-        scheduler = SCHEDULERS[s.scheduler].from_config(self.scheduler.config)
+        scheduler = SAMPLERS[s.scheduler].from_config(self.scheduler.config)
         scheduler.set_timesteps(s.num_steps, device=device)
         guided = s.guidance_scale > 1
 

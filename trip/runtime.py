@@ -55,7 +55,7 @@ def check_checkpoint(folder: Path) -> None:
         raise ValueError(
             f"{folder}: wanted a pipeline folder with a model_index.json, found none; give the folder that save_pretrained wrote"
         )
-    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES)
+    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
     if pickles:
         raise ValueError(f"{folder}: wanted safetensors only, found {pickles[0]}, which can run code when opened; convert it first")
 

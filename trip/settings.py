@@ -232,7 +232,7 @@ PRESETS = {
                 learning_rate=6e-4,
                 fusion_learning_rate=1e-3,
                 warmup_steps=20,
-                cooldown=0.5,
+                cooldown=0.4,
                 ema_decay=0.998,
             ),
         ),

@@ -51,7 +51,7 @@ class Slope:
 
 
 def records(stage: Slope, folder: Path, settings: StageSettings = SETTINGS, *, seed: int = 0, **more):
-    return train(stage, settings, folder, seed=seed, accelerator=Accelerator(), **more)
+    return train(stage, settings, folder, folder / "metrics.jsonl", seed=seed, accelerator=Accelerator(), **more)
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -107,7 +107,7 @@ def test_a_run_that_was_dropped_goes_on_as_if_it_never_had_been(unbroken, tmp_pa
 def test_a_line_that_a_kill_cut_in_half_is_written_again(tmp_path):
     list(records(Slope(), tmp_path, changed(max_steps=6)))
     with (tmp_path / "metrics.jsonl").open("a") as lines:
-        lines.write('{"step": 6, "loss": 0.1}\n{"step": 7, "lo')
+        lines.write('{"stage": "slope", "step": 6, "loss": 0.1}\n{"stage": "slope", "step": 7, "lo')
     list(records(Slope(), tmp_path))
     assert [line["step"] for line in metrics(tmp_path)] == list(range(12))
 

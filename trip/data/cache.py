@@ -80,7 +80,9 @@ def _check_key(folder: Path, key: dict[str, str | int]) -> None:
         raise ValueError(
             f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
         )
-    path.write_text(json.dumps(key))
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(key))
+    os.replace(partial, path)
 
 
 def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:

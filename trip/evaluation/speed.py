@@ -3,18 +3,22 @@
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from trip.diffusion import image_noise_prior
 
 
-def time_step(pipe, *, repeats: int = 10) -> dict[str, float | int]:
+def time_step(pipe: Any, *, repeats: int = 10) -> dict[str, float | int]:
     """Median seconds of one call at the pipeline's own size: bare 3D-UNet, fusion with its prior, prior alone, decoding a clip.
 
     pipe     anything with `unet`, `fusion`, `vae`, `config.num_frames` and `decode`, such as a TripPipeline
     repeats  rounds; in each one everything is timed once, so that a drift of the machine hits all alike
+    Raises ValueError where there are no rounds.
     """
+    if repeats < 1:
+        raise ValueError(f"wanted at least 1 repeat, got {repeats}")
     unet, fusion, device = pipe.unet, pipe.fusion, pipe.device
     c, f, n = fusion.config.channels, pipe.config.num_frames, unet.config.sample_size
     generator = torch.Generator().manual_seed(0)

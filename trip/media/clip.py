@@ -49,9 +49,14 @@ class Clip:
 
 def check_writable(path: str | Path) -> Path:
     """The path, where a clip could be written to it now; else MediaError. Worth asking before a long run."""
+    return check_target(path, tuple(_WRITERS))
+
+
+def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
+    """The path, where a file with one of the suffixes could be written to it now; else MediaError."""
     path = Path(path)
-    if path.suffix.lower() not in _WRITERS:
-        raise MediaError(f"cannot write {path}: unknown kind '{path.suffix}'; choose {', '.join(_WRITERS)}")
+    if path.suffix.lower() not in suffixes:
+        raise MediaError(f"cannot write {path}: unknown kind '{path.suffix}'; choose {', '.join(suffixes)}")
     folder = path.absolute().parent
     try:
         if not folder.is_dir():

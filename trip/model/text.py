@@ -23,9 +23,20 @@ def train_tokenizer(captions: Iterable[str], *, vocabulary: int, max_tokens: int
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_tokens)
 
 
+def tokenize(prompts: list[str], tokenizer: CLIPTokenizer) -> Tensor:
+    """Token ids, b n; the tokens for start and end are letters like others where somebody types them."""
+    return tokenizer(
+        prompts,
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        split_special_tokens=True,
+        return_tensors="pt",
+    ).input_ids
+
+
 @torch.no_grad()
 def encode_prompts(prompts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel) -> tuple[Tensor, Tensor]:
     """A vector a token, b n d, and a vector a prompt, b d; what does not fit the encoder is cut off at the end."""
-    tokens = tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
-    output = encoder(tokens.input_ids.to(encoder.device))
+    output = encoder(tokenize(prompts, tokenizer).to(encoder.device))
     return output.last_hidden_state, output.pooler_output

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -41,8 +42,14 @@ def resume(accelerator: Accelerator, folder: Path) -> int:
     return int(found[-1].name.removeprefix("step-"))
 
 
-def forget_metrics_after(path: Path, step: int) -> None:
-    """Drops the lines of a metrics file that a resumed run writes again, and a line that a kill cut in half."""
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Adds a record to a file of JSON lines."""
+    with path.open("a") as lines:
+        lines.write(json.dumps(record) + "\n")
+
+
+def forget_metrics_from(path: Path, stage: str, step: int) -> None:
+    """Drops the lines that a resumed stage writes again, and a line that a kill cut in half."""
     if not path.exists():
         return
     kept = []
@@ -51,8 +58,13 @@ def forget_metrics_after(path: Path, step: int) -> None:
             record = json.loads(line)
         except json.JSONDecodeError:
             break
-        if record["step"] < step:
+        if record["stage"] != stage or record["step"] < step or (record["step"] == step and "loss" not in record):
             kept.append(line)
+    write_whole(path, "".join(f"{line}\n" for line in kept))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file all at once: a kill leaves the old one or the new one."""
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in kept))
+    partial.write_text(text)
     os.replace(partial, path)

@@ -3,7 +3,6 @@
 What a step sees depends on the seed and the step alone, so a run that was killed goes on as if it never had been.
 """
 
-import json
 import logging
 import math
 import time
@@ -61,6 +60,7 @@ def train(
     stage: Stage,
     settings: StageSettings,
     folder: Path,
+    metrics_path: Path,
     *,
     seed: int,
     accelerator: Accelerator,
@@ -69,12 +69,13 @@ def train(
 ) -> Iterator[dict[str, Any]]:
     """Trains a stage and yields one record a step; resumes from what `folder` holds. The averaged weights stay in the model.
 
-    deadline   when to save and stop, seconds of `time.monotonic`
-    evaluate   called with the averaged weights in place whenever samples are drawn; its figures join the record
+    folder        where samples and checkpoints go
+    metrics_path  JSON lines, one a step, and one for the last evaluation of a stage
+    deadline      when to save and stop, seconds of `time.monotonic`
+    evaluate      called with the averaged weights in place whenever samples are drawn; its figures join the record
     Raises FloatingPointError where a loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    metrics_path = folder / "metrics.jsonl"
     set_seed(seed)
 
     optimizer = torch.optim.AdamW(stage.param_groups(), weight_decay=settings.weight_decay, betas=(0.9, 0.99))
@@ -86,13 +87,13 @@ def train(
     step = checkpoint.resume(accelerator, folder)
     ema.to(accelerator.device)
     if accelerator.is_main_process:
-        checkpoint.forget_metrics_after(metrics_path, step)
+        checkpoint.forget_metrics_from(metrics_path, stage.name, step)
     resumed_at = step
     logger.info("%s: step %d of %d", stage.name, step, settings.max_steps)
 
     while True:
         stopping = step >= settings.max_steps or time.monotonic() >= deadline
-        record: dict[str, Any] = {"step": step}
+        record: dict[str, Any] = {"stage": stage.name, "step": step}
 
         # evaluate and sample, with the averaged weights
         if step > resumed_at and (stopping or step % settings.sample_every == 0) and accelerator.is_main_process:
@@ -109,6 +110,8 @@ def train(
         if step > resumed_at and (stopping or step % settings.save_every == 0):
             checkpoint.save(accelerator, folder, step)
         if stopping:
+            if len(record) > 2:
+                checkpoint.append_line(metrics_path, record)
             break
 
         # forward
@@ -134,8 +137,7 @@ def train(
 
         record |= {"loss": loss.item(), **figures, "grad_norm": float(norm), "seconds": time.monotonic() - started}
         if accelerator.is_main_process:
-            with metrics_path.open("a") as metrics:
-                metrics.write(json.dumps(record) + "\n")
+            checkpoint.append_line(metrics_path, record)
         yield record
         step += 1
 

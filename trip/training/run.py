@@ -1,6 +1,7 @@
 """`python -m trip train`: the stages of a preset in order, in one run folder that the same command takes up again.
 
-RUN/vae, text, half-size, denoiser  metrics.jsonl, samples, checkpoints of each stage
+RUN/metrics.jsonl                    a line per step of every stage
+RUN/vae, text, half-size, denoiser   samples and checkpoints of each stage
 RUN/clips-SIZE, clips-SIZE-held-out  encoded clips
 RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
 """
@@ -31,6 +32,7 @@ from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline
 from trip.settings import Preset, StageSettings
+from trip.training import checkpoint
 from trip.training.denoiser import DenoiserStage
 from trip.training.loop import Stage, train
 from trip.training.text import TextStage, draw_captions
@@ -54,6 +56,10 @@ class TrainingRun:
         seed: int = 0,
         max_minutes: float = math.inf,
     ):
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"wanted a seed from 0 to 2147483647, got {seed}")
+        if preset.recipe.vae is None or preset.recipe.text is None:
+            raise ValueError("wanted a preset that trains from scratch (embedded or tiny), got one that starts from given weights")
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder
@@ -61,22 +67,25 @@ class TrainingRun:
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
         self.clips = {held_out: find_clips(clips_folder, held_out=held_out) if clips_folder else [] for held_out in (False, True)}
-        folder.mkdir(parents=True, exist_ok=True)
         self._remember_settings()
 
     def _remember_settings(self) -> None:
-        """A run folder belongs to one preset and seed: other ones are refused, so that nothing is mixed up."""
-        path = self.folder / "settings.json"
+        """A run folder belongs to one model and seed: other ones are refused, so that nothing is mixed up."""
         settings = {"seed": self.seed, **self.preset.model_dump(mode="json")}
-        if path.exists() and json.loads(path.read_text())["model"] != settings["model"]:
-            raise ValueError(f"{self.folder}: holds a run of another model; choose a new --output or the preset it was started with")
-        path.write_text(json.dumps(settings, indent=1))
+        path = self.folder / "settings.json"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            known = json.loads(path.read_text()) if path.exists() else settings
+            if all(known[part] == settings[part] for part in ("model", "seed")):
+                return checkpoint.write_whole(path, json.dumps(settings, indent=1))
+        except OSError as error:
+            raise ValueError(f"{self.folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error
+        raise ValueError(f"{self.folder}: holds a run of another model or seed; choose a new --output or give what it was started with")
 
     def stages(self) -> Iterator[dict[str, Any]]:
         """Trains all stages, one record a step (with its `stage`), and writes the pipeline folder at the end."""
         torch.manual_seed(self.seed)
         recipe, model = self.preset.recipe, self.preset.model
-        assert recipe.vae and recipe.text, "training from scratch needs settings for every stage"
 
         vae = build_vae(model)
         vae_stage = VaeStage(vae, self.photos[False], self.photos[True], recipe.vae, frame_size=model.frame_size, seed=self.seed)
@@ -121,19 +130,17 @@ class TrainingRun:
     def _train(self, stage: Stage, settings: StageSettings) -> Iterator[dict[str, Any]]:
         """Records of a stage; its value says whether the stage is finished. Leaves the averaged weights in the model."""
         accelerator = Accelerator(mixed_precision=self.preset.recipe.precision)
-        last = -1
         for record in train(
             stage,
             settings,
             self.folder / stage.name,
+            self.folder / "metrics.jsonl",
             seed=self.seed,
             accelerator=accelerator,
             deadline=self.deadline,
             evaluate=stage.evaluate,
         ):
-            last = record["step"]
-            yield {"stage": stage.name, "max_steps": settings.max_steps, **record}
-        logger.info("%s: stopped after step %d", stage.name, last)
+            yield {"max_steps": settings.max_steps, **record}
         return time.monotonic() < self.deadline
 
     def _tokenizer(self) -> CLIPTokenizer:

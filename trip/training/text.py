@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from trip.data.motion import MOTIONS, describe, draw_motion, motion_vector
 from trip.data.photos import Photo
+from trip.model.text import tokenize
 from trip.settings import StageSettings
 
 STRANGE_SHARE = 0.3  # captions with a made-up word in them: what the encoder does not know must not drown what it knows
@@ -66,11 +67,8 @@ class TextStage:
 
     def _tensors(self, captions: list[tuple[str, np.ndarray]]) -> tuple[Tensor, Tensor]:
         texts, vectors = zip(*captions, strict=True)
-        tokens = self.tokenizer(
-            list(texts), padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        )
         device = self.encoder.device
-        return tokens.input_ids.to(device), torch.from_numpy(np.stack(vectors)).to(device)
+        return tokenize(list(texts), self.tokenizer).to(device), torch.from_numpy(np.stack(vectors)).to(device)
 
 
 class _Reader(nn.Module):
