@@ -219,7 +219,7 @@ PRESETS = {
             ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             half_size=StageSettings(
-                max_steps=500,
+                max_steps=600,
                 batch_size=16,
                 learning_rate=8e-4,
                 fusion_learning_rate=1e-3,

@@ -78,7 +78,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
 
-    optimizer = torch.optim.AdamW(stage.param_groups(), weight_decay=settings.weight_decay, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(stage.param_groups(), weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(stage.model, optimizer)
     parameters = [p for p in stage.model.parameters() if p.requires_grad]
