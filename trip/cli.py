@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--output", type=Path, required=True, metavar="RUN")
     train.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps of the denoiser; the preset's where none are given")
     train.add_argument("--max-minutes", type=float, default=math.inf, metavar="M", help="save and stop after so many minutes")
+    train.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint of the same preset to start from")
     train.add_argument("--seed", type=int, default=0, metavar="N")
     train.set_defaults(verb=_train)
 
@@ -108,7 +109,15 @@ def _train(options: argparse.Namespace) -> None:
             raise ValueError(f"--max-steps: wanted at least 1, got {options.max_steps}")
         denoiser = preset.recipe.denoiser.model_copy(update={"max_steps": options.max_steps})
         preset = preset.model_copy(update={"recipe": preset.recipe.model_copy(update={"denoiser": denoiser})})
-    run = TrainingRun(preset, options.output, options.photos, options.clips, seed=options.seed, max_minutes=options.max_minutes)
+    run = TrainingRun(
+        preset,
+        options.output,
+        options.photos,
+        options.clips,
+        seed=options.seed,
+        max_minutes=options.max_minutes,
+        init=options.init,
+    )
     with tqdm(unit="step") as bar:
         for record in run.stages():
             if bar.desc != f"{record['stage']}: ":

@@ -25,6 +25,8 @@ from trip.model.unet import TripUNet
 from trip.sampler import SAMPLERS
 from trip.settings import AnimateSettings
 
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+
 
 class Interrupted(RuntimeError):
     """The person stopped the clip before it was done."""
@@ -202,3 +204,16 @@ class TripPipeline(DiffusionPipeline):
 def _to_uint8(video: Tensor) -> np.ndarray:
     """b 3 f h w in [-1, 1] -> b f h w 3."""
     return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def check_checkpoint(folder: Path) -> None:
+    """ValueError, in one line, where a folder is not a pipeline that is safe to open."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: wanted a checkpoint folder or a hub id, found nothing there; check the path")
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"{folder}: wanted a pipeline folder with a model_index.json, found none; give the folder that save_pretrained wrote"
+        )
+    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
+    if pickles:
+        raise ValueError(f"{folder}: wanted safetensors only, found {pickles[0]}, which can run code when opened; convert it first")

@@ -12,12 +12,11 @@ import torch
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
-from trip.pipeline import TripPipeline
+from trip.pipeline import TripPipeline, check_checkpoint
 
 logger = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "embedded"
-PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _opening = threading.Lock()
 
 
@@ -45,19 +44,6 @@ def gpu(function: Callable[..., Any]) -> Callable[..., Any]:
     import spaces  # must come before the first use of CUDA, and means nothing elsewhere
 
     return spaces.GPU(duration=60)(function)
-
-
-def check_checkpoint(folder: Path) -> None:
-    """ValueError, in one line, where a folder is not a pipeline that is safe to open."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: wanted a checkpoint folder or a hub id, found nothing there; check the path")
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(
-            f"{folder}: wanted a pipeline folder with a model_index.json, found none; give the folder that save_pretrained wrote"
-        )
-    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
-    if pickles:
-        raise ValueError(f"{folder}: wanted safetensors only, found {pickles[0]}, which can run code when opened; convert it first")
 
 
 @cache

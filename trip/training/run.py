@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from trip.model.build import build_fusion, build_scheduler, build_text_encoder, 
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
-from trip.pipeline import TripPipeline
+from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
 from trip.training import checkpoint
 from trip.training.denoiser import DenoiserStage
@@ -44,7 +44,11 @@ HELD_OUT_CLIPS = 64
 
 
 class TrainingRun:
-    """One run folder, the data it learns from, and the stages of its preset."""
+    """One run folder, the data it learns from, and the stages of its preset.
+
+    init  checkpoint folder to start from; its autoencoder and text encoder are kept as they are
+    Raises ValueError, in one line, for a folder, a seed or a preset that cannot be.
+    """
 
     def __init__(
         self,
@@ -55,14 +59,18 @@ class TrainingRun:
         *,
         seed: int = 0,
         max_minutes: float = math.inf,
+        init: Path | None = None,
     ):
         if not 0 <= seed < 2**31:
             raise ValueError(f"wanted a seed from 0 to 2147483647, got {seed}")
-        if preset.recipe.vae is None or preset.recipe.text is None:
+        if init:
+            check_checkpoint(init)
+        elif preset.recipe.vae is None or preset.recipe.text is None:
             raise ValueError("wanted a preset that trains from scratch (embedded or tiny), got one that starts from given weights")
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder
+        self.init = init
         self.seed = seed
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
@@ -86,22 +94,19 @@ class TrainingRun:
         """Trains all stages, one record a step (with its `stage`), and writes the pipeline folder at the end."""
         torch.manual_seed(self.seed)
         recipe, model = self.preset.recipe, self.preset.model
-
-        vae = build_vae(model)
-        vae_stage = VaeStage(vae, self.photos[False], self.photos[True], recipe.vae, frame_size=model.frame_size, seed=self.seed)
-        if not (yield from self._train(vae_stage, recipe.vae)):
-            return
-        vae.eval().requires_grad_(False)
-        set_latent_statistics(vae, [vae_stage.batch(step, 0, 1) for step in range(16)])
-
-        tokenizer = self._tokenizer()
-        text_encoder = build_text_encoder(model, len(tokenizer))
-        if not (yield from self._train(TextStage(text_encoder, tokenizer, self.photos[False], recipe.text, seed=self.seed), recipe.text)):
-            return
-        text_encoder.eval().requires_grad_(False)
-
-        denoiser = Denoiser(build_unet(model), build_fusion(model))
         scheduler = build_scheduler(model)
+        if self.init:
+            vae, text_encoder, tokenizer, denoiser = self._given()
+        else:
+            vae = yield from self._autoencoder()
+            tokenizer = self._tokenizer()
+            text_encoder = (yield from self._text_encoder(tokenizer)) if vae else None
+            if text_encoder is None:
+                return
+            denoiser = Denoiser(build_unet(model), build_fusion(model))
+        for frozen in (vae, text_encoder):
+            frozen.eval().requires_grad_(False)
+
         for name, size, settings in (
             ("half-size", model.frame_size // 2, recipe.half_size),
             ("denoiser", model.frame_size, recipe.denoiser),
@@ -127,7 +132,34 @@ class TrainingRun:
                 break
         self._write_model(vae, text_encoder, tokenizer, denoiser, scheduler)
 
-    def _train(self, stage: Stage, settings: StageSettings) -> Iterator[dict[str, Any]]:
+    def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer, Denoiser]:
+        """All parts of the checkpoint to start from; ValueError where it is no model of this preset's shape."""
+        pipe = TripPipeline.from_pretrained(self.init, use_safetensors=True, dtype=torch.float32)
+        denoiser = Denoiser(build_unet(self.preset.model), build_fusion(self.preset.model))
+        try:
+            denoiser.unet.load_state_dict(pipe.unet.state_dict())
+            denoiser.fusion.load_state_dict(pipe.fusion.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"{self.init}: wanted a model of this preset's sizes, got another; choose its preset") from error
+        return pipe.vae, pipe.text_encoder, pipe.tokenizer, denoiser
+
+    def _autoencoder(self) -> Generator[dict[str, Any], None, AutoencoderKL | None]:
+        """The trained autoencoder, or none where the time was up."""
+        vae, settings = build_vae(self.preset.model), self.preset.recipe.vae
+        frame_size = self.preset.model.frame_size
+        stage = VaeStage(vae, self.photos[False], self.photos[True], settings, frame_size=frame_size, seed=self.seed)
+        if not (yield from self._train(stage, settings)):
+            return None
+        set_latent_statistics(vae, [stage.batch(step, 0, 1) for step in range(16)])
+        return vae
+
+    def _text_encoder(self, tokenizer: CLIPTokenizer) -> Generator[dict[str, Any], None, CLIPTextModel | None]:
+        """The trained text encoder, or none where the time was up."""
+        encoder, settings = build_text_encoder(self.preset.model, len(tokenizer)), self.preset.recipe.text
+        finished = yield from self._train(TextStage(encoder, tokenizer, self.photos[False], settings, seed=self.seed), settings)
+        return encoder if finished else None
+
+    def _train(self, stage: Stage, settings: StageSettings) -> Generator[dict[str, Any], None, bool]:
         """Records of a stage; its value says whether the stage is finished. Leaves the averaged weights in the model."""
         accelerator = Accelerator(mixed_precision=self.preset.recipe.precision)
         for record in train(
