@@ -136,6 +136,7 @@ class StageSettings(Settings):
 
     max_steps: int = Field(description="optimizer steps, the whole stage")
     batch_size: int = Field(description="samples per process and step")
+    num_frames: int | None = Field(None, ge=2, description="frames of a clip that a step sees; none: all")
     learning_rate: float
     fusion_learning_rate: float | None = Field(None, description="learning rate of the fusion module")
     weight_decay: float = 0.01
@@ -152,7 +153,6 @@ class RecipeSettings(Settings):
 
     precision: Literal["no", "bf16", "fp16"] = "no"
     text_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose text is left out, for guidance")
-    train_frames: int = Field(16, description="frames of a clip that a step sees")
     timestep_spread: float | None = Field(None, description="spread of log-SNR around the middle; none: uniform timesteps")
     loss_weight: Literal["epsilon", "v"] = Field("epsilon", description="epsilon: Eq. 10 as it stands; v: the same error over alpha_bar")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
@@ -203,7 +203,6 @@ PRESETS = {
         recipe=RecipeSettings(
             precision="bf16",
             text_drop=0.1,
-            train_frames=8,
             timestep_spread=1.0,
             loss_weight="v",
             num_cached_clips=1536,
@@ -221,6 +220,7 @@ PRESETS = {
             half_size=StageSettings(
                 max_steps=600,
                 batch_size=16,
+                num_frames=8,
                 learning_rate=8e-4,
                 fusion_learning_rate=1e-3,
                 warmup_steps=100,
@@ -228,7 +228,7 @@ PRESETS = {
             ),
             denoiser=StageSettings(
                 max_steps=2400,
-                batch_size=8,
+                batch_size=4,
                 learning_rate=6e-4,
                 fusion_learning_rate=1e-3,
                 warmup_steps=20,
@@ -259,7 +259,6 @@ PRESETS = {
             schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
         ),
         recipe=RecipeSettings(
-            train_frames=4,
             loss_weight="v",
             num_cached_clips=8,
             vae=StageSettings(max_steps=3, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),

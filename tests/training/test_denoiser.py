@@ -15,7 +15,7 @@ from trip.training.loop import step_generator
 
 TINY = PRESETS["tiny"].model
 SETTINGS = StageSettings(max_steps=10, batch_size=8, learning_rate=2e-6, fusion_learning_rate=2e-4)
-RECIPE = RecipeSettings(train_frames=4, text_drop=0.15, denoiser=SETTINGS)
+RECIPE = RecipeSettings(text_drop=0.15, denoiser=SETTINGS)
 
 
 def cache_of(folder, still: bool, num_frames: int = 7) -> LatentCache:

@@ -48,6 +48,7 @@ class DenoiserStage:
         self.tokenizer = tokenizer
         self.alphas_bar = scheduler.alphas_cumprod
         self.recipe = recipe
+        self.num_frames = settings.num_frames or cache.latents.shape[2]
         self.seed = seed
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ class DenoiserStage:
 
     def _frames(self, rng: np.random.Generator) -> np.ndarray:
         """Which frames of the cached clips a step sees: the photo first, then at one of the distances that fit."""
-        have, want = self.cache.latents.shape[2], self.recipe.train_frames
+        have, want = self.cache.latents.shape[2], self.num_frames
         return np.arange(want) * rng.integers(1, (have - 1) // (want - 1) + 1)
 
     def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
@@ -112,7 +113,7 @@ class DenoiserStage:
         """The same errors on held-out clips, always with the same noise: one clean-clip figure for each path."""
         generator = torch.Generator().manual_seed(0)
         count = min(len(self.held_out), 48)
-        frames = np.arange(self.recipe.train_frames) * ((self.held_out.latents.shape[2] - 1) // (self.recipe.train_frames - 1))
+        frames = np.arange(self.num_frames) * ((self.held_out.latents.shape[2] - 1) // (self.num_frames - 1))
         totals: dict[str, list[float]] = {}
         for start in range(0, count, 8):
             part = slice(start, min(start + 8, count))
@@ -131,7 +132,7 @@ class DenoiserStage:
     @torch.no_grad()
     def sample(self, path: Path) -> None:
         """Held-out clips, and below each what one look from almost pure noise makes of it."""
-        count, num_frames = 6, self.recipe.train_frames
+        count, num_frames = 6, self.num_frames
         z_0 = self.held_out.latents[:count, :, :num_frames].float()
         device = next(self.model.parameters()).device
         timestep = torch.full((len(z_0),), int(0.9 * len(self.alphas_bar)), device=device)
