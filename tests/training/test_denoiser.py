@@ -14,7 +14,7 @@ from trip.training.denoiser import DenoiserStage
 from trip.training.loop import step_generator
 
 TINY = PRESETS["tiny"].model
-SETTINGS = StageSettings(max_steps=10, batch_size=8, learning_rate=2e-6, fusion_learning_rate=2e-4)
+SETTINGS = StageSettings(max_steps=10, batch_size=8, num_frames=4, learning_rate=2e-6, fusion_learning_rate=2e-4)
 RECIPE = RecipeSettings(text_drop=0.15, denoiser=SETTINGS)
 
 
