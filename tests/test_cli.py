@@ -202,4 +202,4 @@ def test_bench_prints_seconds_and_shares(tiny_model, capsys):
 
 
 def test_bench_without_a_round_is_refused(tiny_model, capsys):
-    assert "--repeats" in refusal(capsys, "bench", "--model", tiny_model, "--repeats", 0)
+    assert "at least 1 repeat" in refusal(capsys, "bench", "--model", tiny_model, "--repeats", 0)

@@ -157,7 +157,7 @@ def test_ddim_with_the_true_noise_returns_the_clip(preset, num_steps):
     alpha_bar = scheduler.alphas_cumprod
     z_t = add_noise(z_0, eps, alpha_bar[scheduler.timesteps[:1]])
     for t in scheduler.timesteps:
-        z_t = scheduler.step(eps, t, z_t).prev_sample
+        z_t = scheduler.step(eps, t, z_t)[0]
     assert torch.allclose(z_t, add_noise(z_0, eps, alpha_bar[:1]), atol=2e-3)
 
 
