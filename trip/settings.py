@@ -179,12 +179,12 @@ PRESETS = {
         ),
     ),
     "embedded": Preset(  # what the project ships: small enough for a laptop without a GPU
-        card="The embedded model, trained by this project from scratch: 128 × 128 pixels, soft, best at camera moves.",
+        card="The embedded model (128 × 128), trained by this project, early in its training: clips soon turn soft.",
         model=ModelSettings(
             frame_size=128,
             fps=8.0,
             num_steps=12,
-            guidance_scale=2.0,
+            guidance_scale=1.0,
             vae=VaeSettings(block_channels=(16, 48, 96, 128), layers_per_block=1, latent_channels=8, middle_attention=False, norm_groups=2),
             text=TextSettings(width=128, layers=2, heads=4, hidden_width=256, max_tokens=48, vocabulary=2048),
             unet=UnetSettings(
@@ -205,7 +205,7 @@ PRESETS = {
             text_drop=0.1,
             timestep_spread=1.0,
             loss_weight="v",
-            num_cached_clips=1536,
+            num_cached_clips=4096,
             vae=StageSettings(
                 max_steps=3900,
                 batch_size=8,
@@ -218,7 +218,7 @@ PRESETS = {
             ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             half_size=StageSettings(
-                max_steps=600,
+                max_steps=2000,
                 batch_size=16,
                 num_frames=8,
                 learning_rate=8e-4,
@@ -227,7 +227,7 @@ PRESETS = {
                 ema_decay=0.995,
             ),
             denoiser=StageSettings(
-                max_steps=2400,
+                max_steps=6000,
                 batch_size=4,
                 learning_rate=6e-4,
                 fusion_learning_rate=1e-3,

@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-STILLNESS = 0.1  # mean squared change of a scaled latent at which 1/e of the photo's detail is left
+STILLNESS = 0.02  # mean squared change of a scaled latent at which 1/e of the photo's detail is left
 
 
 def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
