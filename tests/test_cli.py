@@ -78,13 +78,16 @@ def test_animate_takes_every_setting(photo_file, photo, tiny_model, tmp_path):
         "guidance-scale": 1.5,
         "scheduler": "dpm++",
         "seed": 9,
+        "aspect": "16:9",
+        "crop": "0, 0.1, 0.9, 0.8",
     }
-    flags = [word for name, value in words.items() for word in (f"--{name}", value)]
+    flags = [word for name, value in words.items() for word in (f"--{name}", value)] + ["--loop"]
     assert code_of("animate", photo_file, *flags, "--model", tiny_model, "--output", output) == 0
     metadata, clip = read_metadata(output), read_clip(output)
     assert {name: metadata[name.replace("-", "_")] for name in words} == words
-    assert clip.frames.shape == (6, 32, 32, 3) and clip.fps == pytest.approx(12)
-    brightness = (clip.frames[0].astype(int) - fit_photo(photo, 32)) @ (0.21, 0.72, 0.07)  # H.264 keeps half of the colours' resolution
+    assert metadata["loop"] and clip.frames.shape == (6, 32, 48, 3) and clip.fps == pytest.approx(12)
+    first = fit_photo(photo, 32, 48, (0, 0.1, 0.9, 0.8))
+    brightness = (clip.frames[0].astype(int) - first) @ (0.21, 0.72, 0.07)  # H.264 keeps half of the colours' resolution
     assert np.abs(brightness).mean() < 6
 
 
@@ -106,6 +109,9 @@ def test_animate_without_a_prompt_lets_the_model_decide(photo_file, tiny_model, 
         ("--guidance-scale", "inf", "Guidance"),
         ("--scheduler", "euler", "ddim or dpm++ or unipc"),
         ("--seed", "-1", "Seed"),
+        ("--aspect", "2:1", "1:1 or 4:3"),
+        ("--crop", "0.5,0.5,0.6,0.5", "inside the photo"),
+        ("--crop", "left", "inside the photo"),
         ("--prompt", "x" * 10_001, "10,001"),
     ],
 )

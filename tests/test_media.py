@@ -181,6 +181,8 @@ def test_fit_photo_takes_the_centre_square_and_leaves_a_fitting_photo_alone():
     assert fitted.shape == (32, 32, 3) and fitted.dtype == np.uint8
     np.testing.assert_array_equal(fit_photo(Image.fromarray(fitted), 32), fitted)
     assert fit_photo(gradient(16, 200), 40).shape == (40, 40, 3)
+    assert fit_photo(photo, 40, 64).shape == (40, 64, 3)
+    np.testing.assert_array_equal(fit_photo(photo, 16, 32, (0.25, 0.5, 1 / 3, 0.25)), np.asarray(photo)[32:48, 24:56])
     assert "read_photo" in refusal(fit_photo, Image.new("L", (32, 32)), 16)
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from trip.settings import PRESETS, VARIANTS, AnimateSettings, checked
+from trip.settings import PRESETS, VARIANTS, AnimateSettings, checked, kind_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     animate = verbs.add_parser("animate", help="a clip from a photo and a prompt")
     animate.add_argument("photo", metavar="PHOTO")
     for name, field in AnimateSettings.model_fields.items():
-        animate.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=field.description)
+        action = {"action": "store_true"} if kind_of(name) is bool else {}
+        animate.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=field.description, **action)
     animate.add_argument("--model", metavar="FOLDER_OR_ID", help="checkpoint folder or hub id; the embedded one where none is given")
     animate.add_argument("--output", type=Path, required=True, metavar="FILE.mp4|FILE.gif|FILE.webp")
     animate.set_defaults(verb=_animate)
@@ -59,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--output", type=Path, required=True, metavar="RUN")
     train.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps of the denoiser; the preset's where none are given")
     train.add_argument("--max-minutes", type=float, default=math.inf, metavar="M", help="save and stop after so many minutes")
-    train.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint of the same preset to start from")
+    train.add_argument("--base", type=Path, metavar="FOLDER", help="take autoencoder and text encoder from this checkpoint, untrained on")
+    train.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint of the same preset whose weights the training starts from")
     train.add_argument("--seed", type=int, default=0, metavar="N")
     train.set_defaults(verb=_train)
 
@@ -116,6 +118,7 @@ def _train(options: argparse.Namespace) -> None:
         options.clips,
         seed=options.seed,
         max_minutes=options.max_minutes,
+        base=options.base,
         init=options.init,
     )
     with tqdm(unit="step") as bar:

@@ -87,3 +87,13 @@ def prior_share(alpha_bar: Tensor, times: Tensor, *, num_frames: int, lam_first:
 def linear_fusion(prior: Tensor, residual: Tensor, lam: Tensor) -> Tensor:
     """Eq. 9. The same as blending the clean clips that both imply, with the same shares."""
     return lam * prior + (1 - lam) * residual
+
+
+def homecoming(num_frames: int, begins: float = 0.6) -> Tensor:
+    """Shares of the prior (Eq. 9's lam) that bring a clip back to its photo, f, from 0 up to almost 1.
+
+    The frame after the last one would be the photo again, with a share of 1, so that the clip plays on without a jump; the shares
+    rise smoothly from `begins`, a share of the clip, on.
+    """
+    gone = ((torch.arange(num_frames) / num_frames - begins) / (1 - begins)).clamp(0, 1)
+    return gone.square() * (3 - 2 * gone)

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 import trip
-from trip.diffusion import image_noise_prior, predict_z_0
-from trip.media import fit_photo, read_photo
+from trip.diffusion import homecoming, image_noise_prior, linear_fusion, predict_z_0
+from trip.media import carry_detail, fit_photo, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
-from trip.model.latents import decode_video, encode_video, keep_detail
+from trip.model.latents import decode_video, encode_video
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
 from trip.sampler import SAMPLERS
@@ -49,6 +49,7 @@ class TripPipeline(DiffusionPipeline):
     """Animates photos. The loop: noise of every frame by both paths, guidance after fusion, one sampler step.
 
     num_frames, fps, num_steps, guidance_scale  what is used where the settings leave it open
+    carry_detail                                give frames back what the autoencoder lost of the photo (see `trip.media.flow`)
     card                                        what these weights are, in a sentence for people
     """
 
@@ -66,12 +67,16 @@ class TripPipeline(DiffusionPipeline):
         fps: float = 4.0,
         num_steps: int = 50,
         guidance_scale: float = 9.0,
+        carry_detail: bool = False,
         card: str = "",
     ):
         super().__init__()
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, fusion=fusion, scheduler=scheduler)
-        self.register_to_config(num_frames=num_frames, fps=fps, num_steps=num_steps, guidance_scale=guidance_scale, card=card)
+        self.register_to_config(
+            num_frames=num_frames, fps=fps, num_steps=num_steps, guidance_scale=guidance_scale, carry_detail=carry_detail, card=card
+        )
         self.interrupt = False
+        self.decode_chunk = 8  # frames at a time; fewer take less memory
 
     @property
     def frame_size(self) -> int:
@@ -117,26 +122,30 @@ class TripPipeline(DiffusionPipeline):
 
         images                paths, PIL images or pixels h w 3, uint8
         settings              one for each; all with the same frames, steps, sampler and guidance
-        callback_on_step_end  called with (pipeline, step, timestep, {"z_0": predicted clean latents b c f h w});
-                              setting `pipeline.interrupt` ends the loop before the next step
+        callback_on_step_end  called with (pipeline, step, timestep, tensors), the tensors b c f h w: `z_t` the noised clip; `residual`,
+                              `prior` and `eps` the noise by either path and fused; `z_0` the clean clip that `eps` implies.
+                              Setting `pipeline.interrupt` ends the loop before the next step
         Raises Interrupted, and ValueError where the settings of a batch differ in what they must share.
         """
         if len(images) != len(settings):
             raise ValueError(f"wanted one settings for each photo, got {len(images)} photos and {len(settings)} settings")
         self.interrupt = False
         settings = [self.resolve(s) for s in settings]
-        shared = {(s.num_frames, s.num_steps, s.scheduler, s.guidance_scale, s.motion) for s in settings}
+        shared = {(s.num_frames, s.num_steps, s.scheduler, s.guidance_scale, s.motion, s.aspect, s.loop) for s in settings}
         if len(shared) != 1:
             raise ValueError(
-                f"wanted one set of frames, steps, sampler, guidance and motion for a batch, got {len(shared)}; make several batches"
+                f"wanted one set of frames, steps, sampler, guidance, motion, aspect and loop for a batch, got {len(shared)}; "
+                "make several batches"
             )
-        photos = np.stack([self._photo(image) for image in images])
+        photos = np.stack([self._photo(image, one) for image, one in zip(images, settings, strict=True)])
         photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
         z_first = encode_video(self.vae, photo)
         z_0 = self._sample(z_first, settings, callback_on_step_end)
 
-        video = keep_detail(decode_video(self.vae, z_0), z_0, photo, z_first, decode_video(self.vae, z_first))
-        frames = _to_uint8(video)
+        frames = self.decode(z_0)
+        if self.config.carry_detail:
+            decoded = self.decode(z_first)[:, 0]
+            frames = np.stack([carry_detail(*clip) for clip in zip(frames, photos, decoded, strict=True)])
         frames[:, 0] = photos
         return [TripOutput(clip, s.fps, self._metadata(s)) for clip, s in zip(frames, settings, strict=True)]
 
@@ -167,22 +176,25 @@ class TripPipeline(DiffusionPipeline):
             timestep = t.expand(len(prompts))
             alpha_bar = self.scheduler.alphas_cumprod.to(device)[timestep.long()]
 
-            eps, _ = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition)
+            eps, residual = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition)
+            alpha_bar = alpha_bar[: len(z_t)]
             if guided:
-                wanted, unwanted = eps.chunk(2)
-                eps = unwanted + s.guidance_scale * (wanted - unwanted)
+                eps, residual = (_guided(noise, s.guidance_scale) for noise in (eps, residual))
+            prior = image_noise_prior(z_t, z_first, alpha_bar)
             if not told_time and s.motion != 1:  # the network does not know time: hold to the still image, or lead away from it
-                prior = image_noise_prior(z_t, z_first, alpha_bar[: len(z_t)])
                 eps = prior + s.motion * (eps - prior)
+            if s.loop:
+                eps = linear_fusion(prior, eps, homecoming(s.num_frames).to(device).view(1, 1, -1, 1, 1))
 
             if callback:
-                callback(self, step, int(t), {"z_0": predict_z_0(z_t, eps, alpha_bar[: len(z_t)])})
+                z_0 = predict_z_0(z_t, eps, alpha_bar)
+                callback(self, step, int(t), {"z_t": z_t, "residual": residual, "prior": prior, "eps": eps, "z_0": z_0})
             z_t = scheduler.step(eps, t, z_t, return_dict=False)[0]
         return z_t
 
     def decode(self, z_0: Tensor) -> np.ndarray:
         """Pixels of clean latents: b c f h w -> b f h w 3, uint8."""
-        return _to_uint8(decode_video(self.vae, z_0))
+        return _to_uint8(decode_video(self.vae, z_0, self.decode_chunk))
 
     @torch.no_grad()
     def preview(self, z_0: Tensor, num_frames: int = 6) -> np.ndarray:
@@ -190,15 +202,29 @@ class TripPipeline(DiffusionPipeline):
         chosen = torch.linspace(0, z_0.shape[2] - 1, min(num_frames, z_0.shape[2])).round().long()
         return self.decode(z_0[:1, :, chosen])[0]
 
-    def _photo(self, image: str | Image.Image | np.ndarray) -> np.ndarray:
+    def frame_shape(self, aspect: str) -> tuple[int, int]:
+        """Height and width of a frame, pixels, whole 16s: as many pixels as the square the model was made for, within a few per cent."""
+        across, down = map(int, aspect.split(":"))
+        stretch = (across / down) ** 0.5
+        return tuple(max(16, round(self.frame_size * side / 16) * 16) for side in (1 / stretch, stretch))
+
+    def _photo(self, image: str | Image.Image | np.ndarray, settings: AnimateSettings) -> np.ndarray:
         if isinstance(image, np.ndarray):
             image = Image.fromarray(image)
-        return fit_photo(read_photo(image), self.frame_size)
+        return fit_photo(read_photo(image), *self.frame_shape(settings.aspect), settings.crop)
 
     def _metadata(self, settings: AnimateSettings) -> dict[str, Any]:
         packages = ("torch", "diffusers", "transformers")
         versions = {"version_trip": trip.__version__, **{f"version_{name}": version(name) for name in packages}}
-        return {**settings.model_dump(), "model": self.model_name, **versions}
+        used = settings.model_dump()
+        used["crop"] = used["crop"] and ", ".join(f"{share:g}" for share in used["crop"])  # plain, as every file format keeps it
+        return {**used, "model": self.model_name, **versions}
+
+
+def _guided(noise: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance; the batch's second half is what it leads away from."""
+    wanted, unwanted = noise.chunk(2)
+    return unwanted + scale * (wanted - unwanted)
 
 
 def _to_uint8(video: Tensor) -> np.ndarray:

@@ -4,10 +4,10 @@ Model classes never see a settings object; `trip.model.build` turns it into keyw
 """
 
 from types import NoneType
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 SHOWN = 60  # characters of a refused value that an error repeats
 
@@ -34,6 +34,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _numbers(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _inside(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, width, height = box
+    if min(left, top) < 0 or min(width, height) < 0.01 or max(left + width, top + height) > 1 + 1e-6:
+        raise ValueError("outside the photo")
+    return box
+
+
+Crop = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers), AfterValidator(_inside)]
+
+
 class AnimateSettings(Settings):
     """What a person asks of one clip. None means: what the checkpoint was made for."""
 
@@ -51,6 +65,13 @@ class AnimateSettings(Settings):
     scheduler: Literal["ddim", "dpm++", "unipc"] = Field(
         "ddim", title="Sampler", description="DDIM is the paper's; the other two need fewer steps"
     )
+    aspect: Literal["1:1", "4:3", "3:4", "16:9", "9:16"] = Field(
+        "1:1", title="Aspect", description="Width to height of the clip; models are trained on squares"
+    )
+    crop: Crop | None = Field(
+        None, title="Crop", description="Part of the photo to animate: left, top, width, height in shares of the photo; empty takes all"
+    )
+    loop: bool = Field(False, title="Close the loop", description="The clip comes back to the photo, so that it plays on without a jump")
     seed: int | None = Field(
         None, ge=0, lt=2**31, title="Seed", description="The same seed and settings give the same clip; empty draws one"
     )
@@ -88,7 +109,7 @@ class UnetSettings(Settings):
     entry_heads: int = Field(8, description="heads of the temporal transformer at the entry")
     frame_embedding: bool = Field(False, description="tell every convolution the frame's time and the sentence's meaning")
     temporal_dropout: float = Field(0.1, ge=0, lt=1, description="of the temporal convolutions, while training")
-    cross_frame_attention: bool = Field(False, description="spatial attention looks at the photo's features, displaced")
+    photo_warp: bool = Field(False, description="show the network the photo as each frame would show it after the motion told")
 
 
 class FusionSettings(Settings):
@@ -124,6 +145,7 @@ class ModelSettings(Settings):
     fps: float = Field(4.0, description="frames per second of a clip")
     num_steps: int = Field(50, description="denoising steps where nobody asks for others")
     guidance_scale: float = Field(9.0, description="guidance where nobody asks for another")
+    carry_detail: bool = Field(False, description="give the frames back what the autoencoder lost of the photo, along the flow")
     vae: VaeSettings = VaeSettings()
     text: TextSettings = TextSettings()
     unet: UnetSettings = UnetSettings()
@@ -185,6 +207,7 @@ PRESETS = {
             fps=8.0,
             num_steps=12,
             guidance_scale=1.0,
+            carry_detail=True,
             vae=VaeSettings(block_channels=(16, 48, 96, 128), layers_per_block=1, latent_channels=8, middle_attention=False, norm_groups=2),
             text=TextSettings(width=128, layers=2, heads=4, hidden_width=256, max_tokens=48, vocabulary=2048),
             unet=UnetSettings(
@@ -194,7 +217,7 @@ PRESETS = {
                 norm_groups=16,
                 entry_heads=3,
                 frame_embedding=True,
-                cross_frame_attention=True,
+                photo_warp=True,
                 temporal_dropout=0.0,
             ),
             fusion=FusionSettings(width=64, heads=2, attend="space", skip=True, lam_first=0.5),
@@ -218,7 +241,7 @@ PRESETS = {
             ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             half_size=StageSettings(
-                max_steps=2000,
+                max_steps=800,
                 batch_size=16,
                 num_frames=8,
                 learning_rate=8e-4,
@@ -227,7 +250,7 @@ PRESETS = {
                 ema_decay=0.995,
             ),
             denoiser=StageSettings(
-                max_steps=6000,
+                max_steps=3000,
                 batch_size=4,
                 learning_rate=6e-4,
                 fusion_learning_rate=1e-3,
@@ -253,7 +276,7 @@ PRESETS = {
                 norm_groups=4,
                 entry_heads=1,
                 frame_embedding=True,
-                cross_frame_attention=True,
+                photo_warp=True,
             ),
             fusion=FusionSettings(width=16, heads=2, skip=True),
             schedule=ScheduleSettings(spacing="trailing", unet_predicts="v_prediction"),
@@ -317,6 +340,10 @@ def wanted(name: str) -> str:
     kind, (low, high) = kind_of(name), bounds(name)
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
+    if name == "crop":
+        return "left, top, width, height from 0 to 1, inside the photo"
+    if kind is bool:
+        return "true or false"
     if kind is str:
         longest = next(rule.max_length for rule in AnimateSettings.model_fields[name].metadata if hasattr(rule, "max_length"))
         return f"text of at most {longest:,} characters"

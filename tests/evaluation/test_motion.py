@@ -15,13 +15,13 @@ from trip.evaluation.motion import (
     TOLD,
     evaluate_motion,
     fit_similarity,
-    flow,
     frame_psnr,
     goes_where_told,
     motion_components,
     true_clip,
 )
 from trip.evaluation.sheets import contact_sheet
+from trip.media import FlowFinder
 
 SIZE = 128
 PHOTO = cv2.resize(astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
@@ -62,7 +62,7 @@ def degraded(clip: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("size", [32, 128, 256])
 def test_flow_is_in_pixels_of_the_input(size: int) -> None:
     wide = cv2.resize(PHOTO, (size + 8, size + 8), interpolation=cv2.INTER_AREA)
-    vectors = flow(wide[4:-4, 4:-4], wide[2:-6, 5:-3])  # content moves left by 1 and down by 2
+    vectors = FlowFinder(size, size).flow(wide[4:-4, 4:-4], wide[2:-6, 5:-3])  # content moves left by 1 and down by 2
     assert vectors.shape == (size, size, 2)
     middle = vectors[size // 4 : -size // 4, size // 4 : -size // 4]
     assert np.median(middle, axis=(0, 1)) == pytest.approx([-1, 2], abs=0.15)

@@ -5,6 +5,7 @@ import torch
 from diffusers import UNet3DConditionModel
 from torch import nn
 
+from trip.model.conditioning import attach, detach, frame_times
 from trip.model.unet import TripUNet
 
 SIZES = {
@@ -94,32 +95,41 @@ def test_frame_embedding_tells_times_and_sentences_apart(ours):
     assert (first - otherwise).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("first_frame, position", [("head", 0), ("tail", -1)])
+@pytest.mark.parametrize("first_frame", ["head", "tail", "channel"])
 @torch.no_grad()
-def test_cross_frame_attention_reaches_the_photo_from_every_frame(first_frame, position):
-    """With the layers over time silenced, only the look at the photo joins frames."""
+def test_photo_warp_is_neutral_at_first_and_then_brings_the_photo_to_every_frame(first_frame):
+    """With the layers over time silenced, only the moved photo joins frames."""
     torch.manual_seed(0)
-    unet = without_zeros(TripUNet(**SIZES, first_frame=first_frame, cross_frame_attention=True))
-    for name, parameter in unet.named_parameters():
+    channels = {"in_channels": 8} if first_frame == "channel" else {}
+    plain = without_zeros(TripUNet(**SIZES, **channels, first_frame=first_frame))
+    for name, parameter in plain.named_parameters():
         if "temp_convs" in name and "conv4" in name or ("temp_attentions" in name or "transformer_in" in name) and "proj_out" in name:
             parameter.zero_()
-    sample, timestep, words = inputs(8, 8, frames=4)
-    before = unet(sample, timestep, words).sample
-    for changed in range(4):
-        other = sample.clone()
-        other[:, :, changed] += 1
-        moved = (unet(other, timestep, words).sample - before).abs().amax(dim=(0, 1, 3, 4)) > 1e-5
-        assert moved.tolist() == ([True] * 4 if changed == position % 4 else [i == changed for i in range(4)])
+    unet = TripUNet(**SIZES, **channels, first_frame=first_frame, photo_warp=True).eval()
+    missing = unet.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing and all(name.startswith(("warp.", "photo_in.")) for name in missing)
+
+    z_t, timestep, words = inputs(8, 8, frames=3)
+    told = {"frame_times": frame_times(torch.arange(3.0).expand(2, -1), first_frame), "sentence": torch.randn(2, 12)}
+    z_first = torch.zeros(2, 4, 1, 8, 8)
+    sample = attach(z_t, z_first, first_frame)
+    assert torch.allclose(unet(sample, timestep, words, **told).sample, plain(sample, timestep, words).sample, atol=1e-6)
+
+    without_zeros(unet)
+    clip = detach(unet(sample, timestep, words, **told).sample, first_frame)
+    with_photo = detach(unet(attach(z_t, z_first + 1, first_frame), timestep, words, **told).sample, first_frame)
+    assert ((clip - with_photo).abs().amax(dim=(0, 1, 3, 4)) > 1e-4).all()
 
 
 def test_saved_unet_is_the_same_and_keeps_its_options(tmp_path):
     torch.manual_seed(0)
-    unet = without_zeros(TripUNet(**SIZES, first_frame="tail", predicts="v_prediction", entry_heads=2, cross_frame_attention=True))
+    unet = without_zeros(TripUNet(**SIZES, first_frame="tail", predicts="v_prediction", entry_heads=2, photo_warp=True))
     unet.save_pretrained(tmp_path)
     again = TripUNet.from_pretrained(tmp_path)
     assert (again.config.first_frame, again.config.predicts, again.config.entry_heads) == ("tail", "v_prediction", 2)
     with torch.no_grad():
-        assert torch.equal(again(*inputs(8, 8)).sample, unet(*inputs(8, 8)).sample)
+        told = {"frame_times": torch.arange(3.0).expand(2, -1), "sentence": torch.randn(2, 12)}
+        assert torch.equal(again(*inputs(8, 8), **told).sample, unet(*inputs(8, 8), **told).sample)
 
 
 def test_public_weights_of_the_base_class_load(base, tmp_path):

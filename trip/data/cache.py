@@ -7,7 +7,6 @@ other frames. A shard that is there is never made again; a cache made under othe
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from trip.data.clips import ClipFile, draw_window
 from trip.data.motion import describe, draw_motion, render
 from trip.data.photos import Photo
+from trip.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,8 @@ def _check_key(folder: Path, key: dict[str, str | int]) -> None:
         raise ValueError(
             f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
         )
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(key))
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(key))
 
 
 def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:
@@ -93,9 +92,8 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
         latents.append(encode(video)[0].half().cpu())
         times.append(torch.from_numpy(sample.times).float())
         captions.append(sample.caption)
-    partial = path.with_suffix(".partial")
-    save_file({"latents": torch.stack(latents), "times": torch.stack(times)}, partial, metadata={"captions": json.dumps(captions)})
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file({"latents": torch.stack(latents), "times": torch.stack(times)}, partial, metadata={"captions": json.dumps(captions)})
 
 
 class LatentCache:

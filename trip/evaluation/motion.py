@@ -11,6 +11,7 @@ import numpy as np
 
 from trip.data.motion import CAMERA_MOTIONS, Motion, render
 from trip.data.photos import Photo
+from trip.media import FlowFinder
 
 Animate = Callable[[np.ndarray, str, int], np.ndarray]  # photo (size size 3, uint8), prompt, seed -> clip (f size size 3, uint8)
 Progress = Callable[[float, str], None]  # share done, what was just measured
@@ -42,7 +43,6 @@ TOLD = {  # motion -> the component that carries it and its sign; a pan to the r
 }  # fmt: skip
 PANS = ("pan_left", "pan_right")
 
-FLOW_SIDE = 256  # DIS works on patches of 8 pixels: smaller frames are enlarged so that a patch covers a detail, not an object
 MARGIN = 0.1  # share of the frame left out on each side: what enters or leaves the picture has no partner to flow to
 GRID = 2  # every second pixel takes part in the fit
 RADIUS = (1 - 2 * MARGIN) / 6**0.5  # root mean square distance of the fitted points from the centre, frame widths
@@ -70,18 +70,6 @@ class MotionComponents(NamedTuple):
         return {"dx": self.dx, "dy": self.dy, "zoom": self.zoom * RADIUS, "roll": float(np.radians(self.roll)) * RADIUS}
 
 
-def flow(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Where every pixel of `a` is in `b`: OpenCV's DIS optical flow, medium preset: h w 2 (right, down), pixels of the input.
-
-    a, b  frames  h w 3, uint8 RGB
-    """
-    height, width = a.shape[:2]
-    scale = max(1, -(-FLOW_SIDE // min(height, width)))
-    grey = [cv2.resize(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) for x in (a, b)]
-    dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
-    return cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA) / scale
-
-
 def motion_components(frames: np.ndarray) -> MotionComponents:
     """Camera motion of a whole clip: a similarity fitted to the flow between neighbours, chained from first to last frame.
 
@@ -97,7 +85,7 @@ def motion_components(frames: np.ndarray) -> MotionComponents:
     points = (x - (width - 1) / 2) + 1j * (y - (height - 1) / 2)  # complex: one factor is both scale and rotation
     turn, shift, way = 1 + 0j, 0j, 0.0
     for a, b in zip(frames[:-1], frames[1:], strict=True):
-        moved = flow(a, b)[region]
+        moved = FlowFinder(height, width).flow(a, b)[region]
         moved = moved[..., 0] + 1j * moved[..., 1]
         step_turn, step_shift = fit_similarity(points.ravel(), moved.ravel(), _texture(a)[region].ravel())
         turn, shift = step_turn * turn, step_turn * shift + step_shift

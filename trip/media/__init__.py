@@ -3,21 +3,32 @@
 Every refusal is a `MediaError` with one line. Nothing is decoded before its header has been checked.
 """
 
-from trip.media.clip import Clip, check_writable, read_clip, read_metadata, write_clip
+from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip
+from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
+from trip.media.flow import FlowFinder, carry_detail
 from trip.media.photo import fit_photo, read_photo
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
     "Clip",
+    "FlowFinder",
     "MediaError",
     "Video",
+    "boomerang",
+    "carry_detail",
     "check_writable",
     "fit_photo",
+    "joined",
+    "loop_gap",
     "open_video",
+    "parts",
+    "photo_inside",
     "read_clip",
     "read_metadata",
     "read_photo",
     "upright_pixels",
+    "with_photo",
     "write_clip",
+    "write_png_zip",
 ]

@@ -1,5 +1,8 @@
 """Clips out, with what they were made with stored in the file, and both back in."""
 
+import base64
+import binascii
+import io
 import json
 import math
 import os
@@ -16,11 +19,13 @@ import numpy as np
 from PIL import Image
 
 from trip.media.files import MediaError, opened
-from trip.media.photo import photo_header
+from trip.media.photo import photo_header, read_photo
 from trip.media.video import Video, open_video, upright_pixels
 
 MAX_CLIP_BYTES = 4 * 2**30  # decoded
-MAX_METADATA_BYTES = 256 * 2**10  # two prompts of 10,000 characters fit even when each is stored as "\ud83d\ude00"
+MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characters fit, even when each is stored as "\ud83d\ude00"
+MAX_PHOTO_SIDE, MAX_PHOTO_BYTES = 1024, 120 * 2**10  # of the photo that travels inside a clip
+PHOTO = "photo"  # metadata that holds it
 Metadata = dict[str, str | int | float | None]
 _EXIF_DESCRIPTION = 0x010E
 
@@ -45,6 +50,29 @@ class Clip:
             raise MediaError(f"wanted 0.01 to 1000 frames per second, got {self.fps}")
         if not _is_plain(self.metadata):
             raise MediaError("wanted metadata of text, finite numbers and None by name, got something else")
+
+
+def with_photo(metadata: Metadata, photo: Image.Image) -> Metadata:
+    """The metadata, and the photo that a clip was made from as a JPEG, smaller where it is large."""
+    photo = photo.copy()
+    photo.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS)
+    for quality in (90, 75, 50, 25):
+        data = io.BytesIO()
+        photo.save(data, "JPEG", quality=quality)
+        if data.tell() <= MAX_PHOTO_BYTES:
+            break
+        photo.thumbnail((photo.width * 3 // 4, photo.height * 3 // 4))
+    return {**metadata, PHOTO: base64.b64encode(data.getvalue()).decode()}
+
+
+def photo_inside(metadata: Metadata) -> Image.Image | None:
+    """The photo that `with_photo` put into a clip's metadata, checked like any upload; none where there is none."""
+    if not isinstance(data := metadata.get(PHOTO), str):
+        return None
+    try:
+        return read_photo(base64.b64decode(data, validate=True))
+    except binascii.Error as error:
+        raise MediaError("wanted a photo inside the clip, got something else; choose the photo again") from error
 
 
 def check_writable(path: str | Path) -> Path:

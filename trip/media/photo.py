@@ -16,6 +16,8 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageOps, JpegI
 
 from trip.media.files import MediaError, check_size, opened
 
+Box = tuple[float, float, float, float]
+
 logger = logging.getLogger(__name__)
 
 MIN_SIDE = 16
@@ -52,14 +54,20 @@ def read_photo(source: str | Path | bytes | Image.Image) -> Image.Image:
         return _upright_rgb(image, path.name)
 
 
-def fit_photo(image: Image.Image, size: int) -> np.ndarray:
-    """The centre square of a photo at `size` pixels, the only place where a photo is cropped and resized: h w 3, uint8."""
+def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Box | None = None) -> np.ndarray:
+    """The middle of a photo in the shape asked for, the only place where a photo is cropped and resized: h w 3, uint8.
+
+    width  of the result, pixels; none: a square
+    box    left, top, width and height of the part to look at, in shares of the photo; none: all of it
+    """
     if image.mode != "RGB":
         raise MediaError(f"wanted an RGB photo, got mode {image.mode}; pass it through read_photo first")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side), reducing_gap=3.0)
-    return np.array(square)
+    width = width or height
+    left, top, across, down = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * image.size, strict=True))
+    scale = min(across / width, down / height)
+    left, top = left + (across - scale * width) / 2, top + (down - scale * height) / 2
+    part = (left, top, min(left + scale * width, image.width), min(top + scale * height, image.height))
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0))
 
 
 @contextmanager

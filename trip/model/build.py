@@ -75,7 +75,7 @@ def build_unet(settings: ModelSettings) -> TripUNet:
         predicts=settings.schedule.unet_predicts,
         entry_heads=s.entry_heads,
         frame_embedding=s.frame_embedding,
-        cross_frame_attention=s.cross_frame_attention,
+        photo_warp=s.photo_warp,
         temporal_dropout=s.temporal_dropout,
     )
 

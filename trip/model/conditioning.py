@@ -33,6 +33,6 @@ def frame_times(times: Tensor, where: str) -> Tensor:
     return {"head": torch.cat([photo, times], dim=1), "tail": torch.cat([times, photo], dim=1), "channel": times}[where]
 
 
-def photo_position(where: str) -> int:
-    """Index of the frame that shows the photo best: the clean one, or with `channel` the first."""
-    return -1 if where == "tail" else 0
+def photo_of(sample: Tensor, where: str) -> Tensor:
+    """The photo's clean latent, b c h w, out of what `attach` made."""
+    return {"head": sample[:, :, 0], "tail": sample[:, :, -1], "channel": sample[:, sample.shape[1] // 2 :, 0]}[where]

@@ -4,9 +4,6 @@ import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional
-
-STILLNESS = 0.02  # mean squared change of a scaled latent at which 1/e of the photo's detail is left
 
 
 def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,17 +31,3 @@ def decode_video(vae: AutoencoderKL, latents: Tensor, chunk: int = 8) -> Tensor:
     frames = (frames * deviation + mean).to(vae.device, vae.dtype)
     pixels = torch.cat([vae.decode(part).sample.float() for part in frames.split(chunk)])
     return rearrange(pixels.clamp(-1, 1), "(b f) c h w -> b c f h w", b=latents.shape[0])
-
-
-def keep_detail(video: Tensor, z_0: Tensor, photo: Tensor, z_first: Tensor, decoded_first: Tensor) -> Tensor:
-    """Gives back what the autoencoder lost of the photo, wherever a frame's latent still is the photo's.
-
-    video          decoded frames                        b 3 f h w in [-1, 1]
-    z_0, z_first   latents of the clip and of the photo  b c f h/8 w/8 and b c 1 h/8 w/8
-    photo          the photo, decoded_first: its latent decoded   b 3 1 h w
-    """
-    change = (z_0.float() - z_first.float()).square().mean(dim=1, keepdim=True)
-    stillness = rearrange(torch.exp(-change / STILLNESS), "b 1 f h w -> (b f) 1 h w")
-    stillness = functional.interpolate(stillness, size=video.shape[3:], mode="bilinear", align_corners=False)
-    stillness = rearrange(stillness, "(b f) 1 h w -> b 1 f h w", b=video.shape[0]).to(video.device)
-    return (video + stillness * (photo.to(video.device) - decoded_first)).clamp(-1, 1)

@@ -11,10 +11,9 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from einops import rearrange
 from torch import Tensor, nn
 
-from trip.model.attention import FrameContext, PhotoWindow, VideoAttentionProcessor
-from trip.model.conditioning import photo_position
-
-REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so many frames
+from trip.model.attention import VideoAttentionProcessor
+from trip.model.conditioning import photo_of
+from trip.model.warp import REFERENCE_FRAMES, PhotoWarp
 
 
 class FrameEmbedding(nn.Module):
@@ -50,7 +49,7 @@ class TripUNet(UNet3DConditionModel):
     entry_heads            heads of the temporal transformer at the entry; the base class has 8
     frame_embedding        tell every convolution the frame's time and the sentence
     temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
-    cross_frame_attention  spatial self-attention looks at the photo's features (after Text2Video-Zero), around a displaced place
+    photo_warp             show the network the photo as each frame would show it after the motion that the sentence tells
     """
 
     @register_to_config
@@ -76,7 +75,7 @@ class TripUNet(UNet3DConditionModel):
         predicts: str = "epsilon",
         entry_heads: int = 8,
         frame_embedding: bool = False,
-        cross_frame_attention: bool = False,
+        photo_warp: bool = False,
         temporal_dropout: float = 0.1,
     ):
         super().__init__(
@@ -104,11 +103,11 @@ class TripUNet(UNet3DConditionModel):
         embedding_width = block_out_channels[0] * 4
         if frame_embedding:
             self.frame_time_embedding = FrameEmbedding(cross_attention_dim, embedding_width)
-        if cross_frame_attention:
-            for block in (*self.down_blocks, self.mid_block, *self.up_blocks):
-                for transformer in getattr(block, "attentions", ()):
-                    attn = transformer.transformer_blocks[0].attn1
-                    attn.photo_window = PhotoWindow(attn.query_dim, attn.heads, embedding_width)
+        if photo_warp:
+            self.warp = PhotoWarp(out_channels, cross_attention_dim)
+            self.photo_in = nn.Conv2d(out_channels + 1, block_out_channels[0], 3, padding=1)
+            nn.init.zeros_(self.photo_in.weight)
+            nn.init.zeros_(self.photo_in.bias)
         for module in self.modules():
             if isinstance(module, TemporalConvLayer):
                 for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
@@ -129,21 +128,20 @@ class TripUNet(UNet3DConditionModel):
         sample                 frames, the photo's attached     b c f h w
         timestep               of the whole clip                b, or one number
         encoder_hidden_states  words of the prompt              b n d
-        frame_times            time of each frame, in reference frames; for `frame_embedding`   b f
-        sentence               the prompt as one vector; for `frame_embedding`                  b d
+        frame_times            time of each frame, in reference frames; for the options below   b f
+        sentence               the prompt as one vector; for the options below                  b d
         """
-        b, _, f, height, width = sample.shape
+        b, _, f = sample.shape[:3]
         timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
         embedding = self.time_embedding(self.time_proj(timestep).to(self.dtype)).repeat_interleave(f, dim=0)
         if self.config.frame_embedding:
             embedding = embedding + self.frame_time_embedding(frame_times, sentence)
-        frames = FrameContext(f, photo_position(self.config.first_frame), embedding, height, width)
-        words = {
-            "encoder_hidden_states": encoder_hidden_states.repeat_interleave(f, dim=0),
-            "cross_attention_kwargs": {"frames": frames},
-        }
+        words = {"encoder_hidden_states": encoder_hidden_states.repeat_interleave(f, dim=0)}
 
         hidden = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
+        if self.config.photo_warp:
+            moved = self.warp(photo_of(sample, self.config.first_frame), sentence, frame_times)
+            hidden = hidden + self.photo_in(moved.to(hidden.dtype))
         hidden = self.transformer_in(hidden, num_frames=f, return_dict=False)[0]
 
         skips = (hidden,)

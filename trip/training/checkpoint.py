@@ -8,6 +8,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from trip.files import replacing
+
 
 def save(accelerator: Accelerator, folder: Path, step: int, keep: int = 2) -> Path:
     """Writes the whole training state as `folder/step-…`, and keeps the newest `keep` of them."""
@@ -60,11 +62,5 @@ def forget_metrics_from(path: Path, stage: str, step: int) -> None:
             break
         if record["stage"] != stage or record["step"] < step or (record["step"] == step and "loss" not in record):
             kept.append(line)
-    write_whole(path, "".join(f"{line}\n" for line in kept))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file all at once: a kill leaves the old one or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in kept))

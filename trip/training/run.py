@@ -26,13 +26,13 @@ from trip.data.cache import LatentCache, Sample, digest, draw_sample, encode_cac
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
 from trip.data.photos import read_photos
+from trip.files import replacing
 from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
-from trip.training import checkpoint
 from trip.training.denoiser import DenoiserStage
 from trip.training.loop import Stage, train
 from trip.training.text import TextStage, draw_captions
@@ -46,7 +46,8 @@ HELD_OUT_CLIPS = 64
 class TrainingRun:
     """One run folder, the data it learns from, and the stages of its preset.
 
-    init  checkpoint folder to start from; its autoencoder and text encoder are kept as they are
+    base  checkpoint folder whose autoencoder and text encoder are taken as they are, so that their stages are left out
+    init  checkpoint folder whose 3D-UNet and fusion the training starts from; it is the base too, where no other is given
     Raises ValueError, in one line, for a folder, a seed or a preset that cannot be.
     """
 
@@ -59,17 +60,19 @@ class TrainingRun:
         *,
         seed: int = 0,
         max_minutes: float = math.inf,
+        base: Path | None = None,
         init: Path | None = None,
     ):
         if not 0 <= seed < 2**31:
             raise ValueError(f"wanted a seed from 0 to 2147483647, got {seed}")
-        if init:
-            check_checkpoint(init)
-        elif preset.recipe.vae is None or preset.recipe.text is None:
+        for given in filter(None, (base, init)):
+            check_checkpoint(given)
+        if not (base or init) and (preset.recipe.vae is None or preset.recipe.text is None):
             raise ValueError("wanted a preset that trains from scratch (embedded or tiny), got one that starts from given weights")
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder
+        self.base = base or init
         self.init = init
         self.seed = seed
         self.deadline = time.monotonic() + 60 * max_minutes
@@ -85,7 +88,9 @@ class TrainingRun:
             self.folder.mkdir(parents=True, exist_ok=True)
             known = json.loads(path.read_text()) if path.exists() else settings
             if all(known[part] == settings[part] for part in ("model", "seed")):
-                return checkpoint.write_whole(path, json.dumps(settings, indent=1))
+                with replacing(path) as partial:
+                    partial.write_text(json.dumps(settings, indent=1))
+                return
         except OSError as error:
             raise ValueError(f"{self.folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error
         raise ValueError(f"{self.folder}: holds a run of another model or seed; choose a new --output or give what it was started with")
@@ -95,15 +100,15 @@ class TrainingRun:
         torch.manual_seed(self.seed)
         recipe, model = self.preset.recipe, self.preset.model
         scheduler = build_scheduler(model)
-        if self.init:
-            vae, text_encoder, tokenizer, denoiser = self._given()
+        if self.base:
+            vae, text_encoder, tokenizer = self._given()
         else:
             vae = yield from self._autoencoder()
             tokenizer = self._tokenizer()
             text_encoder = (yield from self._text_encoder(tokenizer)) if vae else None
             if text_encoder is None:
                 return
-            denoiser = Denoiser(build_unet(model), build_fusion(model))
+        denoiser = self._denoiser()
         for frozen in (vae, text_encoder):
             frozen.eval().requires_grad_(False)
 
@@ -132,16 +137,25 @@ class TrainingRun:
                 break
         self._write_model(vae, text_encoder, tokenizer, denoiser, scheduler)
 
-    def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer, Denoiser]:
-        """All parts of the checkpoint to start from; ValueError where it is no model of this preset's shape."""
-        pipe = TripPipeline.from_pretrained(self.init, use_safetensors=True, dtype=torch.float32)
+    def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
+        """What the base's folder holds of a pipeline for text and pictures."""
+        return (
+            AutoencoderKL.from_pretrained(self.base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32),
+            CLIPTextModel.from_pretrained(self.base, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32),
+            CLIPTokenizer.from_pretrained(self.base, subfolder="tokenizer"),
+        )
+
+    def _denoiser(self) -> Denoiser:
+        """The 3D-UNet and the fusion as they start; ValueError where the given ones are not of this preset's sizes."""
         denoiser = Denoiser(build_unet(self.preset.model), build_fusion(self.preset.model))
-        try:
-            denoiser.unet.load_state_dict(pipe.unet.state_dict())
-            denoiser.fusion.load_state_dict(pipe.fusion.state_dict())
-        except RuntimeError as error:
-            raise ValueError(f"{self.init}: wanted a model of this preset's sizes, got another; choose its preset") from error
-        return pipe.vae, pipe.text_encoder, pipe.tokenizer, denoiser
+        if self.init:
+            given = TripPipeline.from_pretrained(self.init, use_safetensors=True, dtype=torch.float32)
+            try:
+                denoiser.unet.load_state_dict(given.unet.state_dict())
+                denoiser.fusion.load_state_dict(given.fusion.state_dict())
+            except RuntimeError as error:
+                raise ValueError(f"{self.init}: wanted a model of this preset's sizes, got another; choose its preset") from error
+        return denoiser
 
     def _autoencoder(self) -> Generator[dict[str, Any], None, AutoencoderKL | None]:
         """The trained autoencoder, or none where the time was up."""
@@ -212,5 +226,6 @@ class TrainingRun:
             fps=model.fps,
             num_steps=model.num_steps,
             guidance_scale=model.guidance_scale,
+            carry_detail=model.carry_detail,
             card=self.preset.card,
         ).save_pretrained(self.folder / "model", max_shard_size="9MB")

@@ -12,6 +12,7 @@ from gradio.components import Component
 from trip.settings import AnimateSettings, bounds, kind_of
 
 CHOICE_LABELS = {"ddim": "DDIM", "dpm++": "DPM-Solver++", "unipc": "UniPC"}
+MOST_RADIOS = 3  # more choices drop down
 
 
 def control(name: str, **more: Any) -> Component:
@@ -20,8 +21,11 @@ def control(name: str, **more: Any) -> Component:
     kind, (low, high) = kind_of(name), bounds(name)
     common = {"label": field.title, "info": field.description, "value": field.default, "elem_id": name}
     if get_origin(kind) is Literal:
-        return gr.Radio(**common | {"choices": [(CHOICE_LABELS.get(choice, choice), choice) for choice in get_args(kind)]} | more)
-    if kind is str:
+        choices = [(CHOICE_LABELS.get(choice, choice), choice) for choice in get_args(kind)]
+        return (gr.Radio if len(choices) <= MOST_RADIOS else gr.Dropdown)(**common | {"choices": choices} | more)
+    if kind is bool:
+        return gr.Checkbox(**common | more)
+    if name == "crop" or kind is str:
         return gr.Textbox(**common | more)
     if field.default is None:
         common |= {"minimum": low, "maximum": high, "placeholder": "automatic"}

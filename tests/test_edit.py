@@ -1,0 +1,130 @@
+"""Clips made of clips: every frame where it belongs, and once."""
+
+import io
+import json
+import resource
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trip.media import Clip, MediaError, read_clip, write_clip
+from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
+
+MADE_WITH = {"prompt": "the camera pans left, \u96f2", "seed": 7, "negative_prompt": None}
+
+
+def numbered(*levels: int, fps: float = 8, metadata: dict | None = None, size: tuple[int, int] = (16, 24)) -> Clip:
+    """A clip of grey frames whose brightness says which they are."""
+    frames = np.array(levels, np.uint8)[:, None, None, None] * np.ones((*size, 3), np.uint8)
+    return Clip(frames, fps, metadata or {})
+
+
+def noisy(num_frames: int = 12) -> Clip:
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, 32, 32, 3), dtype=np.uint8)
+    return Clip(frames, 25 / 3, MADE_WITH)
+
+
+def levels(clip: Clip) -> list[int]:
+    return clip.frames[:, 0, 0, 0].tolist()
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(MediaError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# joined
+
+
+def test_a_continuation_shows_the_frame_in_common_once():
+    clip = joined(numbered(1, 2, 3), numbered(3, 4, 5))
+    assert levels(clip) == [1, 2, 3, 4, 5]
+    assert clip.fps == 8
+    assert levels(joined(numbered(1, 2), numbered(2))) == [1, 2]
+
+
+def test_metadata_keeps_every_part_in_order(tmp_path):
+    one, two, three = ({"seed": seed, "prompt": f"part {seed}"} for seed in (1, 2, 3))
+    a, b, c = (numbered(1, 2, metadata=metadata) for metadata in (one, two, three))
+    assert parts(joined(a, b).metadata) == [one, two]
+    assert parts(joined(joined(a, b), c).metadata) == parts(joined(a, joined(b, c)).metadata) == [one, two, three]
+    stored = read_clip(write_clip(joined(a, b), tmp_path / "joined.mp4"))
+    assert parts(stored.metadata) == [one, two]
+    assert parts(one) == [one]
+
+
+@pytest.mark.parametrize("broken", ["[", "{}", "[1]", 7, "[" * 100_000])
+def test_a_broken_list_of_parts_is_refused(broken):
+    assert "broken list" in refusal(parts, {"parts": broken})
+
+
+def test_a_rate_that_a_file_rounded_is_the_same_rate():
+    assert joined(numbered(1, fps=25 / 3), numbered(1, 2, fps=8.3333)).fps == 25 / 3
+
+
+def test_clips_that_do_not_fit_are_refused_with_both_values():
+    assert "24 x 16 and 16 x 16 pixels" in refusal(joined, numbered(1), numbered(1, size=(16, 16)))
+    assert "got 8 and 4 frames per second" in refusal(joined, numbered(1), numbered(1, fps=4))
+
+
+# boomerang and loop
+
+
+@pytest.mark.parametrize("there, both_ways", [([1], [1]), ([1, 2], [1, 2]), ([1, 2, 3], [1, 2, 3, 2]), ([1, 2, 3, 4], [1, 2, 3, 4, 3, 2])])
+def test_boomerang_goes_there_and_back(there, both_ways):
+    clip = boomerang(numbered(*there, metadata=MADE_WITH))
+    assert levels(clip) == both_ways
+    assert clip.metadata == {**MADE_WITH, "played": "there and back"} and clip.fps == 8
+
+
+def test_a_boomerang_loops_as_smoothly_as_it_plays():
+    assert loop_gap(boomerang(numbered(10, 20, 30, 40)).frames) == pytest.approx(1)
+
+
+def test_loop_gap_is_in_steps_of_the_clip():
+    assert loop_gap(numbered(10, 20, 30, 40, 50, 60).frames) == pytest.approx(5)
+    assert loop_gap(numbered(10, 20, 30, 25).frames) == pytest.approx(1.5)  # neighbours are 10, 10 and 5 apart
+    assert loop_gap(numbered(0, 255).frames) == pytest.approx(1)
+
+
+def test_loop_gap_of_what_stands_still():
+    assert loop_gap(numbered(9, 9, 9).frames) == 1
+    assert loop_gap(numbered(9, 9, 9, 50).frames) == np.inf
+    assert "at least 2 frames" in refusal(loop_gap, numbered(1).frames)
+
+
+# PNG frames
+
+
+def test_a_zip_holds_every_frame_exactly_and_the_settings(tmp_path):
+    clip = noisy()
+    path = write_png_zip(clip, str(tmp_path / "frames.zip"))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == [*(f"frame_{index:04d}.png" for index in range(12)), "settings.json"]
+        frames = [np.asarray(Image.open(io.BytesIO(archive.read(f"frame_{index:04d}.png")))) for index in range(12)]
+        assert json.loads(archive.read("settings.json")) == {**MADE_WITH, "fps": 25 / 3}
+    assert np.array_equal(frames, clip.frames)
+
+
+def test_a_zip_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "taken.zip").mkdir()
+    for name, why in [("clip.png", "choose .zip"), ("nowhere/clip.zip", "no folder"), ("taken.zip", "a folder has that name")]:
+        assert why in refusal(write_png_zip, noisy(), tmp_path / name)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
+    path = write_png_zip(numbered(1), tmp_path / "frames.zip")
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # a file cannot grow beyond this
+    try:
+        message = refusal(write_png_zip, noisy(), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert message.startswith("cannot write") and "File too large" in message
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

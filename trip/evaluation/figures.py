@@ -1,0 +1,99 @@
+"""Numbers of one result in plain words: does the clip begin with its photo, keep it, how does it move, does it flicker."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from trip.evaluation.motion import SAME_DB, MotionComponents, frame_psnr, motion_components
+from trip.media import FlowFinder
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of one clip.
+
+    first_frame_db  PSNR of frame 0 to the photo, dB, at most SAME_DB
+    photo_kept_db   PSNR of the later frames to frame 0 once the motion is undone, mean over them, dB, at most SAME_DB;
+                    NaN where a frame has nothing left of frame 0
+    flicker         difference of neighbouring frames once the motion is undone, root mean square, grey levels of 255
+    motion          from first to last frame, see `MotionComponents`
+    width           of a frame, pixels
+    """
+
+    first_frame_db: float
+    photo_kept_db: float
+    flicker: float
+    motion: MotionComponents
+    width: int
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What to show to people: label, value with its unit, what it means in a line."""
+        move, share = self.motion, 100 * self.motion.median / self.width
+        way = f"{move.median:.1f} pixels, {share:.1f} % of the width"
+        sideways = _directed(100 * move.dx, " % of the width", "to the right", "to the left")
+        upright = _directed(100 * move.dy, " % of the width", "downwards", "upwards")
+        return [
+            ("First frame", _decibels(self.first_frame_db), "how like the photo the clip begins; 40 dB and more look the same"),
+            ("Photo kept", _decibels(self.photo_kept_db), "how like the first frame the later ones are once motion is undone"),
+            ("Flicker", f"{self.flicker:.1f} of 255", "how much neighbouring frames differ once motion is undone"),
+            ("Motion", way, "how far the median pixel goes over the clip, trembling counted"),
+            ("Left or right", sideways, "where the picture went; panning right moves it left"),
+            ("Up or down", upright, "where the picture went; tilting up moves it down"),
+            ("Zoom", _directed(100 * np.expm1(move.zoom), " %", "larger", "smaller"), "how much the picture grew or shrank"),
+            ("Roll", _directed(move.roll, "°", "clockwise", "counterclockwise"), "how far the picture turned"),
+        ]
+
+
+def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
+    """Measures a clip; of a file's frames, read back, the loss of H.264 is measured with it. ValueError where sizes differ.
+
+    Motion is undone along dense optical flow; what came into the picture since has no partner and is left out.
+
+    frames  f h w 3, uint8; at least 2
+    photo   as the model saw it   h w 3, uint8
+    """
+    if len(frames) < 2 or frames.shape[1:] != photo.shape:
+        raise ValueError(
+            f"wanted at least 2 frames of the photo's shape {photo.shape}, got {frames.shape}; give the photo as the model saw it"
+        )
+    first = frames[:1].repeat(len(frames) - 1, axis=0)
+    kept = np.minimum(10 * np.log10(255.0**2 / np.maximum(lasting_errors(frames[1:], first), 1e-9)), SAME_DB)
+    return Figures(
+        first_frame_db=float(frame_psnr(frames[:1], photo[None])[0]),
+        photo_kept_db=float(kept.mean()),
+        flicker=float(np.sqrt(lasting_errors(frames[:-1], frames[1:]).mean())),
+        motion=motion_components(frames),
+        width=frames.shape[2],
+    )
+
+
+def lasting_errors(frames: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean squared difference of each frame to its other once the motion between the two is undone: f, grey levels squared;
+    NaN where all of it left the picture.
+
+    frames, others  each h w 3, uint8
+    """
+    height, width = frames[0].shape[:2]
+    finder = FlowFinder(height, width)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    errors = []
+    for frame, other in zip(frames, others, strict=True):
+        way = finder.flow(frame, other)
+        at = (x + way[..., 0], y + way[..., 1])
+        seen = cv2.remap(other, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = (at[0] >= 0) & (at[0] <= width - 1) & (at[1] >= 0) & (at[1] <= height - 1)
+        errors.append(np.square(frame.astype(np.float32) - seen)[inside].mean() if inside.any() else np.nan)
+    return np.array(errors)
+
+
+def _decibels(value: float) -> str:
+    if np.isnan(value):
+        return "not measurable"
+    return f"{SAME_DB:.0f} dB or more" if value >= SAME_DB else f"{value:.1f} dB"
+
+
+def _directed(value: float, unit: str, positive: str, negative: str) -> str:
+    """A signed amount in words; what rounds to nothing has no direction."""
+    return f"{abs(value):.1f}{unit} {positive if value > 0 else negative}" if abs(value) >= 0.05 else "none"

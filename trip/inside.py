@@ -1,0 +1,199 @@
+"""What both paths of a denoising step say: a recorder for the sampling loop, its file, and two pictures of what it holds."""
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from trip.diffusion import predict_z_0
+from trip.files import replacing
+
+MOST_STEPS = MOST_FRAMES = 6  # that clean clips are kept of
+SAME = 1e-5  # paths that differ by less than this share of their size agree: the rest is rounding
+PATHS = ("prior", "residual", "eps")
+AGREE = (222, 222, 222)  # colour where there is no share: none of viridis
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What was said inside one clip, by steps s and frames f; clean clips are kept of p of the steps and n of the frames.
+
+    timesteps          t of each step                                             s, int
+    share              of the prior in the fused noise, see `fusion_share`        s f, NaN where both paths agree
+    rms                of the noise by PATHS: prior, residual, fused              3 s f
+    picture_steps      which steps, from 0; the last of a whole clip is there     p, int
+    picture_frames     which frames; 0 is the photo                               n, int
+    photo              clean latent of the photo: what the prior alone implies for every frame, by Eq. 8   c 1 h w, float16
+    residual           clean latents that the residual path alone implies         p c n h w, float16
+    fused              clean latents that the fusion implies                      p c n h w, float16
+    """
+
+    timesteps: np.ndarray
+    share: np.ndarray
+    rms: np.ndarray
+    picture_steps: np.ndarray
+    picture_frames: np.ndarray
+    photo: np.ndarray
+    residual: np.ndarray
+    fused: np.ndarray
+
+    def save(self, path: Path) -> Path:
+        """Writes one compressed .npz, whole, and gives its path. ValueError where it cannot be written."""
+        try:
+            with replacing(path) as partial, partial.open("wb") as file:
+                np.savez_compressed(file, **vars(self))
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What `save` wrote. ValueError where the file is missing, broken or another one."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(**{field.name: stored[field.name] for field in fields(cls)})
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: wanted a file that Inside.save wrote, got {error}; record the clip again") from error
+
+
+class InsideRecorder:
+    """Collects `Inside` of a batch's first clip; give it to the pipeline as `callback_on_step_end`.
+
+    num_steps  of the clip: `pipe.resolve(settings).num_steps`
+    """
+
+    def __init__(self, num_steps: int):
+        self.picture_steps = _evenly(num_steps, MOST_STEPS)
+        self.numbers: list[tuple[int, Tensor, Tensor]] = []
+        self.clean: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def __call__(self, pipe: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> None:
+        """One step.
+
+        pipe     a TripPipeline: its schedule tells alpha_bar
+        tensors  z_t, prior, residual and eps as in `TripPipeline.animate_batch`   b c f h w
+        """
+        noises = [tensors[name][:1] for name in PATHS]
+        rms = torch.stack([noise.square().mean(dim=(0, 1, 3, 4)).sqrt() for noise in noises])
+        self.numbers.append((timestep, fusion_share(*noises)[0].float().cpu(), rms.float().cpu()))
+        if step in self.picture_steps:
+            alpha_bar = pipe.scheduler.alphas_cumprod[timestep].to(noises[0].device)
+            prior, residual, fused = (predict_z_0(tensors["z_t"][:1], noise, alpha_bar)[0].half().cpu().numpy() for noise in noises)
+            chosen = _evenly(fused.shape[1], MOST_FRAMES)
+            self.clean.append((step, prior[:, :1], residual[:, chosen], fused[:, chosen]))
+
+    def result(self) -> Inside:
+        """What was said so far: also of a clip that was stopped. ValueError before the first step."""
+        if not self.numbers:
+            raise ValueError("wanted a clip's steps, got none; animate with the recorder as callback_on_step_end first")
+        timesteps, shares, rms = zip(*self.numbers, strict=True)
+        steps, prior, residual, fused = zip(*self.clean, strict=True)
+        return Inside(
+            timesteps=np.array(timesteps),
+            share=torch.stack(shares).numpy(),
+            rms=torch.stack(rms, dim=1).numpy(),
+            picture_steps=np.array(steps),
+            picture_frames=_evenly(shares[0].shape[0], MOST_FRAMES),
+            photo=prior[0],
+            residual=np.stack(residual),
+            fused=np.stack(fused),
+        )
+
+
+def fusion_share(prior: Tensor, residual: Tensor, eps: Tensor) -> Tensor:
+    """Share of the prior in the fused noise of each frame: b c f h w (three of them) -> b f, float64.
+
+    The factor of (prior - residual) that comes closest to (eps - residual), by least squares. For Eq. 9 that is lam. For the attention
+    of Eq. 11, which is no blend, it is a projection: what the fusion adds across that line is not in it, and it may be below 0 or
+    above 1. NaN where both paths agree to rounding, for then any share gives the same noise.
+    """
+    prior, residual, eps = (noise.cpu().double() for noise in (prior, residual, eps))
+    way, axes = prior - residual, (1, 3, 4)
+    length = way.square().sum(axes)
+    share = ((eps - residual) * way).sum(axes) / length
+    return share.where(length > SAME**2 * (prior.square() + residual.square()).sum(axes), torch.nan)
+
+
+def heat_map(inside: Inside) -> np.ndarray:
+    """Picture of the share of the prior, frames downwards and steps to the right: h w 3, uint8.
+
+    The scale holds 0 .. 1 and nine tenths of the shares; where some lie beyond, the label at that end says so.
+    """
+    num_steps, num_frames = inside.share.shape
+    across, down = max(6, 560 // num_steps), max(6, 320 // num_frames)  # pixels of a cell
+    left, top, width, height = 44, 34, across * num_steps, down * num_frames
+    known = inside.share[np.isfinite(inside.share)]
+    low, high = (min(0.0, np.percentile(known, 5)), max(1.0, np.percentile(known, 95))) if known.size else (0.0, 1.0)
+
+    canvas = np.full((top + height + 62, left + width + 150, 3), 255, np.uint8)
+    cells = _colours((inside.share.T - low) / (high - low)).repeat(down, axis=0).repeat(across, axis=1)
+    canvas[top : top + height, left : left + width] = cells
+    bar = left + width + 24
+    canvas[top : top + height, bar : bar + 18] = _colours(np.linspace(1, 0, height)[:, None])
+
+    picture = Image.fromarray(canvas)
+    write = _writer(picture)
+    for frame in range(0, num_frames, -(-num_frames // 10)):
+        write((left - 6, top + (frame + 0.5) * down), str(frame), "rm")
+    for step in range(0, num_steps, -(-num_steps // 12)):
+        write((left + (step + 0.5) * across, top + height + 5), str(step + 1), "ma")
+    write((4, 8), "frame (0 is the photo)", "la")
+    write((left + width / 2, top + height + 22), "step: from noise to the clip", "ma")
+    write((bar, 8), "share of the prior", "la")
+    beyond = {low: "<= " * bool((known < low).any()), high: ">= " * bool((known > high).any())}
+    for value, y in ((high, top + 6), ((low + high) / 2, top + height / 2), (low, top + height - 6)):
+        write((bar + 24, y), f"{beyond.get(value, '')}{value:.2f}", "lm")
+    if known.size < inside.share.size:
+        write((left, top + height + 42), "grey: both paths say the same, so there is no share", "la")
+    return np.array(picture)
+
+
+def sheet(inside: Inside, step: int, decode: Callable[[Tensor], np.ndarray]) -> np.ndarray:
+    """Picture of the clips that prior, residual and fusion imply at one of `picture_steps`, a row each: h w 3, uint8.
+
+    decode  clean latents b c f h w -> pixels b f h w 3, uint8, such as `TripPipeline.decode`
+    """
+    if step not in inside.picture_steps:
+        raise ValueError(f"no pictures of step {step}; choose {', '.join(map(str, inside.picture_steps))}")
+    index = list(inside.picture_steps).index(step)
+    residual, fused = inside.residual[index], inside.fused[index]
+    pictures = decode(torch.from_numpy(np.concatenate([residual, fused, inside.photo], axis=1)).float().unsqueeze(0))[0]
+    count = len(inside.picture_frames)
+    rows = {"prior": pictures[[-1] * count], "residual": pictures[:count], "fused": pictures[count : 2 * count]}
+    fused = rows["fused"]
+    left, top, gap = 64, 46, 4
+    height, width = fused.shape[1] + gap, fused.shape[2] + gap  # of a place
+    picture = Image.new("RGB", (max(left + len(fused) * width, 240), top + 3 * height), "white")
+    write = _writer(picture)
+    write((4, 6), f"step {step + 1} of {len(inside.timesteps)}, t = {inside.timesteps[step]}", "la")
+    for column, frame in enumerate(inside.picture_frames):
+        write((left + (column + 0.5) * width, top - 4), f"frame {frame}" if width > 50 else str(frame), "md")
+    for row, (name, pictures) in enumerate(rows.items()):
+        write((left - 6, top + (row + 0.5) * height), name, "rm")
+        for column, pixels in enumerate(pictures):
+            picture.paste(Image.fromarray(pixels), (left + column * width, top + row * height))
+    return np.array(picture)
+
+
+def _evenly(count: int, most: int) -> np.ndarray:
+    """At most so many of 0 .. count - 1, first and last among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int) if count > 1 else np.zeros(1, int)
+
+
+def _colours(values: np.ndarray) -> np.ndarray:
+    """Viridis, which is as readable without red and green: h w -> h w 3, uint8; 0 dark, 1 bright, NaN grey."""
+    levels = np.nan_to_num(values * 255).round().clip(0, 255).astype(np.uint8)
+    return np.where(np.isnan(values)[..., None], np.uint8(AGREE), cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])
+
+
+def _writer(picture: Image.Image) -> Any:
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
+    return lambda place, text, anchor: draw.text(place, text, fill=(30, 30, 30), font=font, anchor=anchor)

@@ -1,0 +1,93 @@
+"""Clips made of clips: one after the other, there and back; how well a clip loops; all its frames without loss."""
+
+import io
+import json
+import math
+import uuid
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from trip.media.clip import Clip, Metadata, check_target
+from trip.media.files import MediaError
+
+PARTS = "parts"  # metadata of a joined clip: JSON list of its parts' metadata, in the order they play
+
+
+def joined(first: Clip, second: Clip) -> Clip:
+    """A clip and its continuation, which begins with the first one's last frame: that frame is shown once.
+
+    What the parts were made with stays in the metadata, see `parts`. Raises MediaError where sizes or rates differ.
+    """
+    (height, width), (other_height, other_width) = first.frames.shape[1:3], second.frames.shape[1:3]
+    if (height, width) != (other_height, other_width):
+        raise MediaError(
+            f"wanted clips of one size to join, got {width} x {height} and {other_width} x {other_height} pixels; animate at one size"
+        )
+    if not math.isclose(first.fps, second.fps, rel_tol=1e-3):  # a rate read from a file is not exact
+        raise MediaError(f"wanted clips of one rate to join, got {first.fps:g} and {second.fps:g} frames per second; choose one rate")
+    frames = np.concatenate([first.frames, second.frames[1:]])
+    return Clip(frames, first.fps, {PARTS: json.dumps([*parts(first.metadata), *parts(second.metadata)])})
+
+
+def parts(metadata: Metadata) -> list[Metadata]:
+    """What each part of a clip was made with; of a clip that was not joined the one it is. Raises MediaError where the list is broken."""
+    if PARTS not in metadata:
+        return [metadata]
+    try:
+        found = json.loads(str(metadata[PARTS]))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(part, dict) for part in found):
+        raise MediaError("wanted a joined clip with a list of its parts, got a broken list; join the clips again")
+    return found
+
+
+def boomerang(clip: Clip) -> Clip:
+    """There and back: f frames become 2 f - 2, since both end frames show once and the loop goes on with the first."""
+    return Clip(np.concatenate([clip.frames, clip.frames[-2:0:-1]]), clip.fps, {**clip.metadata, "played": "there and back"})
+
+
+def loop_gap(frames: np.ndarray) -> float:
+    """How far the last frame is from the first, in steps of the clip: the root mean square difference of their pixels over the median
+    of that between neighbours.
+
+    1: the loop goes on as smoothly as any other step; 5: it jumps by five of them. 1 for a clip that stands still; infinite where
+    most steps stand still and this one does not.
+
+    frames  f h w 3, uint8; at least 2
+    """
+    if len(frames) < 2:
+        raise MediaError(f"wanted at least 2 frames to loop, got {len(frames)}")
+    steps = [_distance(a, b) for a, b in zip(frames[:-1], frames[1:], strict=True)]
+    gap, usual = _distance(frames[-1], frames[0]), float(np.median(steps))
+    if usual == 0:
+        return 1.0 if gap == 0 else math.inf
+    return gap / usual
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.square(a.astype(np.float32) - b).mean()))
+
+
+def write_png_zip(clip: Clip, path: str | Path) -> Path:
+    """Writes a .zip of every frame without loss, frame_0000.png and so on, and settings.json with rate and metadata; whole or not at
+    all. Raises MediaError.
+    """
+    path = check_target(path, (".zip",))
+    unfinished = path.absolute().parent / f".{uuid.uuid4().hex}.partial"
+    try:
+        with zipfile.ZipFile(unfinished, "w") as archive:  # stored: a PNG is compressed already
+            archive.writestr("settings.json", json.dumps({**clip.metadata, "fps": clip.fps}, indent=2))
+            for index, pixels in enumerate(clip.frames):
+                picture = io.BytesIO()
+                Image.fromarray(pixels).save(picture, "PNG")
+                archive.writestr(f"frame_{index:04d}.png", picture.getvalue())
+        unfinished.replace(path)
+    except OSError as error:  # a full disk
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,73 @@
+"""Dense optical flow between frames, and what the pipeline does with it: detail that follows the motion."""
+
+import cv2
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+FLOW_SIDE = 256  # DIS works on patches of 8 pixels: smaller frames are enlarged so that a patch covers a detail, not an object
+SAME_CONTENT = 24.0  # difference of two pictures of the same thing, grey levels: a bit above an autoencoder's own
+NEIGHBOURHOOD = 2.0  # pixels around one that are compared with it
+FLOW_BLUR, FLOW_BLUR_FRAMES = 1 / 16, 1.0  # of the motion: shares of the short side, and frames; takes out the trembling of noise
+LIGHT_BLUR = 1 / 6  # of the short side: what changes as broadly as that is light
+
+
+class FlowFinder:
+    """OpenCV's DIS optical flow, medium preset, between frames of one size.
+
+    Searches from the flow found before, so that along a clip a long way is found in short steps.
+    """
+
+    def __init__(self, height: int, width: int):
+        self.size = (width, height)
+        self.scale = max(1, -(-FLOW_SIDE // min(height, width)))
+        self.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self.found: np.ndarray | None = None
+
+    def flow(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Where every pixel of `a` is in `b`: h w 2 (right, down), pixels; a, b are frames h w 3, uint8 RGB."""
+        self.found = self.dis.calc(self._grey(a), self._grey(b), self.found)
+        return cv2.resize(self.found, self.size, interpolation=cv2.INTER_AREA) / self.scale
+
+    def _grey(self, frame: np.ndarray) -> np.ndarray:
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        return cv2.resize(grey, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_CUBIC)
+
+
+def carry_detail(clip: np.ndarray, photo: np.ndarray, decoded_photo: np.ndarray) -> np.ndarray:
+    """The clip with the photo's own pixels wherever a frame still shows what the photo shows: what the autoencoder lost comes back.
+
+    Motion-compensated coding, with the generated clip as the prediction: the photo is carried along the optical flow from each frame
+    to the decoded photo, and taken as far as the frame agrees with the decoded photo carried there. Motion, changes of light and new
+    content stay the clip's own.
+
+    clip                  decoded frames, the first one the photo's   f h w 3, uint8
+    photo, decoded_photo  the photo, and its latent decoded           h w 3, uint8
+    """
+    height, width = photo.shape[:2]
+    finder, short = FlowFinder(height, width), min(height, width)
+    ways = np.stack([_blurred(finder.flow(frame, decoded_photo), FLOW_BLUR * short) for frame in clip])
+    ways = _steadied(ways)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    carried = np.empty_like(clip)
+    for result, frame, way in zip(carried, clip, ways, strict=True):
+        at = (x + way[..., 0], y + way[..., 1])
+        expected = cv2.remap(decoded_photo, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        pixels = cv2.remap(photo, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        inside = ((at[0] >= 0) & (at[0] <= width - 1) & (at[1] >= 0) & (at[1] <= height - 1)).astype(np.float32)
+        change = frame.astype(np.float32) - expected
+        light = _blurred(change * inside[..., None], LIGHT_BLUR * short) / (_blurred(inside, LIGHT_BLUR * short)[..., None] + 1e-3)
+        difference = _blurred(np.square(change - light).mean(axis=2), NEIGHBOURHOOD)
+        agreement = (_blurred(np.exp(-difference / (2 * SAME_CONTENT**2)) * inside, 1.0) * inside)[..., None]
+        result[:] = (agreement * (pixels + light) + (1 - agreement) * frame).round().clip(0, 255)
+    return carried
+
+
+def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(picture, (0, 0), sigma)
+
+
+def _steadied(ways: np.ndarray) -> np.ndarray:
+    """Flow blurred over time, f h w 2; a steady motion stays as it is, up to both ends."""
+    beyond = min(3, len(ways) - 1)
+    before, after = 2 * ways[:1] - ways[beyond:0:-1], 2 * ways[-1:] - ways[-2 : -2 - beyond : -1]
+    return gaussian_filter1d(np.concatenate([before, ways, after]), FLOW_BLUR_FRAMES, axis=0)[beyond : beyond + len(ways)]
