@@ -3,11 +3,15 @@
 import argparse
 import logging
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-OPEN_TO_ALL = "WARNING: --share without --auth lets anyone who finds the link use this machine; add --auth user:password"
+OPEN_TO_ALL = (
+    "WARNING: --share without --auth lets anyone who finds the link use this machine. Stop this and add, for example:\n"
+    "         --auth trip:{password}"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,9 +51,11 @@ def main() -> None:
     parser.add_argument("--model", type=checkpoint, metavar="FOLDER_OR_ID", help="a checkpoint (default: the embedded one)")
     parser.add_argument("--host", help="address to listen on, such as 0.0.0.0 (default: this machine only)")
     parser.add_argument("--port", type=port, metavar="PORT", help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument("--output-dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="jobs and results (default: outputs)")
+    parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as tools for agents (MCP)")
     args = parser.parse_args()
     if args.share and not args.auth:
-        print(OPEN_TO_ALL, file=sys.stderr)
+        print(OPEN_TO_ALL.format(password=secrets.token_urlsafe(9)), file=sys.stderr)
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -58,21 +64,24 @@ def main() -> None:
     from trip import ui
     from trip.ui.studio import Studio
 
-    studio = Studio(args.model, Path("outputs").absolute())
-    if os.environ.get("SPACES_ZERO_GPU"):
+    try:
+        studio = Studio(args.model, args.output_dir.absolute())
+    except ValueError as error:
+        parser.error(str(error))
+    if studio.lends_gpu:
         studio.load()  # such a Space must know its GPU functions before the launch
-    page = ui.build(studio).queue(max_size=20)
+    page = ui.build(studio).queue(max_size=200)
     try:
         page.launch(
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, prevent_thread_lock=True, ssr_mode=False,
-            allowed_paths=[str(studio.outputs)], max_file_size="30mb", show_error=True, run_history=False, enable_monitoring=False,
+            allowed_paths=[str(studio.outputs)], max_file_size="30mb", show_error=True, run_history=False, enable_monitoring=False, mcp_server=args.mcp,
             **ui.LOOK,
         )  # fmt: skip
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")
-    studio.load_in_background()
+    studio.start()
     page.block_thread()
-    studio.stop_all()
+    studio.close()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where the code runs: device, precision, Spaces GPUs, and which checkpoint is open. The one place that knows."""
 
+import gc
 import logging
 import os
 import threading
@@ -37,13 +38,40 @@ def on_spaces_gpu() -> bool:
     return bool(os.environ.get("SPACES_ZERO_GPU"))
 
 
-def gpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs a function with a Spaces GPU held for as long as it needs; elsewhere the function itself."""
+def gpu(function: Callable[..., Any], seconds: Callable[..., int]) -> Callable[..., Any]:
+    """Runs a function with a Spaces GPU held for as long as `seconds` says of the same arguments; elsewhere the function itself."""
     if not on_spaces_gpu():
         return function
     import spaces  # must come before the first use of CUDA, and means nothing elsewhere
 
-    return spaces.GPU(duration=60)(function)
+    return spaces.GPU(duration=seconds)(function)
+
+
+def memory_in_use() -> int:
+    """Bytes that this process holds on its accelerator, or where there is none, in memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.memory_allocated()
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on an accelerator or in the process."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def free_memory() -> None:
+    """Gives back what nothing holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def save_memory(pipe: TripPipeline) -> None:
+    """One rung lower: frames decoded one by one, and on a CUDA device only the part at work is there."""
+    pipe.decode_chunk = 1
+    if device().type == "cuda" and not on_spaces_gpu():
+        pipe.enable_model_cpu_offload()
 
 
 @cache

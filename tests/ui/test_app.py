@@ -13,7 +13,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from trip.media import read_clip, read_metadata
+from trip.media import photo_inside, read_clip, read_metadata
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "examples" / "coffee.jpg"
@@ -29,12 +29,9 @@ def animate(client: Client, photo: Path = PHOTO, **values: Any) -> tuple[str, in
     return client.predict(handle_file(photo), api_name="/animate", **QUICK | values)
 
 
-def test_page_answers_soon_and_without_network(app):
-    assert app.seconds < 15
-
-
-def test_only_animate_is_open_to_programs(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/animate"]
+def test_programs_see_the_endpoints_meant_for_them(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(endpoints) == ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs"]
 
 
 def test_animate_gives_a_clip_its_seed_and_its_settings(client):
@@ -44,7 +41,9 @@ def test_animate_gives_a_clip_its_seed_and_its_settings(client):
     assert clip.fps == pytest.approx(5)
     assert seed == settings["seed"] == 7
     assert settings["prompt"] == "the camera pans right"
-    assert read_metadata(path) == settings
+    stored = read_metadata(path)
+    assert {name: stored[name] for name in settings if name != "job"} == {k: v for k, v in settings.items() if k != "job"}
+    assert photo_inside(stored).size == Image.open(PHOTO).size
 
 
 def test_same_seed_gives_the_same_frames(client):
@@ -93,14 +92,14 @@ def test_not_a_number_in_raw_json_is_refused(app):
     with httpx.Client(base_url=f"{app.url}/gradio_api", trust_env=False) as http:
         path = http.post("/upload", files={"files": ("photo.jpg", PHOTO.read_bytes())}).json()[0]
     photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    told = _call(app, [photo, "", "", float("nan"), None, None, None, None, "ddim", None])
+    told = _call(app, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False])
     assert told.startswith("event: error")
     assert "Motion must be a number from 0 to 2, not nan" in told
 
 
 def test_files_of_the_server_are_out_of_reach(app):
     photo = {"path": str(PHOTO), "meta": {"_type": "gradio.FileData"}}
-    told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None])
+    told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False])
     assert told.startswith("event: error")
 
 
@@ -130,12 +129,43 @@ def test_a_photo_that_cannot_be_used_is_refused_in_one_line(client, tmp_path, sp
     assert "\n" not in str(refusal.value)
 
 
-def test_every_clip_has_a_folder_of_its_own_with_a_random_name(app, client):
-    before = set(app.outputs.iterdir())
+def test_every_job_has_a_folder_of_its_own_with_a_random_name(app, client):
+    before = set((app.outputs / "jobs").iterdir())
     animate(client)
     animate(Client(app.url, verbose=False))
-    new = set(app.outputs.iterdir()) - before
-    assert [[clip.name for clip in folder.iterdir()] for folder in new] == [["trip-7.mp4"]] * 2
+    new = set((app.outputs / "jobs").iterdir()) - before
+    assert [[clip.name for clip in folder.glob("*.mp4")] for folder in new] == [["trip-7.mp4"]] * 2
+
+
+def test_a_program_sees_its_own_jobs_alone(app):
+    mine, other = Client(app.url, verbose=False), Client(app.url, verbose=False)
+    job = animate(mine)[2]["job"]
+    assert [known["id"] for known in mine.predict(api_name="/jobs")] == [job]
+    assert mine.predict(job, api_name="/job")["state"] == "done"
+    assert other.predict(api_name="/jobs") == []
+    for endpoint in ("/job", "/cancel", "/continue_clip"):
+        with pytest.raises(AppError, match="^there is no such job of yours"):
+            other.predict(job, api_name=endpoint)
+
+
+def test_a_clip_can_be_continued_and_compared(client):
+    first = animate(client)[2]["job"]
+    path, _, settings = client.predict(first, prompt="the camera tilts up", api_name="/continue_clip")
+    assert len(read_clip(path).frames) == 7  # the frame in the middle shows once
+    assert settings["prompt"] == "the camera tilts up"
+    again = animate(client)[2]["job"]
+    assert client.predict(first, again, api_name="/compare")["likeness_db"] > 50
+
+
+def test_an_estimate_rests_on_the_clips_before(client):
+    animate(client)
+    known = client.predict(num_frames=4, num_steps=2, api_name="/estimate")
+    assert 0 < known["seconds"] < 60 and known["num_bytes"] > 10**6 and known["count"] >= 1
+
+
+def test_a_second_app_on_the_same_folder_is_refused(app, no_network):
+    told = _refusal(["--output-dir", str(app.outputs)], no_network)
+    assert told.splitlines()[-1].endswith("another app serves this folder; stop it or choose another --output-dir")
 
 
 def _refusal(flags: list[str], environment: dict[str, str]) -> str:

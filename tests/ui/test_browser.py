@@ -82,14 +82,13 @@ def test_an_uploaded_photo_becomes_a_playing_video(visit, tmp_path):
     _run(page)
     video = page.locator("#clip video")
     expect(video).to_be_visible(timeout=SLOW)
-    page.wait_for_function("document.querySelector('#clip video').currentTime > 0.2")
+    page.wait_for_function("document.querySelector('#clip trip-player').shadowRoot.querySelector('video').currentTime > 0.2")
     assert video.evaluate("video => [video.paused, video.loop]") == [False, True]
     expect(page.locator("#progress")).to_contain_text("Done")
-    expect(page.locator("#progress img")).to_be_visible()
-    expect(page.locator("#settings")).to_contain_text("the camera pans right")
+    expect(page.locator("#facts")).to_contain_text("the camera pans right")
     expect(page.locator("#run")).to_be_enabled()
     clips = {name: _downloaded(page, name, tmp_path) for name in ("MP4", "GIF", "WebP")}
-    seed = page.locator("#settings tr", has_text="Seed").locator("td").inner_text()
+    seed = page.locator("#facts summary").inner_text().split()[1]
     for name, path in clips.items():
         assert path.suffix == f".{name.lower()}"
         assert str(read_metadata(path)["seed"]) == seed
@@ -123,7 +122,7 @@ def test_stop_ends_a_run_at_once_and_the_next_one_works(visit, app):
     expect(page.locator("#progress")).to_contain_text("Stopped", timeout=5000)
     expect(page.locator("#run")).to_be_enabled()
     page.wait_for_timeout(1000)
-    assert not list(app.outputs.glob("*/running"))
+    assert not list(app.outputs.glob("jobs/*/running"))
     page.locator("#num_steps input").fill("2")
     page.locator("#run").click()
     expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
@@ -138,18 +137,50 @@ def test_a_click_on_an_example_fills_the_form_and_runs(visit):
     card.click()
     expect(page.locator("#prompt textarea")).to_have_value(prompt)
     expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
-    expect(page.locator("#settings")).to_contain_text(prompt)
+    expect(page.locator("#facts")).to_contain_text(prompt)
 
 
-def test_the_seed_of_a_clip_can_be_used_again(visit):
+def _frame(page: Page) -> str:
+    return page.locator("#clip trip-player").evaluate("player => player.shadowRoot.textContent.match(/frame (\\d+)/)[1]")
+
+
+def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
+    """Run, reload in the middle, step by keyboard, continue, compare, and fill the form in from the file."""
     page = visit.page
     page.set_input_files("#photo input[type=file]", PHOTO)
-    _run(page)
+    page.locator("#prompt textarea").fill("the camera pans left")
+    _run(page, num_steps=150)
+    expect(page.locator("#progress img")).to_be_visible(timeout=SLOW)
+    assert "?job=" in page.url
+    page.reload()
+    expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 150"), timeout=SLOW)
     expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
-    seed = page.locator("#settings tr", has_text="Seed").locator("td").inner_text()
-    page.locator("#again").click()
-    expect(page.locator("#seed input")).to_have_value(seed)
-    expect(page.locator("#randomize input")).not_to_be_checked()
+
+    page.locator("#clip trip-player").locator("button").first.focus()
+    page.keyboard.press("Home")
+    assert _frame(page) == "1"
+    page.keyboard.press("ArrowRight")
+    assert _frame(page) == "2"
+
+    first = _downloaded(page, "MP4", tmp_path)
+    page.locator("#next-prompt textarea").fill("the camera tilts up")
+    page.locator("#continue").click()
+    expect(page.locator("#facts")).to_contain_text("the camera tilts up", timeout=SLOW)
+    assert len(read_clip(_downloaded(page, "MP4", tmp_path)).frames) == 7
+
+    page.locator("#history > button").click()
+    for _ in range(2):
+        page.locator("#compared input").click()
+        page.locator("#compared [role=option]:not(.selected)").first.click()
+    expect(page.locator("#comparison video")).to_have_count(2)
+
+    page.locator("#advanced > button").click()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#restore").click()
+    chooser.value.set_files(first)
+    expect(page.locator("#prompt textarea")).to_have_value("the camera pans left", timeout=SLOW)
+    expect(page.locator("#num_steps input")).to_have_value("150")
+    expect(page.locator("#photo img")).to_be_visible()
 
 
 def test_every_control_has_a_name(visit):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate
+from trip.ui import animate, api, elements, inside, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -14,6 +14,7 @@ SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetche
 LOOK = {
     "theme": gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")),
     "css_paths": ASSETS / "style.css",
+    "head": elements.HEAD,
     "footer_links": ["api", "settings"],
 }
 
@@ -22,17 +23,21 @@ def build(studio: Studio) -> gr.Blocks:
     """The whole page, not yet served."""
 
     def card() -> str:
-        return f"<p>{html.escape(studio.card())}</p>"
+        notices = "".join(f"<p role='alert'>{html.escape(notice)}</p>" for notice in studio.store.notices)
+        return f"{notices}<p>{html.escape(studio.card())}</p>"
 
-    def leave(request: gr.Request) -> None:
-        studio.stop(request.session_hash)
+    def arrive(visitor: str, job_id: str, request: gr.Request) -> tuple[str, str]:
+        return visit.arrive(studio, visitor, job_id, request)
 
     with gr.Blocks(title="TRIP: photo to clip", analytics_enabled=False, delete_cache=(3600, CACHE_AGE)) as page:
+        state = visit.build()
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
-        animate.build(studio)
+        animate.build(studio, state)
+        inside.build(studio, state)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
-        page.load(card, None, weights, show_progress="hidden", concurrency_limit=None, api_visibility="private")
-        page.unload(leave)
+        api.publish(studio)
+        page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
+        page.load(card, None, weights, **visit.QUICK)
     return page

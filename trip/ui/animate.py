@@ -9,37 +9,56 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from trip.settings import checked
-from trip.ui import result
+from trip.jobs.store import Job, State
+from trip.settings import AnimateSettings, checked
+from trip.ui import elements, history, presets, progress, queue, result, visit
 from trip.ui.form import control
-from trip.ui.progress import panel
+from trip.ui.result import told
 from trip.ui.studio import Studio
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EMPTY = panel("Choose a photo, say what moves, and press Run.")
-ON_ACCELERATOR = {"concurrency_id": "accelerator", "concurrency_limit": 1, "preprocess": False}  # AnimateSettings judges the raw values
-AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+RAW = {"preprocess": False, **visit.QUICK}  # AnimateSettings judges the raw values
 
 
 @dataclass(frozen=True)
 class Form:
-    """The controls of the tab; `settings` has those of `AnimateSettings` by name."""
+    """The controls of the tab; `settings` has those of `AnimateSettings` by name, the crop as the frame over the photo."""
 
     photo: gr.Image
     settings: dict[str, Component]
     randomize: gr.Checkbox
     run: gr.Button
     stop: gr.Button
+    estimate: gr.HTML
+    restore: gr.UploadButton
+    more_photos: gr.File
+
+    @property
+    def inputs(self) -> set[Component]:
+        """What a job is asked with."""
+        return {self.photo, self.randomize, *self.settings.values()}
 
 
-def build(studio: Studio) -> None:
+@dataclass(frozen=True)
+class Tab:
+    """The panels of the tab, all fed by one look at the store."""
+
+    form: Form
+    progress: gr.HTML
+    result: result.ResultPanel
+    queue: queue.QueuePanel
+    history: history.History
+
+
+def build(studio: Studio, state: visit.Visit) -> Tab:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
     with gr.Row():
         with gr.Column(min_width=320):
             form = _form()
         with gr.Column(min_width=320):
-            progress = gr.HTML(EMPTY, elem_id="progress", min_height=40)
-            ending = result.build(studio)
+            bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
+            ending = result.build(studio, state)
+            waiting = queue.build(studio, state)
     examples = gr.Examples(
         _examples(),
         [form.photo, form.settings["prompt"], form.settings["motion"]],
@@ -49,17 +68,25 @@ def build(studio: Studio) -> None:
         elem_id="examples",
         visible_columns=[0, 1],
     )
-    _wire(studio, form, progress, ending, examples)
-    _show_defaults(studio, form)
-    _publish(studio, form, ending)
+    past = history.build(studio, state)
+    tab = Tab(form, bar, ending, waiting, past)
+    _wire_form(studio, form)
+    _wire_jobs(studio, state, tab, examples)
+    _wire_looking(studio, state, tab)
+    return tab
 
 
 def _form() -> Form:
-    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=300, elem_id="photo", buttons=[])
-    settings = {"prompt": control("prompt", lines=2, max_lines=6), "motion": control("motion"), "num_frames": control("num_frames")}
+    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[])
+    settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
+    settings["prompt"] = control("prompt", lines=2, max_lines=6)
+    settings["motion"] = control("motion")
+    with gr.Row():
+        settings |= {name: control(name, min_width=140) for name in ("num_frames", "aspect")}
     with gr.Row():
         run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
         stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
+    estimate = gr.HTML(elem_id="estimate")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         settings["negative_prompt"] = control("negative_prompt")
         with gr.Row():
@@ -67,8 +94,14 @@ def _form() -> Form:
         settings["scheduler"] = control("scheduler")
         with gr.Row():
             settings |= {name: control(name, min_width=120) for name in ("seed", "fps")}
+        settings["loop"] = control("loop")
+        presets.build(settings)
         randomize = gr.Checkbox(True, label="A new seed for every clip", elem_id="randomize")
-    return Form(photo, settings, randomize, run, stop)
+        more_photos = gr.File(
+            label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
+        )
+        restore = gr.UploadButton("Fill in from a clip that was made here", file_types=["video"], size="sm", elem_id="restore")
+    return Form(photo, settings, randomize, run, stop, estimate, restore, more_photos)
 
 
 def _examples() -> list[list[Any]]:
@@ -77,124 +110,126 @@ def _examples() -> list[list[Any]]:
         return [[str(EXAMPLES / row["file"]), row["prompt"], float(row["motion"])] for row in csv.DictReader(file)]
 
 
-def _wire(studio: Studio, form: Form, progress: gr.HTML, ending: result.ResultPanel, examples: gr.Examples) -> None:
-    """Run, Stop, a click on an example, and the seed of a finished clip."""
+def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
+    """The form's settings, checked; ValueError, in one line."""
+    raw = {name: values[box] for name, box in form.settings.items()}
+    raw["crop"] = elements.chosen_box(raw["crop"])
+    if values[form.randomize]:
+        raw["seed"] = None
+    return checked(**raw)
 
-    def make(values: dict[Component, Any], request: gr.Request) -> Iterator[list[Any]]:
-        asked = {name: values[box] for name, box in form.settings.items()}
-        if values[form.randomize]:
-            asked["seed"] = None
-        unchanged = [gr.skip()] * len(ending.outputs)
+
+def _wire_form(studio: Studio, form: Form) -> None:
+    """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
+
+    def framed(photo: Any, aspect: str) -> Any:
+        across, down = map(int, str(aspect or "1:1").split(":"))
+        return elements.crop_value(photo, across / down)
+
+    def foretold(values: dict[Component, Any]) -> str:
         try:
-            for step in studio.animate(request.session_hash, _path(values[form.photo]), checked(**asked)):
-                clip = result.shown(step.result) if step.result else unchanged
-                yield [panel(step.text, step.fraction, step.preview), *clip]
+            expected = studio.estimate(asked(form, values))
         except ValueError as error:
-            yield [panel("Nothing was made."), *unchanged]
-            raise gr.Error(str(error), print_exception=False) from error
+            return f"<p>{error}</p>"
+        if expected.seconds is None:
+            return "<p>No clip was measured on this machine yet: the first one will show how long they take.</p>"
+        memory = f", {expected.num_bytes / 2**30:.1f} GB" if expected.num_bytes else ""
+        clips = "1 clip" if expected.count == 1 else f"{expected.count} clips"
+        return f"<p>About {expected.seconds:.0f} s{memory}, going by {clips} made on this machine</p>"
 
-    def halt(request: gr.Request) -> tuple[str, Any, Any]:
-        studio.stop(request.session_hash)
-        return panel("Stopped."), *idle()
+    def restored(path: str) -> list[Any]:
+        settings, photo = told(studio.restored, path)
+        filled = settings.model_dump()
+        filled["crop"] = gr.update()
+        return [photo, False, *(filled[name] for name in form.settings)]
 
-    buttons = [form.run, form.stop]
-    waiting = [progress, *buttons]
-    inputs = {form.photo, form.randomize, *form.settings.values()}
-    runs = []
-    for trigger in (gr.on([form.run.click, form.settings["prompt"].submit], busy, None, waiting, **AT_ONCE),
-                    examples.load_input_event.then(busy, None, waiting, **AT_ONCE)):  # fmt: skip
-        runs.append(
-            trigger.then(
-                make, inputs, [progress, *ending.outputs], show_progress="minimal", show_progress_on=progress,
-                api_visibility="private", **ON_ACCELERATOR,
-            )
-        )  # fmt: skip
-        runs[-1].then(idle, None, buttons, **AT_ONCE)  # in Gradio 6.31 `then` does not follow a failure
-        runs[-1].failure(idle, None, buttons, **AT_ONCE)
-    form.stop.click(halt, None, waiting, cancels=runs, **AT_ONCE)
-    ending.again.click(lambda made: (made.seed, False), ending.made, [form.settings["seed"], form.randomize], **AT_ONCE)
+    crop = form.settings["crop"]
+    gr.on([form.photo.change, form.settings["aspect"].input], framed, [form.photo, form.settings["aspect"]], crop, **RAW)
+    changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect")]
+    gr.on(changing, foretold, form.inputs, form.estimate, **RAW)
+    form.restore.upload(restored, form.restore, [form.photo, form.randomize, *form.settings.values()], **visit.QUICK)
 
-
-def _show_defaults(studio: Studio, form: Form) -> None:
-    """An empty number means what the model was made for: say how much that is, once the model is loaded."""
-    automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
-
-    def show() -> Iterator[list[Any]]:
+    def shown_defaults() -> Iterator[list[Any]]:
+        """An empty number means what the model was made for: say how much that is, once the model is loaded."""
         yield [None] * len(automatic)
         defaults = studio.defaults()
         yield [gr.update(placeholder=f"{defaults[name]:g}" if name in defaults else "automatic") for name in automatic]
 
-    gr.on(None, show, None, list(automatic.values()), show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
+    gr.on(
+        None, shown_defaults, None, list(automatic.values()), show_progress="hidden", concurrency_limit=None, api_visibility="private"
+    ).then(foretold, form.inputs, form.estimate, **RAW)
 
 
-def busy() -> tuple[str, Any, Any]:
-    """The panel, Run and Stop while a clip is waited for."""
-    return panel("Waiting for the model …"), gr.update(interactive=False), gr.update(interactive=True)
+def _wire_jobs(studio: Studio, state: visit.Visit, tab: Tab, examples: gr.Examples) -> None:
+    """What asks for jobs: Run, an example, the buttons under a clip; and Stop."""
+    form = tab.form
+
+    def make(values: dict[Component, Any]) -> str:
+        visitor, settings = values[state.visitor], told(asked, form, values)
+        more = [photo["path"] for photo in values[form.more_photos] or []]
+        jobs = [told(studio.animate, visitor, photo, settings) for photo in more or [_path(values[form.photo])]]
+        return jobs[0].id
+
+    def work(job_id: str) -> Iterator[None]:
+        """Where a GPU is lent to this event alone, the job runs inside it."""
+        if studio.lends_gpu and job_id:
+            studio.worker.work_until(job_id)
+        yield
+
+    def halt(visitor: str, job_id: str) -> None:
+        if visit.look(studio, visitor, job_id):
+            told(studio.store.cancel, job_id, visitor)
+
+    inputs = form.inputs | {state.visitor, form.more_photos}
+    on_gpu = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
+    asking = [
+        gr.on([form.run.click, form.settings["prompt"].submit], make, inputs, state.job, **RAW),
+        examples.load_input_event.then(make, inputs, state.job, **RAW),
+    ]
+    for name, button in tab.result.actions.items():
+
+        def next_one(visitor: str, job_id: str, prompt: str, name: str = name) -> str:
+            return result.next_job(studio, name, visitor, job_id, prompt).id
+
+        asking.append(button.click(next_one, [state.visitor, state.job, tab.result.next_prompt], state.job, **visit.QUICK))
+    for event in asking:
+        event.success(work, state.job, None, **on_gpu)
+    form.stop.click(halt, [state.visitor, state.job], None, **visit.QUICK)
 
 
-def idle() -> tuple[Any, Any]:
-    """Run and Stop while nothing is made."""
-    return gr.update(interactive=True), gr.update(interactive=False)
+def _wire_looking(studio: Studio, state: visit.Visit, tab: Tab) -> None:
+    """One look at the store fills all panels: when the page opens, when another job is chosen, and each second while one may change."""
+    panels = [tab.progress, tab.form.run, tab.form.stop, *tab.result.outputs, *tab.queue.outputs, *tab.history.outputs]
+
+    def look(visitor: str, job_id: str, seen: tuple) -> list[Any]:
+        job = visit.look(studio, visitor, job_id)
+        now = _signature(studio, visitor, job)
+        if now == seen:
+            return [gr.skip()] * (len(panels) + 2)
+        fresh = _panels(studio, visitor, job, had=seen)
+        return [*fresh, now, gr.Timer(active=visit.is_busy(studio, visitor))]
+
+    outputs, inputs = [*panels, state.seen, state.timer], [state.visitor, state.job, state.seen]
+    state.timer.tick(look, inputs, outputs, **visit.QUICK)
+    state.job.change(look, inputs, outputs, js=None, **visit.QUICK).then(None, state.job, None, js=visit.PUT_IN_ADDRESS)
 
 
-def _publish(studio: Studio, form: Form, ending: result.ResultPanel) -> None:
-    """The endpoint /animate, for programs; its labels and defaults are those of the form."""
+def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
+    """Changes whenever the page should."""
+    waiting = [(other.id, other.state, other.place) for other in studio.store.jobs(visitor, State.QUEUED, State.PAUSED, State.RUNNING)]
+    done = len(studio.store.jobs(visitor, State.DONE)) if visitor else 0
+    return (job and (job.id, job.state, job.fraction, job.words), tuple(waiting), done, job and studio.store.jobs_before(job))
 
-    def animate(
-        image: dict[str, Any],
-        prompt: str | None = None,
-        negative_prompt: str | None = None,
-        motion: float | None = None,
-        num_frames: int | None = None,
-        fps: float | None = None,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        scheduler: str | None = None,
-        seed: int | None = None,
-        request: gr.Request = None,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  this default asks Gradio for one
-    ) -> tuple[str, int, dict[str, Any]]:
-        """Turn a photo into a short clip that follows a sentence.
 
-        Args:
-            image: the photo; its middle square becomes the first frame
-            prompt: what moves, and how; may be empty
-            negative_prompt: what the clip should keep away from
-            motion: 0 holds still, 1 is as told, 2 moves twice as far
-            num_frames: length of the clip, the photo included; none: as the model was made
-            fps: frames per second; none: as the model was made
-            num_steps: denoising steps; none: as the model was made
-            guidance_scale: how strictly the prompt is followed; none: as the model was made
-            scheduler: ddim, dpm++ or unipc
-            seed: the same seed and settings give the same clip; none draws one
-
-        Returns:
-            the clip as MP4, its seed, and the settings that made it
-        """
-        try:
-            settings = checked(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                motion=motion,
-                num_frames=num_frames,
-                fps=fps,
-                num_steps=num_steps,
-                guidance_scale=guidance_scale,
-                scheduler=scheduler,
-                seed=seed,
-            )
-            for step in studio.animate(request.session_hash, _path(image), settings):
-                progress(step.fraction, step.text)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        if step.result is None:
-            raise gr.Error("the run was stopped", print_exception=False)
-        return str(step.result.path), step.result.seed, step.result.settings
-
-    names = ("prompt", "negative_prompt", "motion", "num_frames", "fps", "num_steps", "guidance_scale", "scheduler", "seed")
-    inputs = [form.photo, *(form.settings[name] for name in names)]
-    outputs = [ending.video, gr.Number(label="Seed", precision=0, visible=False), gr.JSON(label="Settings", visible=False)]
-    gr.Button("Animate", visible=False).click(animate, inputs, outputs, api_name="animate", **ON_ACCELERATOR)
+def _panels(studio: Studio, visitor: str, job: Job | None, had: tuple) -> list[Any]:
+    """Values for all panels; what the visitor already sees is left as it is."""
+    running = job is not None and job.state in (State.QUEUED, State.RUNNING)
+    same_clip = bool(had) and had[0] is not None and job is not None and had[0][:2] == (job.id, job.state)
+    ending = [gr.skip()] * 5 if same_clip else result.shown(studio, job)
+    past = [gr.skip()] * 3 if had and had[2] == len(studio.store.jobs(visitor, State.DONE)) else history.shown(studio, visitor)
+    buttons = [gr.update(interactive=True), gr.update(interactive=running)]
+    return [progress.of_job(studio, job), *buttons, *ending, *queue.shown(studio, visitor), *past]
 
 
 def _path(photo: dict[str, Any] | None) -> str | None:

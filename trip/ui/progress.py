@@ -1,21 +1,42 @@
-"""What a person sees while a clip is made: a bar, a line of words and a strip of frames that sharpens at each step."""
+"""What a person sees of a job that has not ended: a bar, a line of words and a strip of frames that sharpens as it goes."""
 
 import base64
 import html
-import io
 
-import numpy as np
-from PIL import Image
-
-STRIP_FRAMES = 8  # frames side by side; more would be too small to see on a phone
-STRIP_HEIGHT = 96  # pixels of one frame
+from trip.jobs.store import Job, State
+from trip.ui.studio import Studio
 
 
-def panel(text: str, fraction: float | None = None, preview: np.ndarray | None = None) -> str:
-    """HTML of the progress panel; without a fraction there is no bar.
+def of_job(studio: Studio, job: Job | None) -> str:
+    """HTML of the progress panel."""
+    if job is None:
+        return panel("Choose a photo, say what moves, and press Run.")
+    if job.state == State.FAILED:
+        return panel(f"Nothing was made: {job.error}")
+    if job.state == State.QUEUED:
+        before = studio.store.jobs_before(job)
+        waiting = f"{before} {'job is' if before == 1 else 'jobs are'} made before it" if before else "it is next"
+        return panel(f"{job.words}: {waiting}", 0.0)
+    if job.state == State.RUNNING:
+        preview = studio.preview_of(job)
+        return panel(job.words, job.fraction, preview.read_bytes() if preview else None)
+    if job.state == State.DONE:
+        return panel(done_words(job))
+    return panel(job.words)
+
+
+def done_words(job: Job) -> str:
+    """How long a job took, and how far off the estimate was."""
+    took, expected = job.result["seconds"], job.result.get("expected_seconds")
+    off = f", {abs(took - expected) / took:.0%} {'more' if took > expected else 'less'} than estimated" if expected and took else ""
+    return f"Done in {took:.0f} s{off}"
+
+
+def panel(text: str, fraction: float | None = None, preview: bytes | None = None) -> str:
+    """HTML of a bar, words and a picture; without a fraction there is no bar.
 
     fraction  share of the work that is done, 0 to 1
-    preview   frames as they look by now                f h w 3, uint8
+    preview   JPEG of frames side by side
     """
     parts = []
     if fraction is not None:
@@ -26,18 +47,6 @@ def panel(text: str, fraction: float | None = None, preview: np.ndarray | None =
         )
     parts.append(f'<p class="trip-status" aria-live="polite">{html.escape(text)}</p>')
     if preview is not None:
-        parts.append(f'<img class="trip-strip" alt="Frames of the clip as they look by now" src="{strip(preview)}">')
+        data = base64.b64encode(preview).decode()
+        parts.append(f'<img class="trip-strip" alt="Frames of the clip as they look by now" src="data:image/jpeg;base64,{data}">')
     return f'<div class="trip-progress">{"".join(parts)}</div>'
-
-
-def strip(frames: np.ndarray) -> str:
-    """Frames spread evenly over a clip, side by side, as a JPEG in a data URI (nothing is written to disk).
-
-    frames  f h w 3, uint8
-    """
-    chosen = np.linspace(0, len(frames) - 1, min(STRIP_FRAMES, len(frames))).round().astype(int)
-    picture = Image.fromarray(np.concatenate(frames[chosen], axis=1))
-    picture = picture.resize((round(picture.width * STRIP_HEIGHT / picture.height), STRIP_HEIGHT), Image.Resampling.BICUBIC)
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,110 +1,55 @@
-"""The one object that tabs call: it knows the model, runs it in a worker thread, and streams what happens.
+"""The one object that tabs call: the model, the jobs that visitors ask for, and their files.
 
-Nothing here imports torch before the first clip or `warm_up`, so that the page answers at once.
+Nothing here imports torch before the first clip or `load`, so that the page answers at once.
 """
 
 import logging
-import queue
-import shutil
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
-from functools import cached_property
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
-from trip.media import Clip, read_clip, read_photo, write_clip
-from trip.settings import AnimateSettings
+from trip.files import replacing
+from trip.jobs.animate import AnimateMaker, likeness
+from trip.jobs.estimate import Estimate, Timings
+from trip.jobs.janitor import Limits, tidy
+from trip.jobs.store import Job, JobStore, State
+from trip.jobs.worker import Worker
+from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
+from trip.settings import AnimateSettings, checked
 
 if TYPE_CHECKING:
-    from trip.pipeline import TripOutput, TripPipeline
+    from PIL import Image
 
-log = logging.getLogger(__name__)
+    from trip.inside import Inside
+    from trip.pipeline import TripPipeline
 
-KEPT_CLIPS = 200  # results that stay on disk; older ones make room
-PREFIX = "clip-"  # of the folders that are ours in the output folder
-ACCELERATOR = threading.Lock()  # one clip at a time in this process, also while a stopped one ends its step
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Result:
-    """A finished clip: its file, its seed, and the settings that made it."""
-
-    path: Path
-    seed: int
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands.
-
-    fraction  share of the work that is done, 0 to 1
-    preview   frames as they look by now             f h w 3, uint8
-    result    the clip, in the last one of a run
-    """
-
-    fraction: float
-    text: str
-    preview: np.ndarray | None = None
-    result: Result | None = None
-
-
-def sample(model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str) -> "Iterator[Progress | TripOutput]":
-    """Where the clip stands after each denoising step, and the finished clip last.
-
-    ticket  path of a file: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`.
-            A file, since on some hosts this function runs in another process than the page.
-    """
-    import torch
-
-    from trip.runtime import load_pipeline
-
-    pipe, news, begun = load_pipeline(model), queue.SimpleQueue(), time.monotonic()
-    settings = pipe.resolve(settings)
-
-    def after_step(pipe: "TripPipeline", step: int, timestep: int, tensors: dict) -> None:
-        pipe.interrupt = not Path(ticket).exists()
-        left = (time.monotonic() - begun) / (step + 1) * (settings.num_steps - step - 1)
-        words = f"Step {step + 1} of {settings.num_steps}, about {left:.0f} s left"
-        news.put(Progress((step + 1) / settings.num_steps, words, pipe.preview(tensors["z_0"])))
-
-    def work() -> "TripOutput":
-        with ACCELERATOR:
-            try:
-                return pipe(photo, settings, callback_on_step_end=after_step)
-            except torch.OutOfMemoryError:
-                pass  # what the traceback holds is free only below
-            torch.cuda.empty_cache()
-            raise ValueError(f"there is not enough memory for {settings.num_frames} frames; choose fewer")
-
-    pool = ThreadPoolExecutor(1, thread_name_prefix="clip")
-    future = pool.submit(work)
-    pool.shutdown(wait=False)
-    future.add_done_callback(lambda _: news.put(None))
-    while (step := news.get()) is not None:
-        yield step
-    yield future.result()
+FORMATS = {"MP4": ".mp4", "GIF": ".gif", "WebP": ".webp", "PNG frames": ".zip", "There and back": ".boomerang.mp4"}
+ALL_CLIPS = "clips.zip"
+BEST_OF = 4  # seeds
+FINAL_STEPS = 3  # times as many as a draft
 
 
 class Studio:
-    """The model behind the page, and the clips that its visitors make.
+    """The model behind the page, and the jobs of its visitors.
 
     model    folder or hub id of a checkpoint; none: the embedded one
-    outputs  folder for finished clips, in a folder of its own with a random name each
+    outputs  folder of the jobs and their results
+    limits   what may stay in it
+    Raises ValueError, in one line, where another app serves that folder.
     """
 
-    def __init__(self, model: str | None, outputs: Path) -> None:
+    def __init__(self, model: str | None, outputs: Path, limits: Limits | None = None):
         self.model, self.outputs = model, Path(outputs)
-        self.outputs.mkdir(parents=True, exist_ok=True)
-        self._tickets: dict[str, Path] = {}  # session -> file that lives as long as the session's run may go on
+        self.store = JobStore(self.outputs)
+        self._packing = threading.Lock()
+        self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
+        limits = limits or Limits()
+        self.worker = Worker(self.store, {"animate": AnimateMaker(model, self.timings)}, before=lambda: tidy(self.store, limits))
+
+    # the model
 
     def pipeline(self) -> "TripPipeline":
         """The loaded model; loads it on the first call. Raises ValueError where the checkpoint cannot be opened."""
@@ -112,23 +57,31 @@ class Studio:
 
         return load_pipeline(self.model)
 
-    @cached_property
-    def _sample(self) -> "Callable[..., Iterator[Progress | TripOutput]]":
-        from trip.runtime import gpu
-
-        return gpu(sample)
-
     def load(self) -> None:
         """Get ready for the first clip; a failure is logged, and told again with that clip."""
         try:
             self.pipeline()
         except ValueError as error:
-            log.error("%s", error)
-        _ = self._sample
+            logger.error("%s", error)
+        _ = self.worker.makers["animate"].sampling
 
-    def load_in_background(self) -> None:
-        """`load` in a thread, so that the page can answer meanwhile."""
+    def start(self) -> None:
+        """Works on the jobs in the background, where the accelerator is this app's own, and loads the model meanwhile."""
         threading.Thread(target=self.load, name="load", daemon=True).start()
+        if not self.lends_gpu:
+            self.worker.start()
+
+    @property
+    def lends_gpu(self) -> bool:
+        """Whether a GPU is lent to each event (Spaces), so that jobs must run inside the events that ask for them."""
+        from trip.runtime import on_spaces_gpu
+
+        return on_spaces_gpu()
+
+    def close(self) -> None:
+        """Ends within a step; what was being made is taken up at the next start."""
+        self.worker.stop()
+        self.store.close()
 
     def card(self) -> str:
         """Which weights are loaded, in words; waits until they are."""
@@ -145,70 +98,138 @@ class Studio:
             return {}
         return {name: getattr(resolved, name) for name in ("num_frames", "fps", "num_steps", "guidance_scale")}
 
-    def animate(self, session: str, photo: str | None, settings: AnimateSettings) -> Iterator[Progress]:
-        """Make a clip, and tell after each step where it stands; a stopped run just ends.
+    def _shape_of(self, settings: AnimateSettings) -> tuple[str, str, int, int]:
+        from trip.runtime import device
 
-        session  who asks: `stop` with the same word ends the run
-        photo    file with the first frame
-        Raises ValueError with one line for people.
-        """
+        pipe = self.pipeline()
+        settings = pipe.resolve(settings)
+        height, width = pipe.frame_shape(settings.aspect)
+        passes = settings.num_steps * (2 if settings.guidance_scale > 1 else 1)
+        return pipe.model_name, str(device()), height * width * settings.num_frames, passes
+
+    def estimate(self, settings: AnimateSettings) -> Estimate:
+        """Seconds and memory that a clip should take on this machine, from the clips before it."""
+        return self.timings.estimate(settings)
+
+    # jobs
+
+    def animate(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
+        """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job."""
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
-        image = read_photo(photo)
-        self._make_room()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.outputs))
-        ticket = self._tickets[session] = folder / "running"
-        ticket.touch()
-        try:
-            yield from self._run(image, settings, ticket)
-        finally:
-            ticket.unlink(missing_ok=True)
-            if self._tickets.get(session) == ticket:
-                del self._tickets[session]
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, read_photo(photo))
+        self.worker.wake()
+        return job
 
-    def _run(self, image: Image.Image, settings: AnimateSettings, ticket: Path) -> Iterator[Progress]:
-        yield Progress(0.0, "Loading the model …")
-        self.pipeline()
-        from trip.pipeline import Interrupted
+    def best_of(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings) -> list[Job]:
+        """Asks for BEST_OF clips with seeds of their own, to choose from."""
+        return [self.animate(visitor, photo, settings.model_copy(update={"seed": None})) for _ in range(BEST_OF)]
 
-        yield Progress(0.0, "Starting …")
-        begun, output = time.monotonic(), None
-        try:
-            with closing(self._sample(self.model, image, settings, str(ticket))) as steps:
-                for step in steps:
-                    if isinstance(step, Progress):
-                        yield step
-                    else:
-                        output = step
-        except Interrupted:
-            return
-        if ticket.exists():
-            seed = output.metadata["seed"]
-            path = write_clip(Clip(output.frames, output.fps, output.metadata), ticket.with_name(f"trip-{seed}.mp4"))
-            result = Result(path, seed, output.metadata)
-            yield Progress(1.0, f"Done in {time.monotonic() - begun:.0f} s", output.frames, result)
+    def again(self, job_id: str, visitor: str, **changes: Any) -> Job:
+        """The same photo and settings once more, with these changed."""
+        job = self.store.get(job_id, visitor)
+        settings = checked(**self.settings_of(job).model_dump() | changes)
+        return self.animate(visitor, self.photo_of(job), settings, **self._after(job))
 
-    def stop(self, session: str) -> None:
-        """End the session's run within one step; nothing happens where none runs."""
-        if ticket := self._tickets.get(session):
-            ticket.unlink(missing_ok=True)
+    def finished(self, job_id: str, visitor: str) -> Job:
+        """A draft's clip with the same seed and more steps."""
+        job = self._done(job_id, visitor)
+        used = self.settings_of(job)
+        settings = used.model_copy(update={"num_steps": min(1000, FINAL_STEPS * used.num_steps)})
+        return self.animate(visitor, self.photo_of(job), settings, draft=job.id, **self._after(job))
 
-    def stop_all(self) -> None:
-        """End every run."""
-        for session in list(self._tickets):
-            self.stop(session)
+    def continued(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
+        """A clip that goes on from the last frame of another one, and shows both."""
+        job = self._done(job_id, visitor)
+        used = self.settings_of(job)
+        settings = used.model_copy(update={"seed": None, "crop": None, "loop": False, "prompt": used.prompt if prompt is None else prompt})
+        return self.animate(visitor, str(self.store.folder_of(job) / "last.png"), settings, after=job.id)
 
-    def convert(self, clip: Path, suffix: str) -> Path:
-        """The same clip in another format, .mp4, .gif or .webp, beside the first; made once."""
-        target = clip.with_suffix(suffix)
+    @staticmethod
+    def _after(job: Job) -> dict[str, Any]:
+        """What a job went on from, as a job of the same kind is told; the draft is another seed's."""
+        return {"after": job.settings["after"]} if "after" in job.settings else {}
+
+    def delete(self, job_id: str, visitor: str) -> None:
+        """Forgets a job and drops its files, also out of the .zip of all."""
+        self.store.delete(job_id, visitor)
+        for job in self.store.jobs(visitor, State.DONE):
+            (self.store.folder_of(job) / ALL_CLIPS).unlink(missing_ok=True)
+
+    def _done(self, job_id: str, visitor: str) -> Job:
+        job = self.store.get(job_id, visitor)
+        if job.state != State.DONE:
+            raise ValueError(f"this clip is {job.state}; wait until it is done")
+        return job
+
+    @staticmethod
+    def settings_of(job: Job) -> AnimateSettings:
+        """What a job asked, or once it is done, what was used."""
+        known = {**job.settings, **job.result.get("settings", {})}
+        return checked(**{name: known.get(name) for name in AnimateSettings.model_fields})
+
+    def compared(self, first: str, second: str, visitor: str) -> dict[str, Any]:
+        """How alike two done clips are, and the figures of each."""
+        one, other = (self._done(job_id, visitor) for job_id in (first, second))
+        likeness_db = likeness(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
+        return {
+            "likeness_db": likeness_db,
+            "figures": [{label: value for label, value, _ in job.result["figures"]} for job in (one, other)],
+        }
+
+    # files
+
+    def photo_of(self, job: Job) -> str:
+        """The photo that a job was asked for with."""
+        return str(self.store.folder_of(job) / "photo.png")
+
+    def clip_of(self, job: Job) -> Path:
+        """A done job's clip."""
+        return self.store.folder_of(job) / job.result["clip"]
+
+    def preview_of(self, job: Job) -> Path | None:
+        """A strip of frames as they look by now; none before the first step."""
+        path = self.store.folder_of(job) / "preview.jpg"
+        return path if path.exists() else None
+
+    def download(self, job_id: str, visitor: str, name: str) -> Path:
+        """A done job's clip in one of FORMATS, made once."""
+        clip = self.clip_of(self._done(job_id, visitor))
+        if name not in FORMATS:
+            raise ValueError(f"unknown format {name!r}; choose {', '.join(FORMATS)}")
+        target = clip.with_suffix(FORMATS[name])
         if not target.exists():
-            write_clip(read_clip(clip), target)
+            made = read_clip(clip)
+            if name == "There and back":
+                made = boomerang(made)
+            elif name != "MP4":  # the photo travels in the MP4 alone
+                made = Clip(made.frames, made.fps, {key: value for key, value in made.metadata.items() if key != "photo"})
+            (write_png_zip if name == "PNG frames" else write_clip)(made, target)
         return target
 
-    def _make_room(self) -> None:
-        """Drop the oldest clips beyond KEPT_CLIPS."""
-        folders = sorted(self.outputs.glob(f"{PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
-        for folder in folders[: max(0, len(folders) - KEPT_CLIPS + 1)]:
-            shutil.rmtree(folder, ignore_errors=True)
+    def download_all(self, visitor: str) -> Path:
+        """All of a visitor's clips in one .zip."""
+        done = self.store.jobs(visitor, State.DONE)
+        if not done:
+            raise ValueError("there are no clips of yours yet")
+        target = self.store.folder_of(done[0]) / ALL_CLIPS
+        with self._packing, replacing(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+            for job in done:
+                if self.clip_of(job).exists():  # else deleted meanwhile
+                    archive.write(self.clip_of(job), f"{job.id}-{job.result['clip']}")
+        return target
+
+    def inside(self, job_id: str, visitor: str) -> "Inside":
+        """What both paths said while a clip was made."""
+        from trip.inside import Inside
+
+        return Inside.load(self.store.folder_of(self._done(job_id, visitor)) / "inside.npz")
+
+    def restored(self, path: str) -> tuple[AnimateSettings, "Image.Image | None"]:
+        """Settings and photo out of a clip that was made here; ValueError, in one line, for any other file."""
+        metadata = read_metadata(path)
+        last = parts(metadata)[-1:] or [{}]  # of a clip that was continued: its photo is the last part's
+        known = {name: value for name, value in last[0].items() if name in AnimateSettings.model_fields}
+        if not known:
+            raise ValueError("this clip does not say how it was made; choose an MP4 that was made here")
+        return checked(**known), photo_inside(metadata)

@@ -1,0 +1,218 @@
+"""The job "animate": a photo and settings become a clip in the job's folder, with its figures."""
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from trip.evaluation.figures import figures
+from trip.evaluation.motion import frame_psnr
+from trip.jobs.estimate import Timing, Timings
+from trip.jobs.store import State
+from trip.jobs.worker import Cancelled, Desk
+from trip.media import Clip, joined, loop_gap, read_clip, read_photo, with_photo, write_clip
+from trip.settings import AnimateSettings, checked
+
+if TYPE_CHECKING:
+    from trip.inside import Inside
+    from trip.pipeline import TripOutput, TripPipeline
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_SECONDS = 1.0  # between two previews: each one costs a share of a step
+EARLIER = ("after", "draft")  # settings of a job that name an earlier one
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where sampling stands after a denoising step.
+
+    preview  frames as they look by now, f h w 3, uint8; not at every step
+    """
+
+    number: int
+    num_steps: int
+    seconds: float
+    preview: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What sampling gives: the clip, what its steps said, and what it took."""
+
+    output: "TripOutput"
+    inside: "Inside"
+    timing: Timing
+
+
+def sample(model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str) -> Iterator[Step | Sampled]:
+    """Where the clip stands after each denoising step, and the finished clip last.
+
+    ticket  path of a file: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`.
+            A file, since on some hosts this function runs in another process than the page.
+    """
+    from trip.runtime import load_pipeline
+
+    pipe, news = load_pipeline(model), queue.SimpleQueue()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="clip")
+    future = pool.submit(_sample, pipe, photo, pipe.resolve(settings), ticket, news.put)
+    pool.shutdown(wait=False)
+    future.add_done_callback(lambda _: news.put(None))
+    try:
+        while (step := news.get()) is not None:
+            yield step
+        yield future.result()
+    finally:
+        Path(ticket).unlink(missing_ok=True)
+        wait([future])  # the pipeline is free for the next clip only then
+
+
+def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
+    """Samples, and once more with less memory where there was not enough."""
+    from trip.runtime import free_memory, is_out_of_memory, save_memory
+
+    for attempt in range(2):
+        try:
+            return _sampled(pipe, photo, settings, ticket, tell)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()  # here: inside the except block the traceback would still hold it
+        if attempt == 0:
+            save_memory(pipe)
+            logger.warning("out of memory; once more, decoding frame by frame")
+    raise ValueError(f"there is not enough memory for {settings.num_frames} frames; choose fewer frames or a smaller model")
+
+
+def _sampled(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
+    from trip.inside import InsideRecorder
+    from trip.runtime import device, memory_in_use
+
+    recorder, begun = InsideRecorder(settings.num_steps), time.monotonic()
+    stepped, shown, peak = begun, begun, 0
+
+    def after_step(pipe: "TripPipeline", step: int, timestep: int, tensors: dict) -> None:
+        nonlocal stepped, shown, peak
+        pipe.interrupt = not Path(ticket).exists()
+        recorder(pipe, step, timestep, tensors)
+        peak = max(peak, memory_in_use())
+        now, preview = time.monotonic(), None
+        if now - shown >= PREVIEW_SECONDS or step == 0:
+            preview, shown = pipe.preview(tensors["z_0"]), now
+        tell(Step(step + 1, settings.num_steps, now - stepped, preview))
+        stepped = time.monotonic()
+
+    output = pipe(photo, settings, callback_on_step_end=after_step)
+    height, width = pipe.frame_shape(settings.aspect)
+    timing = Timing(
+        model=pipe.model_name,
+        device=str(device()),
+        pixels=height * width * settings.num_frames,
+        passes=settings.num_steps * (2 if settings.guidance_scale > 1 else 1),
+        seconds=time.monotonic() - begun,
+        num_bytes=max(peak, memory_in_use()),
+    )
+    return Sampled(output, recorder.result(), timing)
+
+
+def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
+    """PSNR of a clip to another of the same shape, f h w 3, dB, over the frames after the photo; none where the shapes differ."""
+    return round(float(frame_psnr(clip[1:], other[1:]).mean()), 1) if clip.shape == other.shape else None
+
+
+class AnimateMaker:
+    """Makes "animate" jobs with one checkpoint.
+
+    A job's settings are those of `AnimateSettings`, and may name two earlier jobs: `after`, whose clip this one goes on from with its
+    last frame as the photo, and `draft`, of which this is the final. Its result: `clip` (file name), `seed`, `settings` as they were
+    used, `figures` for people, `seconds`, and with a draft `draft_db`, how like it the final is.
+    """
+
+    def __init__(self, model: str | None, timings: Timings):
+        self.model, self.timings = model, timings
+        self._sampling: Callable[..., Iterator[Step | Sampled]] | None = None
+
+    @property
+    def sampling(self) -> Callable[..., Iterator[Step | Sampled]]:
+        """`sample`, with a Spaces GPU around it where the app runs on one."""
+        if self._sampling is None:
+            from trip.runtime import gpu
+
+            self._sampling = gpu(sample, lambda model, photo, settings, ticket: self.timings.lease_seconds(settings))
+        return self._sampling
+
+    def __call__(self, desk: Desk) -> dict[str, Any]:
+        """The result of a job; ValueError, in one line, for people."""
+        from trip.pipeline import Interrupted
+
+        asked = dict(desk.job.settings)
+        earlier = {name: self._clip_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
+        photo = self._photo(desk)
+        settings, ticket, begun = checked(**asked), desk.folder / "running", time.monotonic()
+        desk.report(0.0, "Loading the model")
+        expected = self.timings.estimate(settings).seconds
+        ticket.touch()
+        try:
+            with closing(self.sampling(self.model, photo, settings, str(ticket))) as steps:
+                for step in steps:
+                    if isinstance(step, Sampled):
+                        break
+                    left = step.seconds * (step.num_steps - step.number)
+                    words = f"Step {step.number} of {step.num_steps}, about {left:.0f} s left"
+                    desk.report(0.95 * step.number / step.num_steps, words, step.preview)
+        except Interrupted as error:
+            raise Cancelled from error
+        finally:
+            ticket.unlink(missing_ok=True)
+        desk.report(0.97, "Writing the clip", step.output.frames)
+        return self._written(desk, step, photo, earlier, begun, expected)
+
+    @staticmethod
+    def _photo(desk: Desk) -> Image.Image:
+        try:
+            return read_photo(desk.folder / "photo.png")
+        except ValueError as error:
+            raise ValueError("the photo of this job is not there any more; choose it again") from error
+
+    def _written(
+        self, desk: Desk, sampled: Sampled, photo: Image.Image, earlier: dict[str, Clip], begun: float, expected: float | None
+    ) -> dict[str, Any]:
+        output, seed = sampled.output, sampled.output.metadata["seed"]
+        clip = Clip(output.frames, output.fps, output.metadata)
+        Image.fromarray(output.frames[0]).save(desk.folder / "first.png", compress_level=1)
+        Image.fromarray(output.frames[-1]).save(desk.folder / "last.png", compress_level=1)
+        measured = figures(output.frames, output.frames[0])
+        sampled.inside.save(desk.folder / "inside.npz")
+        if "after" in earlier:
+            clip = joined(earlier["after"], clip)
+        path = write_clip(replace(clip, metadata=with_photo(clip.metadata, photo)), desk.folder / f"trip-{seed}.mp4")
+        self.timings.add(sampled.timing)
+        return {
+            "clip": path.name,
+            "num_frames": len(clip.frames),
+            "fps": clip.fps,
+            "seed": seed,
+            "settings": output.metadata,
+            "figures": measured.rows(),
+            "photo_kept_db": measured.photo_kept_db,
+            "motion_pixels": measured.motion.median,
+            "draft_db": likeness(output.frames, earlier["draft"].frames[-len(output.frames) :]) if "draft" in earlier else None,
+            "loop_gap": round(loop_gap(output.frames), 2),
+            "seconds": round(time.monotonic() - begun, 2),
+            "expected_seconds": expected and round(expected, 2),
+        }
+
+    @staticmethod
+    def _clip_of(desk: Desk, job_id: str) -> Clip:
+        earlier = desk.store.get(job_id, desk.job.visitor)
+        if earlier.state != State.DONE:
+            raise ValueError("the clip to go on from is not done; choose another")
+        return read_clip(desk.store.folder_of(earlier) / earlier.result["clip"])

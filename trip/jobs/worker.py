@@ -1,0 +1,156 @@
+"""The one worker: it holds the accelerator, takes job after job from the store, and writes down what happens."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from trip.files import replacing
+from trip.jobs.store import ANYBODY, Job, JobStore, State
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.5  # between two looks at the store where nobody wakes the worker
+STRIP_FRAMES, STRIP_HEIGHT = 8, 96  # of a preview: frames side by side, pixels
+
+
+class Cancelled(Exception):
+    """The job is not wanted any more."""
+
+
+class Desk:
+    """What a maker works with: the job, its folder, and how it tells where it stands."""
+
+    def __init__(self, store: JobStore, job: Job):
+        self.store, self.job = store, job
+        self.folder = store.folder_of(job)
+
+    def report(self, fraction: float, words: str, preview: np.ndarray | None = None) -> None:
+        """Writes down how far the job is, and frames as they look by now (f h w 3, uint8). Raises Cancelled where it is not wanted."""
+        if not self.store.report(self.job.id, fraction, words):
+            raise Cancelled
+        if preview is not None:
+            with replacing(self.folder / "preview.jpg") as partial:
+                partial.write_bytes(strip(preview))
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether to go on; for makers that work in another process or between reports."""
+        return self.store.is_wanted(self.job.id)
+
+
+Maker = Callable[[Desk], dict[str, Any]]  # makes a job and gives its result; ValueError is for people
+
+
+def strip(frames: np.ndarray) -> bytes:
+    """Frames spread evenly over a clip, side by side, as a JPEG: f h w 3, uint8."""
+    chosen = np.linspace(0, len(frames) - 1, min(STRIP_FRAMES, len(frames))).round().astype(int)
+    picture = np.concatenate(frames[chosen], axis=1)
+    width = round(picture.shape[1] * STRIP_HEIGHT / picture.shape[0])
+    picture = cv2.resize(picture, (width, STRIP_HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+
+
+class Worker:
+    """Makes the store's jobs one at a time, in a thread of its own or in the caller's.
+
+    makers  kind of job -> what makes it
+    before  called before each job, such as a janitor's rounds
+    """
+
+    def __init__(self, store: JobStore, makers: dict[str, Maker], before: Callable[[], None] = lambda: None):
+        self.store, self.makers, self.before = store, makers, before
+        self._lease = threading.Lock()  # of the accelerator
+        self._awake, self._stopping = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Works in the background until `stop`."""
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._thread.start()
+
+    def stop(self, seconds: float = 10) -> None:
+        """Ends within a step; the job that was being made waits again."""
+        self._stopping.set()
+        self._awake.set()
+        end = time.monotonic() + seconds
+        while True:  # until it has ended: it may be about to take a job just now
+            for job in self.store.jobs(ANYBODY, State.RUNNING):
+                self.store.hand_back(job.id)
+            if self._thread is None or not self._thread.is_alive() or time.monotonic() > end:
+                return
+            self._thread.join(0.05)
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._awake.set()
+
+    def work_until(self, job_id: str) -> None:
+        """Makes jobs in the caller's thread until this one has ended: where a GPU is lent to the call alone."""
+        while self.store.get(job_id).state in (State.QUEUED, State.RUNNING) and not self._stopping.is_set():
+            if not self._make_next():
+                time.sleep(IDLE_SECONDS)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                made = self._make_next()
+            except Exception:  # noqa: BLE001  a disk full for a while must not end the worker
+                logger.exception("the worker goes on")
+                made = False
+            if not made:
+                self._awake.wait(IDLE_SECONDS)
+                self._awake.clear()
+
+    def _make_next(self) -> bool:
+        """Makes the next job, if there is one and the accelerator is free."""
+        if not self._lease.acquire(timeout=IDLE_SECONDS):
+            return False
+        try:
+            for left in self.store.jobs(ANYBODY, State.RUNNING):  # not even its failure could be written down
+                self.store.fail(left.id, "this was broken off; ask for it again")
+            if (job := self.store.take()) is None:
+                return False
+            self._prepare()
+            self._make(job)
+            return True
+        finally:
+            self._lease.release()
+
+    def _prepare(self) -> None:
+        try:
+            self.before()
+        except Exception:  # noqa: BLE001  a janitor who stumbles is no reason to fail somebody's job
+            logger.exception("before a job")
+
+    def _make(self, job: Job) -> None:
+        desk = Desk(self.store, job)
+        begun = time.monotonic()
+        try:
+            done = self.store.finish(job.id, self.makers[job.kind](desk))
+            _log(desk.folder, f"{'done in' if done else 'not wanted any more after'} {time.monotonic() - begun:.1f} s")
+        except Cancelled:
+            _log(desk.folder, f"stopped after {time.monotonic() - begun:.1f} s")
+            self.store.fail(job.id, "this was stopped; ask for it again")  # where nobody has cancelled it
+        except ValueError as error:
+            _log(desk.folder, str(error))
+            self.store.fail(job.id, str(error))
+        except BaseException as error:  # noqa: BLE001  one broken job must not end the worker, nor a panic in Rust; the log has the rest
+            if self.store.is_wanted(job.id):  # else it broke since its folder was deleted
+                logger.exception("job %s", job.id)
+            _log(desk.folder, repr(error))
+            self.store.fail(job.id, f"this went wrong: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def _log(folder: Path, line: str) -> None:
+    """Adds a line to the job's log; a folder that was deleted meanwhile has none."""
+    try:
+        with (folder / "log.txt").open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+    except OSError:
+        logger.info("%s: %s", folder.name, line)

@@ -1,0 +1,144 @@
+"""The endpoints for programs: typed, named, documented. Everything else on the page is private.
+
+A program sees its own jobs: those asked for over the same session of its client.
+"""
+
+import asyncio
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from trip.jobs.store import Job, State
+from trip.settings import AnimateSettings, checked
+from trip.ui.result import told
+from trip.ui.studio import Studio
+
+SECONDS = 0.25  # between two looks at a job that is waited for
+
+
+def publish(studio: Studio) -> None:
+    """Adds the endpoints to the current `gr.Blocks`."""
+
+    async def ended(job: Job) -> Job:
+        studio.worker.wake()
+        if studio.lends_gpu:
+            await asyncio.to_thread(studio.worker.work_until, job.id)
+        while not (job := studio.store.get(job.id)).state.is_final:
+            await asyncio.sleep(SECONDS)
+        if job.state != State.DONE:
+            raise gr.Error(job.error or "the job was stopped", print_exception=False)
+        return job
+
+    def answer(job: Job) -> tuple[FileData, int, dict[str, Any]]:
+        return FileData(path=str(studio.clip_of(job))), job.result["seed"], job.result["settings"] | {"job": job.id}
+
+    async def animate(
+        image: FileData,
+        prompt: str = "",
+        negative_prompt: str = "",
+        motion: float = 1.0,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        scheduler: str = "ddim",
+        seed: int | None = None,
+        aspect: str = "1:1",
+        crop: str | None = None,
+        loop: bool = False,
+        request: gr.Request = None,
+    ) -> tuple[FileData, int, dict[str, Any]]:
+        """Turn a photo into a short clip that follows a sentence, and wait for it.
+
+        Args:
+            image: the photo
+            prompt: what moves, and how; may be empty
+            negative_prompt: what the clip should keep away from
+            motion: 0 holds still, 1 is as told, 2 moves twice as far
+            num_frames: length of the clip, the photo included; none: as the model was made
+            fps: frames per second; none: as the model was made
+            num_steps: denoising steps; none: as the model was made
+            guidance_scale: how strictly the prompt is followed; none: as the model was made
+            scheduler: ddim, dpm++ or unipc
+            seed: the same seed and settings give the same clip; none draws one
+            aspect: 1:1, 4:3, 3:4, 16:9 or 9:16
+            crop: left, top, width and height of the part to animate, in shares of the photo
+            loop: whether the clip comes back to the photo
+
+        Returns:
+            the clip as MP4, its seed, and the settings that made it with the id of its job
+        """
+        settings = told(
+            checked,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            motion=motion,
+            num_frames=num_frames,
+            fps=fps,
+            num_steps=num_steps,
+            guidance_scale=guidance_scale,
+            scheduler=scheduler,
+            seed=seed,
+            aspect=aspect,
+            crop=crop,
+            loop=loop,
+        )
+        return answer(await ended(told(studio.animate, _visitor(request), image and image["path"], settings)))
+
+    async def continue_clip(job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
+        """Go on from the last frame of a clip, and wait; the result shows both.
+
+        Args:
+            job: id of a job that is done
+            prompt: what moves now; empty: as before
+        """
+        return answer(await ended(told(studio.continued, job, _visitor(request), prompt or None)))
+
+    def jobs(request: gr.Request = None) -> list[dict[str, Any]]:
+        """All jobs of this session, those that wait first."""
+        return [_told(job) for job in studio.store.jobs(_visitor(request))]
+
+    def job(job: str, request: gr.Request = None) -> dict[str, Any]:
+        """Where a job stands, and once it is done its figures."""
+        return _told(told(studio.store.get, job, _visitor(request)))
+
+    def cancel(job: str, request: gr.Request = None) -> dict[str, Any]:
+        """End a job: one that waits at once, a running one within a step."""
+        return _told(told(studio.store.cancel, job, _visitor(request)))
+
+    def estimate(
+        num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
+    ) -> dict[str, Any]:
+        """Seconds and bytes that a clip should take on this machine, from the clips before it; null where there were none."""
+        settings = told(checked, num_frames=num_frames, num_steps=num_steps, guidance_scale=guidance_scale, aspect=aspect)
+        return vars(told(studio.estimate, settings))
+
+    def compare(first: str, second: str, request: gr.Request = None) -> dict[str, Any]:
+        """How alike two clips are, in dB of peak signal-to-noise ratio, with the figures of both."""
+        visitor = _visitor(request)
+        return told(studio.compared, first, second, visitor)
+
+    for endpoint in (animate, continue_clip):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    for endpoint in (jobs, job, cancel, estimate, compare):
+        gr.api(endpoint, api_name=endpoint.__name__, queue=False)
+
+
+def _visitor(request: gr.Request) -> str:
+    return f"session {request.session_hash}"
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """A job as programs see it."""
+    settings = {name: job.settings.get(name) for name in AnimateSettings.model_fields}
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "fraction": job.fraction,
+        "words": job.words,
+        "error": job.error,
+        "settings": settings,
+        "seconds": job.result.get("seconds"),
+        "figures": {label: value for label, value, _ in job.result.get("figures", [])},
+    }

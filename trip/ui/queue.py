@@ -1,0 +1,86 @@
+"""What of a visitor's still waits: cards with the photo, and what can be done with each."""
+
+import base64
+import functools
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from trip.jobs.store import Job, State
+from trip.ui.result import told
+from trip.ui.studio import Studio
+from trip.ui.visit import QUICK, Visit
+
+THUMBNAIL = 56  # pixels
+
+
+@dataclass(frozen=True)
+class QueuePanel:
+    """The components of the panel."""
+
+    below: gr.Accordion
+    cards: gr.HTML
+    chosen: gr.Dropdown
+
+    @property
+    def outputs(self) -> list[gr.blocks.Block]:
+        """What `shown` gives values to, in that order."""
+        return [self.below, self.cards, self.chosen]
+
+
+def build(studio: Studio, visit: Visit) -> QueuePanel:
+    """Lay out the panel; it shows itself while something waits."""
+    with gr.Accordion("Waiting", open=True, visible=False, elem_id="queue") as below:
+        cards = gr.HTML()
+        with gr.Row(equal_height=True):
+            chosen = gr.Dropdown([], label="Job", elem_id="queue-job", scale=3, min_width=180)
+            buttons = {
+                "put_first": gr.Button("First", size="sm", min_width=70),
+                "pause": gr.Button("Pause", size="sm", min_width=70),
+                "resume": gr.Button("Go on", size="sm", min_width=70),
+                "cancel": gr.Button("Remove", size="sm", min_width=70),
+            }
+    panel = QueuePanel(below, cards, chosen)
+    for name, button in buttons.items():
+
+        def change(visitor: str, job_id: str | None, name: str = name) -> list:
+            if not job_id:
+                raise gr.Error("choose a job first", print_exception=False)
+            told(getattr(studio.store, name), job_id, visitor)
+            studio.worker.wake()
+            return shown(studio, visitor)
+
+        button.click(change, [visit.visitor, chosen], panel.outputs, **QUICK)
+    return panel
+
+
+def shown(studio: Studio, visitor: str) -> list:
+    """Values for `QueuePanel.outputs`."""
+    jobs = studio.store.jobs(visitor, State.RUNNING, State.QUEUED, State.PAUSED)
+    cards = "".join(_card(studio, job) for job in jobs)
+    choices = [(_title(job), job.id) for job in jobs]
+    return [gr.update(visible=bool(jobs)), f'<ul class="trip-queue">{cards}</ul>', gr.update(choices=choices)]
+
+
+def _title(job: Job) -> str:
+    return f"{job.state}: {job.settings.get('prompt') or 'no prompt'}"
+
+
+def _card(studio: Studio, job: Job) -> str:
+    photo = Path(studio.photo_of(job))
+    picture = f'<img alt="" src="{_thumbnail(photo)}">' if photo.exists() else ""
+    return f"<li>{picture}<span>{html.escape(_title(job))}<small>{html.escape(job.words)}</small></span></li>"
+
+
+@functools.lru_cache(maxsize=256)
+def _thumbnail(photo: Path) -> str:
+    """A small JPEG of a photo as a data address."""
+    data = io.BytesIO()
+    with Image.open(photo) as image:
+        image.thumbnail((THUMBNAIL * 2, THUMBNAIL))
+        image.convert("RGB").save(data, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,63 @@
+"""Who looks at the page and which job it shows: both survive a reload, a closed tab and a restart of the app."""
+
+import secrets
+from dataclasses import dataclass
+
+import gradio as gr
+
+from trip.jobs.store import Job, State
+from trip.ui.studio import Studio
+
+SECRET = "trip"  # of Gradio's scrambling, fixed so that stored values can be read after a restart; the values themselves are random
+QUICK = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}  # of events that only look things up
+SECONDS = 1.0  # between two looks at a job that has not ended
+PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + encodeURIComponent(job) : location.pathname); return job; }"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """State of one page.
+
+    visitor  random word that the browser keeps; whose jobs these are
+    job      id of the job that is shown, kept by the browser too
+    seen     what the page shows of it, so that nothing is sent twice
+    timer    looks again while something may change
+    """
+
+    visitor: gr.BrowserState
+    job: gr.BrowserState
+    seen: gr.State
+    timer: gr.Timer
+
+
+def build() -> Visit:
+    """The state, inside the current `gr.Blocks`."""
+    return Visit(
+        visitor=gr.BrowserState("", storage_key="trip-visitor", secret=SECRET),
+        job=gr.BrowserState("", storage_key="trip-job", secret=SECRET),
+        seen=gr.State(()),
+        timer=gr.Timer(SECONDS, active=True),
+    )
+
+
+def arrive(studio: Studio, visitor: str, job_id: str, request: gr.Request) -> tuple[str, str]:
+    """Visitor and job of a page that has just been opened: the address names the job, else the browser remembers the last one."""
+    visitor = visitor or secrets.token_urlsafe(16)
+    for candidate in (request.query_params.get("job"), job_id):
+        if candidate and look(studio, visitor, candidate):
+            return visitor, candidate
+    latest = studio.store.jobs(visitor)
+    return visitor, latest[0].id if latest else ""
+
+
+def look(studio: Studio, visitor: str, job_id: str) -> Job | None:
+    """The visitor's job; none where there is none of that id."""
+    try:
+        return studio.store.get(job_id, visitor) if visitor and job_id else None
+    except ValueError:
+        return None
+
+
+def is_busy(studio: Studio, visitor: str) -> bool:
+    """Whether anything of the visitor's may still change."""
+    return bool(visitor) and bool(studio.store.jobs(visitor, State.QUEUED, State.RUNNING))
