@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-OPEN_TO_ALL = (
-    "WARNING: --share without --auth lets anyone who finds the link use this machine. Stop this and add, for example:\n"
-    "         --auth trip:{password}"
-)
+from trip.place import on_spaces_gpu
+
+OPEN_TO_ALL = "WARNING: --share without --auth lets anyone who finds the link use this machine; add, for example, --auth trip:{}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,11 +54,11 @@ def main() -> None:
     parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as tools for agents (MCP)")
     args = parser.parse_args()
     if args.share and not args.auth:
-        print(OPEN_TO_ALL.format(password=secrets.token_urlsafe(9)), file=sys.stderr)
+        print(OPEN_TO_ALL.format(secrets.token_urlsafe(9)), file=sys.stderr)
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    if os.environ.get("SPACES_ZERO_GPU"):
+    if on_spaces_gpu():
         import spaces  # noqa: F401  must come before torch
     from trip import ui
     from trip.ui.studio import Studio
@@ -68,14 +67,13 @@ def main() -> None:
         studio = Studio(args.model, args.output_dir.absolute())
     except ValueError as error:
         parser.error(str(error))
-    if studio.lends_gpu:
+    if on_spaces_gpu():
         studio.load()  # such a Space must know its GPU functions before the launch
     page = ui.build(studio).queue(max_size=200)
     try:
         page.launch(
-            share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, prevent_thread_lock=True, ssr_mode=False,
-            allowed_paths=[str(studio.outputs)], max_file_size="30mb", show_error=True, run_history=False, enable_monitoring=False, mcp_server=args.mcp,
-            **ui.LOOK,
+            share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,
+            prevent_thread_lock=True, allowed_paths=[str(studio.store.files)], **ui.LAUNCH,
         )  # fmt: skip
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")

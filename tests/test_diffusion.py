@@ -6,6 +6,7 @@ import torch
 from trip.diffusion import (
     add_noise,
     betas,
+    homecoming,
     image_noise_prior,
     linear_fusion,
     noise_from_v,
@@ -138,3 +139,9 @@ def test_half_inputs_give_float32(z_0, eps, dtype):
     prior = image_noise_prior(z_t.to(dtype), z_first, alpha_bar)
     for tensor in (z_t, prior, predict_z_0(z_t.to(dtype), eps, alpha_bar), noise_from_v(eps, z_t.to(dtype), alpha_bar)):
         assert tensor.dtype == torch.float32 and tensor.isfinite().all()
+
+
+def test_homecoming_begins_free_and_would_end_at_the_photo():
+    share = homecoming(20)
+    assert (share[:13] == 0).all() and (share.diff() >= 0).all()
+    assert share[-1] < 1 and homecoming(1000)[-1] > 0.999

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trip.diffusion import add_noise
+from trip.diffusion import add_noise, predict_z_0
 from trip.media import fit_photo
 from trip.model.build import build_scheduler, build_unet
 from trip.model.fusion import NoiseFusion
@@ -32,7 +32,7 @@ def pipe(tiny_model) -> TripPipeline:
 
 def altered(pipe: TripPipeline, **parts) -> TripPipeline:
     """The same pipeline with some of its models exchanged."""
-    own = {name: pipe.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "card")}
+    own = {name: pipe.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "carry_detail", "card")}
     return quiet(TripPipeline(**{**pipe.components, **parts}, **own))
 
 
@@ -176,7 +176,8 @@ def test_the_prior_alone_makes_a_still_clip(holding, photo, scheduler):
         assert z_0.shape == (1, 4, 4, 16, 16)
         assert torch.allclose(z_0, z_first.expand_as(z_0), atol=1e-3)
     if scheduler != "ddim":  # which ends at t = 0, where the schedule has some noise left
-        assert np.abs(holding(photo, settings).frames.astype(int) - fit_photo(photo, 32)).max() <= 1
+        decoded = holding.decode(z_first)[0].astype(int)
+        assert np.abs(holding(photo, settings).frames[1:] - decoded).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
@@ -217,6 +218,68 @@ def test_guidance_comes_after_fusion(pipe, photo):
         assert (guided - without - way).abs().max() < 1e-3 * way.abs().max()
 
 
+def test_a_step_tells_both_paths_their_fusion_and_what_it_implies(pipe, photo):
+    told = []
+    pipe(photo, changed(PAN, num_steps=2), callback_on_step_end=lambda pipe, step, t, tensors: told.append((t, tensors)))
+    z_first = latent_of(pipe, photo)
+    for t, tensors in told:
+        alpha_bar = pipe.scheduler.alphas_cumprod[t]
+        assert torch.allclose(tensors["z_0"], predict_z_0(tensors["z_t"], tensors["eps"], alpha_bar), atol=1e-5)
+        assert torch.allclose(predict_z_0(tensors["z_t"], tensors["prior"], alpha_bar), z_first.expand_as(tensors["z_t"]), atol=1e-2)
+        assert tensors["residual"].shape == tensors["eps"].shape and not torch.equal(tensors["residual"], tensors["eps"])
+
+
+# shape, crop, loop
+
+
+@pytest.mark.parametrize("aspect, shape", [("1:1", (32, 32)), ("4:3", (32, 32)), ("16:9", (32, 48)), ("9:16", (48, 32))])
+def test_clips_have_the_aspect_asked_for(pipe, photo, aspect, shape):
+    frames = pipe(photo, changed(PAN, aspect=aspect, num_steps=1)).frames
+    assert frames.shape[1:3] == shape == pipe.frame_shape(aspect)
+    assert np.array_equal(frames[0], fit_photo(photo, *shape))
+
+
+@pytest.mark.parametrize("aspect", ["1:1", "4:3", "3:4", "16:9", "9:16"])
+@pytest.mark.parametrize("preset", ["embedded", "paper"])
+def test_aspects_keep_the_number_of_pixels(pipe, monkeypatch, aspect, preset):
+    size = PRESETS[preset].model.frame_size
+    monkeypatch.setattr(TripPipeline, "frame_size", size)
+    height, width = pipe.frame_shape(aspect)
+    across, down = map(int, aspect.split(":"))
+    assert height % 16 == width % 16 == 0
+    assert height * width == pytest.approx(size**2, rel=0.05)
+    assert width / height == pytest.approx(across / down, rel=0.05)
+
+
+def test_the_crop_is_what_the_model_sees(pipe, photo):
+    crop = (0.25, 0.0, 0.5, 0.6)
+    output = pipe(photo, changed(PAN, crop=crop, num_steps=1))
+    assert np.array_equal(output.frames[0], fit_photo(photo, 32, box=crop))
+    assert output.metadata["crop"] == "0.25, 0, 0.5, 0.6"
+    assert AnimateSettings(crop=output.metadata["crop"]).crop == crop
+
+
+def test_a_closed_loop_comes_back_to_the_photo(pipe, photo):
+    """The later a frame, the nearer to the photo, whatever the network says; the beginning is free."""
+    z_first = latent_of(pipe, photo)
+    open_clip, loop = (clean_clips(pipe, photo, changed(PAN, num_frames=12, loop=loop))[0] for loop in (False, True))
+    assert torch.allclose(open_clip[:, :, :7], loop[:, :, :7], atol=1e-3)
+    far = (loop - z_first).square().mean(dim=(0, 1, 3, 4)).sqrt()
+    free = (open_clip - z_first).square().mean(dim=(0, 1, 3, 4)).sqrt()
+    assert (far[8:] < free[8:]).all() and far[-1] < 0.15 * free[-1]
+
+
+def test_detail_of_the_photo_is_carried_where_the_checkpoint_says_so(pipe, photo):
+    """A clip that stands still is the photo itself, not what the autoencoder makes of it."""
+    fusion = NoiseFusion(kind="linear", channels=4, num_frames=4, lam_first=1, lam_last=1, motion_variance=0)
+    still = altered(pipe, fusion=fusion)
+    settings, fitted = changed(PAN, num_steps=5, scheduler="dpm++"), fit_photo(photo, 32).astype(int)
+    without = still(photo, settings).frames
+    still.register_to_config(carry_detail=True)
+    with_detail = still(photo, settings).frames
+    assert np.abs(with_detail[1:] - fitted).mean() < 0.1 * np.abs(without[1:] - fitted).mean()
+
+
 # motion
 
 
@@ -239,7 +302,7 @@ def test_without_times_no_motion_is_the_still_photo(timeless, photo):
     z_first = latent_of(timeless, photo)
     for z_0 in clean_clips(timeless, photo, settings):
         assert torch.allclose(z_0, z_first.expand_as(z_0), atol=1e-3)
-    assert np.abs(timeless(photo, settings).frames.astype(int) - fit_photo(photo, 32)).max() <= 1
+    assert np.abs(timeless(photo, settings).frames[1:] - timeless.decode(z_first)[0].astype(int)).max() <= 1
     assert differ(timeless, photo, settings, changed(settings, motion=1))
 
 

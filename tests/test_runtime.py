@@ -47,7 +47,25 @@ def test_a_cpu_keeps_weights_in_full_precision():
 
 def test_elsewhere_than_on_spaces_a_gpu_function_is_itself(monkeypatch):
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
-    assert runtime.gpu(refusal) is refusal
+    assert runtime.gpu(refusal, lambda name: 60) is refusal
+
+
+def test_memory_in_use_grows_with_what_is_held():
+    before = runtime.memory_in_use()
+    held = torch.ones(64 * 2**20 // 4)
+    assert runtime.memory_in_use() - before > 50 * 2**20
+    assert held.sum() > 0
+
+
+@pytest.mark.parametrize("error, out", [(MemoryError(), True), (torch.OutOfMemoryError(), True), (RuntimeError("shapes differ"), False)])
+def test_what_counts_as_out_of_memory(error, out):
+    assert runtime.is_out_of_memory(error) is out
+
+
+def test_memory_that_is_not_there_is_told_from_other_errors():
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**60)
+    assert runtime.is_out_of_memory(refused.value)
 
 
 @pytest.mark.parametrize("name", ["missing", "./missing", "deep/in/nowhere", "../up"])

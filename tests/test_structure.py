@@ -15,21 +15,27 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "settings": set(),
     "diffusion": set(),
     "files": set(),
+    "place": set(),
     "media": set(),
     "data": {"media", "settings", "files"},
     "model": {"settings", "diffusion"},
     "sampler": {"diffusion"},
     "pipeline": {"settings", "diffusion", "media", "model", "sampler", "__init__"},
     "inside": {"diffusion", "files"},
-    "runtime": {"settings", "pipeline"},
+    "runtime": {"settings", "pipeline", "place"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {"settings", "files", "media", "evaluation", "inside", "pipeline", "runtime"},
-    "ui": {"settings", "files", "media", "inside", "jobs", "pipeline", "runtime", "__init__"},
+    "ui": {"settings", "files", "place", "media", "inside", "jobs", "pipeline", "runtime", "__init__"},
     "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "__init__"},
     "__main__": {"cli"},
 }
-OUTSIDE = {"diffusion": {"torch"}, "settings": {"pydantic", "annotated_types"}, "__init__": set()}  # packages, where few are allowed
+OUTSIDE = {
+    "place": set(),
+    "diffusion": {"torch"},
+    "settings": {"pydantic", "annotated_types"},
+    "__init__": set(),
+}  # packages, where few are allowed
 GRADIO = {"gradio", "gradio_client"}
 
 

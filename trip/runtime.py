@@ -14,6 +14,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from trip.pipeline import TripPipeline, check_checkpoint
+from trip.place import on_spaces_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,6 @@ def device() -> torch.device:
 def precision(on: torch.device) -> torch.dtype:
     """What weights are kept in: bfloat16 on a CUDA device, float32 elsewhere."""
     return torch.bfloat16 if on.type == "cuda" else torch.float32
-
-
-def on_spaces_gpu() -> bool:
-    """Whether this is a Space whose GPU comes and goes with each call."""
-    return bool(os.environ.get("SPACES_ZERO_GPU"))
 
 
 def gpu(function: Callable[..., Any], seconds: Callable[..., int]) -> Callable[..., Any]:

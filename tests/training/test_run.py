@@ -165,6 +165,31 @@ def test_a_deadline_in_the_last_stage_still_writes_a_model_that_opens(copy, phot
     assert isinstance(TripPipeline.from_pretrained(copy / "model"), TripPipeline)
 
 
+def test_a_base_gives_autoencoder_and_text_encoder_as_they_are(unbroken, photos, tmp_path):
+    run = tmp_path / "run"
+    stages = {record["stage"] for record in TrainingRun(TINY, run, photos, base=unbroken / "model").stages()}
+    assert stages == {"clips-16", "clips-16-held-out", "half-size", "clips-32", "clips-32-held-out", "denoiser"}
+    for path in (WEIGHTS[0], WEIGHTS[3]):
+        before, after = load_file(unbroken / "model" / path), load_file(run / "model" / path)
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_init_starts_from_the_weights_of_a_checkpoint(unbroken, photos, tmp_path):
+    settings = TINY.recipe.denoiser.model_copy(update={"max_steps": 1, "learning_rate": 0.0})
+    recipe = TINY.recipe.model_copy(update={"half_size": None, "denoiser": settings})
+    run = tmp_path / "run"
+    list(TrainingRun(TINY.model_copy(update={"recipe": recipe}), run, photos, init=unbroken / "model").stages())
+    before, after = (load_file(folder / "model" / WEIGHTS[1]) for folder in (unbroken, run))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_init_of_another_size_is_refused_in_one_line(unbroken, photos, tmp_path):
+    wider = TINY.model.unet.model_copy(update={"block_channels": (8, 24)})
+    run = TrainingRun(with_model(unet=wider), tmp_path / "run", photos, init=unbroken / "model")
+    with pytest.raises(ValueError, match="wanted a model of this preset's sizes, got another; choose its preset$"):
+        list(run.stages())
+
+
 def test_max_minutes_set_the_deadline(photos, tmp_path):
     left = TrainingRun(TINY, tmp_path / "run", photos, max_minutes=2).deadline - time.monotonic()
     assert 110 < left <= 120

@@ -103,6 +103,12 @@ def test_files_of_the_server_are_out_of_reach(app):
     assert told.startswith("event: error")
 
 
+def test_the_table_of_jobs_is_not_served(app):
+    for name in ("jobs.sqlite", "timings.jsonl", "lock"):
+        answer = httpx.get(f"{app.url}/gradio_api/file={app.outputs / name}", trust_env=False)
+        assert answer.status_code in (403, 404)
+
+
 def _not_an_image(path: Path) -> None:
     path.write_text("a text\n")
 

@@ -347,9 +347,19 @@ class JobStore:
         """Lets a running job wait again, as if it had not been taken: the app is being stopped."""
         self._change(job_id, (State.RUNNING,), state=State.QUEUED, started=None, fraction=0.0, words="Waiting", attempts=0)
 
+    def sweep(self, job: Job) -> None:
+        """Drops what a maker has still written while its job was being deleted."""
+        if self._connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone() is None:
+            shutil.rmtree(self.folder_of(job), ignore_errors=True)
+
+    @property
+    def files(self) -> Path:
+        """Where the folders of all jobs lie; the table is not among them."""
+        return self.folder / "jobs"
+
     def folder_of(self, job: Job) -> Path:
         """Where a job's files lie."""
-        return self.folder / "jobs" / job.id
+        return self.files / job.id
 
     def close(self) -> None:
         """Lets another app serve the folder."""

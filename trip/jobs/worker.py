@@ -118,6 +118,7 @@ class Worker:
                 return False
             self._prepare()
             self._make(job)
+            self.store.sweep(job)
             return True
         finally:
             self._lease.release()

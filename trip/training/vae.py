@@ -87,7 +87,7 @@ class VaeStage:
 def random_affine(count: int, generator: torch.Generator) -> Tensor:
     """Camera moves that stay inside the picture: from places of the moved picture to those of the whole one, count 2 3, in -1 … 1."""
     share, turn, *aside = torch.rand(4, count, generator=generator).unbind()
-    scale = 0.6 + 0.3 * share  # DISPLACED_SIDE keeps the picture's scale, less is closer
+    scale = 0.6 + 0.24 * share  # DISPLACED_SIDE keeps the picture's scale, less is closer
     angle = (turn - 0.5) * 0.4  # radians
     cos, sin = scale * angle.cos(), scale * angle.sin()
     room = (1 - cos.abs() - sin.abs()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The page. `build(studio)` lays it out, `LOOK` is what `launch` needs to show it as meant."""
+"""The page. `build(studio)` lays it out, `LAUNCH` is what `launch` needs to show and to guard it as meant."""
 
 import html
 from pathlib import Path
@@ -11,11 +11,16 @@ from trip.ui.studio import Studio
 ASSETS = Path(__file__).parents[2] / "assets"
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
-LOOK = {
+LAUNCH = {
     "theme": gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")),
     "css_paths": ASSETS / "style.css",
     "head": elements.HEAD,
     "footer_links": ["api", "settings"],
+    "max_file_size": "30mb",
+    "show_error": True,
+    "ssr_mode": False,
+    "run_history": False,
+    "enable_monitoring": False,
 }
 
 

@@ -172,9 +172,7 @@ def _wire_jobs(studio: Studio, state: visit.Visit, tab: Tab, examples: gr.Exampl
         return jobs[0].id
 
     def work(job_id: str) -> Iterator[None]:
-        """Where a GPU is lent to this event alone, the job runs inside it."""
-        if studio.lends_gpu and job_id:
-            studio.worker.work_until(job_id)
+        studio.work_until(job_id)
         yield
 
     def halt(visitor: str, job_id: str) -> None:

@@ -22,8 +22,7 @@ def publish(studio: Studio) -> None:
 
     async def ended(job: Job) -> Job:
         studio.worker.wake()
-        if studio.lends_gpu:
-            await asyncio.to_thread(studio.worker.work_until, job.id)
+        await asyncio.to_thread(studio.work_until, job.id)
         while not (job := studio.store.get(job.id)).state.is_final:
             await asyncio.sleep(SECONDS)
         if job.state != State.DONE:

@@ -16,6 +16,7 @@ from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
+from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings, checked
 
 if TYPE_CHECKING:
@@ -68,15 +69,13 @@ class Studio:
     def start(self) -> None:
         """Works on the jobs in the background, where the accelerator is this app's own, and loads the model meanwhile."""
         threading.Thread(target=self.load, name="load", daemon=True).start()
-        if not self.lends_gpu:
+        if not on_spaces_gpu():
             self.worker.start()
 
-    @property
-    def lends_gpu(self) -> bool:
-        """Whether a GPU is lent to each event (Spaces), so that jobs must run inside the events that ask for them."""
-        from trip.runtime import on_spaces_gpu
-
-        return on_spaces_gpu()
+    def work_until(self, job_id: str) -> None:
+        """Where a GPU is lent to each event alone (Spaces), makes jobs inside the caller's until this one has ended."""
+        if on_spaces_gpu() and job_id:
+            self.worker.work_until(job_id)
 
     def close(self) -> None:
         """Ends within a step; what was being made is taken up at the next start."""

@@ -1,0 +1,42 @@
+"""The autoencoder's stage: moved latents are compared with photos that were moved in the same way."""
+
+import numpy as np
+import pytest
+import torch
+
+from trip.training.vae import DISPLACED_SIDE, displaced, random_affine
+
+
+@pytest.fixture
+def affine() -> torch.Tensor:
+    return random_affine(500, torch.Generator().manual_seed(0))
+
+
+def test_moved_pictures_stay_inside_the_whole_one(affine):
+    corners = torch.tensor([[-1.0, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]])
+    assert (torch.einsum("nxc,kc->nkx", affine, corners).abs() <= 1 + 1e-5).all()
+
+
+def test_moves_scale_and_turn_and_go_aside(affine):
+    scale = affine[:, :, 0].norm(dim=1)
+    angle = torch.atan2(affine[:, 1, 0], affine[:, 0, 0])
+    assert 0.6 <= scale.min() < 0.65 and 0.8 < scale.max() <= 0.84
+    assert -0.2 <= angle.min() < -0.15 and 0.15 < angle.max() <= 0.2
+    assert affine[:, :, 2].abs().max() > 0.2
+
+
+def test_a_plain_shift_is_a_crop():
+    """Without scale or turn, a moved picture is a part of the whole one, at the same size of its pixels."""
+    pictures = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    aside = torch.tensor([[[DISPLACED_SIDE, 0, 1 / 8], [0, DISPLACED_SIDE, -1 / 8]]])  # one pixel of sixteen
+    assert torch.allclose(displaced(pictures, aside), pictures[:, :, 1:13, 3:15], atol=1e-5)
+
+
+@pytest.mark.parametrize("channels, side", [(3, 64), (8, 8)])
+def test_pixels_and_latents_are_moved_alike(affine, channels, side):
+    """A picture that grows steadily to the right says where each place came from, at any resolution."""
+    ramp = torch.linspace(-1 + 1 / side, 1 - 1 / side, side).expand(4, channels, side, side)
+    moved = displaced(ramp, affine[:4])
+    assert moved.shape == (4, channels, round(side * DISPLACED_SIDE), round(side * DISPLACED_SIDE))
+    assert moved.mean(dim=(1, 2, 3)).numpy() == pytest.approx(affine[:4, 0, 2].numpy(), abs=0.02)
+    assert np.isfinite(moved.numpy()).all()
