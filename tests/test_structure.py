@@ -16,6 +16,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "diffusion": set(),
     "files": set(),
     "place": set(),
+    "flags": set(),
     "media": set(),
     "data": {"media", "settings", "files"},
     "model": {"settings", "diffusion"},
@@ -32,6 +33,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
 }
 OUTSIDE = {
     "place": set(),
+    "flags": set(),
     "diffusion": {"torch"},
     "settings": {"pydantic", "annotated_types"},
     "__init__": set(),

@@ -201,7 +201,7 @@ PRESETS = {
         ),
     ),
     "embedded": Preset(  # what the project ships: small enough for a laptop without a GPU
-        card="The embedded model (128 × 128), trained by this project, early in its training: clips soon turn soft.",
+        card="The embedded model (128 × 128 pixels), trained by this project on a CPU: the camera goes where told, scenes are weak.",
         model=ModelSettings(
             frame_size=128,
             fps=8.0,
@@ -230,7 +230,7 @@ PRESETS = {
             loss_weight="v",
             num_cached_clips=4096,
             vae=StageSettings(
-                max_steps=3900,
+                max_steps=5400,
                 batch_size=8,
                 learning_rate=1e-3,
                 weight_decay=0.0,
@@ -250,7 +250,7 @@ PRESETS = {
                 ema_decay=0.995,
             ),
             denoiser=StageSettings(
-                max_steps=3000,
+                max_steps=1800,
                 batch_size=4,
                 learning_rate=6e-4,
                 fusion_learning_rate=1e-3,

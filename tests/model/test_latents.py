@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from trip.model.build import build_vae
-from trip.model.latents import decode_video, encode_video
+from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
 from trip.settings import PRESETS
 
 STATISTICS = {"latents_mean": [0.5, -1.0, 0.0, 2.0], "latents_std": [2.0, 0.5, 1.0, 3.0]}
@@ -54,3 +54,13 @@ def test_frames_are_coded_alone_whatever_the_chunk(video):
     assert torch.allclose(encode_video(vae, video, chunk=3), latents, atol=1e-5)
     assert torch.allclose(encode_video(vae, video[1:, :, 2:3]), latents[1:, :, 2:3], atol=1e-5)
     assert torch.allclose(decode_video(vae, latents, chunk=1), decode_video(vae, latents), atol=1e-4)
+
+
+def test_colours_that_are_linear_in_the_latents_are_found():
+    generator = torch.Generator().manual_seed(2)
+    z_first, colour_map = torch.randn(1, 4, 1, 6, 10, generator=generator), torch.randn(5, 3, generator=generator) * 0.1
+    small = torch.einsum("bcfhw,cd->bdfhw", torch.cat([z_first, torch.ones(1, 1, 1, 6, 10)], dim=1), colour_map)
+    photo = small.repeat_interleave(8, dim=3).repeat_interleave(8, dim=4)
+    found = fit_colours(z_first, photo)
+    assert torch.allclose(found, colour_map, atol=1e-4)
+    assert torch.allclose(colours_of(z_first, found, enlarged=1), small, atol=1e-4)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,11 @@ def test_a_bad_flag_is_one_line_and_exit_code_2(flags, no_network):
     assert told.startswith("app.py: ")
     assert len(told.splitlines()) == 1
     assert len(told) < 200
+
+
+@pytest.mark.skipif(find_spec("mcp") is not None, reason="the package is there")
+def test_a_missing_package_for_agents_is_named(no_network):
+    assert _refusal(["--mcp"], no_network) == 'app.py: --mcp needs a package that is not installed; run: pip install "gradio[mcp]"\n'
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_code_2(app, no_network, tmp_path, monkeypatch):

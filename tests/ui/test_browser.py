@@ -175,12 +175,47 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     expect(page.locator("#comparison video")).to_have_count(2)
 
     page.locator("#advanced > button").click()
-    with page.expect_file_chooser() as chooser:
-        page.locator("#restore").click()
-    chooser.value.set_files(first)
+    page.set_input_files("#restore input[type=file]", first)
     expect(page.locator("#prompt textarea")).to_have_value("the camera pans left", timeout=SLOW)
     expect(page.locator("#num_steps input")).to_have_value("150")
     expect(page.locator("#photo img")).to_be_visible()
+
+
+def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(visit):
+    page = visit.page
+    page.locator("#advanced > button").click()
+    page.locator("#preset input").click()
+    page.get_by_role("option", name="Draft of 4 steps").click()
+    expect(page.locator("#num_steps input")).to_have_value("4")
+    page.locator("#num_steps input").fill("7")
+    page.locator("#preset-name textarea, #preset-name input").fill("seven <b>steps</b>")
+    page.locator("#preset-keep").click()
+    expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")
+    page.reload()
+    page.locator("#advanced > button").click()
+    page.locator("#preset input").click()
+    page.get_by_role("option", name="seven <b>steps</b>").click()
+    expect(page.locator("#num_steps input")).to_have_value("7")
+
+
+def test_a_waiting_job_can_be_removed(visit):
+    page = visit.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    _run(page, num_steps=1000)
+    expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 1000"), timeout=SLOW)
+    page.locator("#prompt textarea").fill("the one that waits")
+    page.locator("#run").click()
+    waiting = page.locator(".trip-queue li", has_text="the one that waits")
+    expect(waiting).to_be_visible(timeout=SLOW)
+    page.locator("#queue-job input").click()
+    page.get_by_role("option", name="queued: the one that waits").click()
+    page.locator("#queue button", has_text="Remove").click()
+    expect(waiting).to_have_count(0)
+    expect(page.locator(".trip-queue li")).to_have_count(1)
+    page.locator("#queue-job input").click()
+    page.get_by_role("option").first.click()
+    page.locator("#queue button", has_text="Remove").click()
+    expect(page.locator("#queue")).to_be_hidden(timeout=SLOW)
 
 
 def test_every_control_has_a_name(visit):

@@ -1,94 +1,292 @@
-"""The studio with the real pipeline: what it tells while it works, and how a run ends early."""
+"""The studio with the real pipeline: what it makes of a job, what it gives out again, and what it takes from files of others."""
 
-import threading
+import base64
+import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from trip.jobs.store import Job, State
+from trip.media import Clip, read_clip, read_metadata, write_clip
 from trip.settings import AnimateSettings
-from trip.ui import studio as studios
-from trip.ui.studio import ACCELERATOR, Studio
+from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
 
 PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
-LONG = AnimateSettings(num_steps=1000, num_frames=4)
-SHORT = AnimateSettings(num_steps=2, num_frames=4)
+SHORT = AnimateSettings(num_steps=2, num_frames=4, prompt="the camera pans right", fps=5)
 
 
 @pytest.fixture
-def studio(tiny_model, tmp_path) -> Studio:
-    return Studio(str(tiny_model), tmp_path / "outputs")
+def studio(tiny_model: Path, tmp_path: Path) -> Iterator[Studio]:
+    studio = Studio(str(tiny_model), tmp_path / "outputs")
+    yield studio
+    studio.close()
 
 
-def test_each_step_tells_where_it_stands_and_shows_frames(studio):
-    told = list(studio.animate("me", str(PHOTO), SHORT))
-    steps = [step for step in told if step.text.startswith("Step")]
-    assert [step.fraction for step in steps] == [0.5, 1.0]
-    assert all(step.preview.ndim == 4 for step in steps)
-    assert told[-1].result.path.is_file()
-    assert told[-1].result.seed == told[-1].result.settings["seed"]
+def made(studio: Studio, job: Job) -> Job:
+    studio.worker.work_until(job.id)
+    job = studio.store.get(job.id)
+    assert job.state == State.DONE, job.error
+    return job
 
 
-def _to_first_step(run) -> None:
-    next(step for step in run if step.text.startswith("Step"))
+def clip(studio: Studio, visitor: str = "me", **changes) -> Job:
+    """A finished one."""
+    return made(studio, studio.animate(visitor, str(PHOTO), SHORT.model_copy(update=changes)))
 
 
-def _is_free() -> bool:
-    free = ACCELERATOR.acquire(timeout=20)
-    ACCELERATOR.release()
-    return free
+# asking
 
 
-def test_stop_ends_a_run_within_one_step(studio):
-    run = studio.animate("me", str(PHOTO), LONG)
-    _to_first_step(run)
-    studio.stop("me")
-    rest = list(run)
-    assert len(rest) <= 2  # a step that was told already, and the one in which the stop came
-    assert all(step.result is None for step in rest)
-    assert _is_free()
-    assert list(studio.outputs.iterdir()) == []
+def test_without_a_photo_nothing_is_asked(studio):
+    with pytest.raises(ValueError, match="choose one first"):
+        studio.animate("me", None, SHORT)
+    assert studio.store.jobs() == []
 
 
-def test_stop_of_one_session_leaves_the_other_alone(studio):
-    run = studio.animate("me", str(PHOTO), SHORT)
-    _to_first_step(run)
-    studio.stop("somebody else")
-    assert list(run)[-1].result is not None
+def test_a_broken_photo_is_refused_in_one_line_and_nothing_is_left(studio, tmp_path):
+    (tmp_path / "photo.jpg").write_text("a text")
+    with pytest.raises(ValueError, match="photo.jpg"):
+        studio.animate("me", str(tmp_path / "photo.jpg"), SHORT)
+    assert list((studio.outputs / "jobs").iterdir()) == []
 
 
-def test_a_run_that_nobody_listens_to_frees_everything(studio):
-    run = studio.animate("me", str(PHOTO), LONG)
-    _to_first_step(run)
-    run.close()
-    assert _is_free()
-    assert list(studio.outputs.iterdir()) == []
-    assert list(studio.animate("me", str(PHOTO), SHORT))[-1].result is not None
+def test_best_of_has_seeds_of_its_own(studio):
+    jobs = [made(studio, job) for job in studio.best_of("me", str(PHOTO), SHORT.model_copy(update={"seed": 1}))]
+    assert len({job.result["seed"] for job in jobs}) == BEST_OF
 
 
-def test_no_worker_stays_behind(studio):
-    list(studio.animate("me", str(PHOTO), SHORT))
-    assert _is_free()
-    workers = [thread for thread in threading.enumerate() if thread.name.startswith("clip")]
-    for worker in workers:
-        worker.join(timeout=5)
-    assert not any(worker.is_alive() for worker in workers)
+def test_again_is_the_same_but_for_what_is_changed(studio):
+    job = clip(studio, seed=1)
+    same, other = made(studio, studio.again(job.id, "me")), made(studio, studio.again(job.id, "me", seed=None))
+    frames, again = (read_clip(studio.clip_of(one)).frames for one in (job, same))
+    assert np.array_equal(frames, again)
+    assert other.result["seed"] != 1
+    assert other.result["settings"]["prompt"] == "the camera pans right"
 
 
-def test_old_clips_make_room_and_other_folders_stay(studio, monkeypatch):
-    monkeypatch.setattr(studios, "KEPT_CLIPS", 2)
-    (studio.outputs / "mine").mkdir()
-    clips = [list(studio.animate("me", str(PHOTO), SHORT))[-1].result.path for _ in range(3)]
-    assert [clip.exists() for clip in clips] == [False, True, True]
-    assert (studio.outputs / "mine").is_dir()
+def test_again_of_a_final_is_not_compared_with_the_draft_of_another_seed(studio):
+    final = made(studio, studio.finished(clip(studio).id, "me"))
+    assert final.result["draft_db"] is not None
+    assert made(studio, studio.again(final.id, "me", seed=None, num_steps=2)).result["draft_db"] is None
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_a_clip_is_converted_once_beside_the_first(studio, suffix):
-    clip = list(studio.animate("me", str(PHOTO), SHORT))[-1].result.path
-    made = studio.convert(clip, suffix)
-    written = made.stat().st_mtime_ns
-    assert made == clip.with_suffix(suffix)
-    assert studio.convert(clip, suffix).stat().st_mtime_ns == written
+def test_finished_keeps_seed_and_takes_more_steps(studio):
+    draft = clip(studio)
+    used = made(studio, studio.finished(draft.id, "me")).result
+    assert used["seed"] == draft.result["seed"]
+    assert used["settings"]["num_steps"] == FINAL_STEPS * 2
+    assert isinstance(used["draft_db"], float)
+
+
+def test_continued_goes_on_from_the_last_frame_and_so_do_again_and_finished(studio):
+    first = clip(studio, seed=1, aspect="16:9")
+    second = made(studio, studio.continued(first.id, "me", "the clouds drift to the left"))
+    assert second.result["num_frames"] == 7
+    assert second.result["settings"]["prompt"] == "the clouds drift to the left"
+    last, photo = (studio.store.folder_of(one) / name for one, name in ((first, "last.png"), (second, "first.png")))
+    assert last.read_bytes() == photo.read_bytes()
+    third = made(studio, studio.continued(second.id, "me"))
+    assert third.result["num_frames"] == 10
+    assert made(studio, studio.again(second.id, "me", seed=None)).result["num_frames"] == 7
+    final = made(studio, studio.finished(second.id, "me")).result
+    assert final["num_frames"] == 7 and final["draft_db"] is not None
+
+
+@pytest.mark.parametrize("ask", ["finished", "continued"])
+def test_a_clip_that_is_not_done_cannot_be_gone_on_from(studio, ask):
+    job = studio.animate("me", str(PHOTO), SHORT)
+    with pytest.raises(ValueError, match="this clip is queued; wait until it is done"):
+        getattr(studio, ask)(job.id, "me")
+
+
+@pytest.mark.parametrize("visitor", ["they", "", None])
+def test_other_visitors_get_nothing(studio, visitor):
+    job = clip(studio)
+    for call in (studio.again, studio.finished, studio.continued, studio.inside, studio.delete):
+        with pytest.raises(ValueError, match="no such job of yours"):
+            call(job.id, visitor)
+    with pytest.raises(ValueError, match="no such job of yours"):
+        studio.download(job.id, visitor, "GIF")
+    with pytest.raises(ValueError, match="no such job of yours"):
+        studio.compared(job.id, job.id, visitor)
+    with pytest.raises(ValueError, match="no clips of yours"):
+        studio.download_all(visitor)
+
+
+def test_compared_tells_likeness_and_the_figures_of_both(studio):
+    one, other, longer = clip(studio, seed=1), clip(studio, seed=2), clip(studio, num_frames=6)
+    told = studio.compared(one.id, other.id, "me")
+    assert 5 < told["likeness_db"] < studio.compared(one.id, one.id, "me")["likeness_db"]
+    assert [set(figures) for figures in told["figures"]] == [{label for label, _, _ in one.result["figures"]}] * 2
+    assert studio.compared(one.id, longer.id, "me")["likeness_db"] is None
+
+
+def test_the_estimate_comes_from_the_clips_before(studio):
+    assert studio.estimate(SHORT).seconds is None
+    job = clip(studio)
+    expected = studio.estimate(SHORT)
+    assert 0 < expected.seconds <= job.result["seconds"]
+    assert expected.num_bytes > 0 and expected.count == 1
+
+
+# files
+
+
+def test_a_clip_is_given_in_every_format_made_once(studio):
+    job = clip(studio)
+    for name, suffix in FORMATS.items():
+        path = studio.download(job.id, "me", name)
+        assert path.name.endswith(suffix) and path.parent == studio.store.folder_of(job)
+        written = path.stat().st_mtime_ns
+        assert studio.download(job.id, "me", name).stat().st_mtime_ns == written
+    frames = read_clip(studio.clip_of(job)).frames
+    assert len(read_clip(studio.download(job.id, "me", "There and back")).frames) == 2 * 4 - 2
+    with zipfile.ZipFile(studio.download(job.id, "me", "PNG frames")) as archive:
+        assert len(archive.namelist()) == len(frames) + 1
+    for name in ("GIF", "WebP"):
+        assert "photo" not in (told := read_metadata(studio.download(job.id, "me", name)))
+        assert told["seed"] == job.result["seed"]
+
+
+def test_an_unknown_format_is_refused(studio):
+    with pytest.raises(ValueError, match="choose MP4, GIF, WebP, PNG frames, There and back"):
+        studio.download(clip(studio).id, "me", "AVI")
+
+
+def test_the_zip_of_all_has_every_clip_of_the_visitor_and_no_other(studio):
+    mine, theirs = [clip(studio), clip(studio)], clip(studio, "they")
+    with zipfile.ZipFile(studio.download_all("me")) as archive:
+        assert sorted(archive.namelist()) == sorted(f"{job.id}-{job.result['clip']}" for job in mine)
+        assert archive.read(f"{mine[0].id}-{mine[0].result['clip']}") == studio.clip_of(mine[0]).read_bytes()
+    assert theirs.id not in archive.namelist()
+
+
+def test_what_is_deleted_is_gone_from_the_disk_also_out_of_the_zip(studio):
+    old, new = clip(studio), clip(studio)
+    archive = studio.download_all("me")
+    studio.delete(old.id, "me")
+    assert not archive.exists()
+    assert [path.name for path in (studio.outputs / "jobs").iterdir()] == [new.id]
+
+
+def test_a_clip_whose_file_is_gone_is_told_in_one_line(studio):
+    job = clip(studio)
+    studio.clip_of(job).unlink()
+    with pytest.raises(ValueError) as refusal:
+        studio.download(job.id, "me", "GIF")
+    assert "\n" not in str(refusal.value)
+    with zipfile.ZipFile(studio.download_all("me")) as archive:
+        assert archive.namelist() == []
+
+
+def test_inside_is_kept_with_the_clip(studio):
+    assert studio.inside(clip(studio).id, "me").share.shape == (2, 4)
+
+
+# restoring
+
+
+def test_a_clip_made_here_fills_the_form_in_again(studio):
+    job = clip(studio, seed=7, crop=(0.1, 0.2, 0.5, 0.5), negative_prompt="blur", loop=True)
+    for name in ("MP4", "There and back"):
+        settings, photo = studio.restored(str(studio.download(job.id, "me", name)))
+        assert settings == studio.settings_of(job)
+        assert (settings.seed, settings.crop, settings.loop) == (7, (0.1, 0.2, 0.5, 0.5), True)
+        assert photo.size == (512, 512)
+    settings, photo = studio.restored(str(studio.download(job.id, "me", "GIF")))
+    assert settings == studio.settings_of(job) and photo is None
+
+
+def test_the_same_clip_comes_out_of_what_was_restored(studio):
+    job = clip(studio)
+    settings, _ = studio.restored(str(studio.clip_of(job)))
+    again = made(studio, studio.animate("me", str(PHOTO), settings))
+    assert np.array_equal(*(read_clip(studio.clip_of(one)).frames for one in (job, again)))
+
+
+def test_a_continued_clip_gives_its_last_part(studio):
+    second = made(studio, studio.continued(clip(studio, seed=1).id, "me", "the clouds drift to the left"))
+    settings, photo = studio.restored(str(studio.clip_of(second)))
+    assert settings == studio.settings_of(second)
+    assert photo.size == (32, 32)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"title": "holiday"}, {"parts": "[]"}], ids=str)
+def test_a_clip_that_was_not_made_here_is_refused_in_one_line(studio, tmp_path, metadata):
+    path = write_clip(Clip(np.zeros((2, 32, 32, 3), np.uint8), 8, metadata), tmp_path / "clip.mp4")
+    with pytest.raises(ValueError, match="does not say how it was made"):
+        studio.restored(str(path))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"a text", b"\x89PNG\r\n\x1a\n" + bytes(50), PHOTO.read_bytes()], ids=["empty", "text", "png", "jpeg"]
+)
+def test_another_file_is_refused_in_one_line(studio, tmp_path, data):
+    (tmp_path / "clip.mp4").write_bytes(data)
+    with pytest.raises(ValueError) as refusal:
+        studio.restored(str(tmp_path / "clip.mp4"))
+    assert "\n" not in str(refusal.value)
+
+
+BOMB = base64.b64encode(b"GIF89a\xff\xff\xff\xff" + bytes(100)).decode()  # 65535 x 65535
+HOSTILE = [
+    {"num_steps": 10**9},
+    {"num_steps": "12; rm"},
+    {"motion": "1e999"},
+    {"seed": 10**300},
+    {"prompt": "x" * 20_000},
+    {"prompt": 5},
+    {"aspect": "<script>alert(1)</script>"},
+    {"scheduler": "__import__('os')"},
+    {"crop": "0,0,9,9"},
+    {"crop": "," * 10_000},
+    {"loop": "perhaps"},
+    {"prompt": "", "photo": "no base64!"},
+    {"prompt": "", "photo": base64.b64encode(b"no photo").decode()},
+    {"prompt": "", "photo": BOMB},
+    {"parts": "{"},
+    {"parts": "[1, 2]"},
+    {"parts": '[{"num_steps": {"a": [1]}}]'},
+    {"parts": '[{"motion": NaN}]'},
+    {"parts": '[{"prompt": ' + "[" * 800 + "]" * 800 + "}]"},
+    {"parts": "[" * 100_000},
+]
+
+
+@pytest.mark.parametrize("metadata", HOSTILE, ids=lambda metadata: str(metadata)[:40])
+def test_hostile_metadata_is_one_short_line(studio, tmp_path, metadata):
+    path = write_clip(Clip(np.zeros((2, 32, 32, 3), np.uint8), 8, metadata), tmp_path / "clip.mp4")
+    with pytest.raises(ValueError) as refusal:
+        studio.restored(str(path))
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300
+
+
+def test_markup_in_a_prompt_is_text_and_unknown_names_are_left_out(studio, tmp_path):
+    metadata = {"prompt": "<img src=x onerror=alert(1)>", "model": "../../etc", "after": "another's job", "__class__": "x"}
+    path = write_clip(Clip(np.zeros((2, 32, 32, 3), np.uint8), 8, metadata), tmp_path / "clip.mp4")
+    assert studio.restored(str(path)) == (AnimateSettings(prompt="<img src=x onerror=alert(1)>"), None)
+
+
+def test_metadata_too_large_to_be_ours_is_not_read(studio, tmp_path):
+    import av
+
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["comment"] = json.dumps({"prompt": "x" * 10**6})
+        stream = container.add_stream("libx264", rate=8)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(ValueError, match="does not say how it was made"):
+        studio.restored(str(path))
+
+
+# the model
 
 
 def test_a_checkpoint_that_is_not_there_is_told_in_words(tmp_path):
@@ -96,6 +294,25 @@ def test_a_checkpoint_that_is_not_there_is_told_in_words(tmp_path):
     studio.load()
     assert studio.card().startswith("No model: ")
     assert studio.defaults() == {}
-    with pytest.raises(ValueError, match="nothing"):
-        list(studio.animate("me", str(PHOTO), SHORT))
-    assert list(studio.outputs.iterdir()) == []
+    job = studio.animate("me", str(PHOTO), SHORT)
+    studio.worker.work_until(job.id)
+    assert studio.store.get(job.id).state == State.FAILED
+    assert "nothing" in studio.store.get(job.id).error
+    studio.close()
+
+
+def test_a_second_studio_on_the_folder_is_refused(studio, tiny_model):
+    with pytest.raises(ValueError, match="another app serves this folder"):
+        Studio(str(tiny_model), studio.outputs)
+
+
+def test_a_started_studio_makes_what_is_asked_and_a_closed_one_hands_it_on(tiny_model, tmp_path):
+    studio = Studio(str(tiny_model), tmp_path)
+    studio.start()
+    long = studio.animate("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 1000}))
+    studio.close()
+    again = Studio(str(tiny_model), tmp_path)
+    assert again.store.get(long.id).state == State.QUEUED
+    again.store.cancel(long.id)
+    assert clip(again).state == State.DONE
+    again.close()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PREVIEW_SECONDS = 1.0  # between two previews: each one costs a share of a step
+CALIBRATION_FRAMES = 8
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
 
@@ -35,13 +35,13 @@ EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 class Step:
     """Where sampling stands after a denoising step.
 
-    preview  frames as they look by now, f h w 3, uint8; not at every step
+    preview  frames as they look by now, blurred   f h w 3, uint8
     """
 
     number: int
     num_steps: int
     seconds: float
-    preview: np.ndarray | None
+    preview: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,21 @@ def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings,
     raise ValueError(f"there is not enough memory for {settings.num_frames} frames; choose fewer frames or a smaller model")
 
 
-def _sampled(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
+def _sampled(
+    pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str | None, tell: Callable[[Step], None]
+) -> Sampled:
     from trip.inside import InsideRecorder
     from trip.runtime import device, memory_in_use
 
     recorder, begun = InsideRecorder(settings.num_steps), time.monotonic()
-    stepped, shown, peak = begun, begun, 0
+    stepped, peak = begun, 0
 
     def after_step(pipe: "TripPipeline", step: int, timestep: int, tensors: dict) -> None:
-        nonlocal stepped, shown, peak
-        pipe.interrupt = not Path(ticket).exists()
+        nonlocal stepped, peak
+        pipe.interrupt = ticket is not None and not Path(ticket).exists()
         recorder(pipe, step, timestep, tensors)
         peak = max(peak, memory_in_use())
-        now, preview = time.monotonic(), None
-        if now - shown >= PREVIEW_SECONDS or step == 0:
-            preview, shown = pipe.preview(tensors["z_0"]), now
-        tell(Step(step + 1, settings.num_steps, now - stepped, preview))
+        tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"])))
         stepped = time.monotonic()
 
     output = pipe(photo, settings, callback_on_step_end=after_step)
@@ -148,6 +147,18 @@ class AnimateMaker:
 
             self._sampling = gpu(sample, lambda model, photo, settings, ticket: self.timings.lease_seconds(settings))
         return self._sampling
+
+    def calibrate(self) -> None:
+        """Times a short clip, so that the first person is told something; where clips were timed already, nothing happens."""
+        if self.timings.estimate(AnimateSettings()).count:
+            return
+        from trip.runtime import load_pipeline
+
+        pipe = load_pipeline(self.model)
+        settings = pipe.resolve(AnimateSettings(num_steps=1, num_frames=CALIBRATION_FRAMES, guidance_scale=1))
+        for _ in range(2):  # the first one also warms up
+            timing = _sampled(pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None).timing
+        self.timings.add(timing)
 
     def __call__(self, desk: Desk) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""

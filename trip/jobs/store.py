@@ -252,6 +252,11 @@ class JobStore:
         waiting = sorted((job for job in found if not job.state.is_final), key=lambda job: (job.state != State.RUNNING, job.place))
         return waiting + [job for job in found if job.state.is_final]
 
+    def count(self, visitor: str, state: State) -> int:
+        """How many of a visitor's jobs are in a state."""
+        query = "SELECT COUNT(*) FROM jobs WHERE visitor = ? AND state = ?"
+        return self._connection.execute(query, (visitor, state)).fetchone()[0]
+
     def jobs_before(self, job: Job) -> int:
         """How many jobs will be begun before this one, as things stand: the running one counts."""
         if job.state != State.QUEUED:

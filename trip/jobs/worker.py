@@ -65,7 +65,7 @@ class Worker:
 
     def __init__(self, store: JobStore, makers: dict[str, Maker], before: Callable[[], None] = lambda: None):
         self.store, self.makers, self.before = store, makers, before
-        self._lease = threading.Lock()  # of the accelerator
+        self.lease = threading.Lock()  # of the accelerator; whoever computes holds it
         self._awake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -109,7 +109,7 @@ class Worker:
 
     def _make_next(self) -> bool:
         """Makes the next job, if there is one and the accelerator is free."""
-        if not self._lease.acquire(timeout=IDLE_SECONDS):
+        if not self.lease.acquire(timeout=IDLE_SECONDS):
             return False
         try:
             for left in self.store.jobs(ANYBODY, State.RUNNING):  # not even its failure could be written down
@@ -121,7 +121,7 @@ class Worker:
             self.store.sweep(job)
             return True
         finally:
-            self._lease.release()
+            self.lease.release()
 
     def _prepare(self) -> None:
         try:

@@ -4,6 +4,7 @@ import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional
 
 
 def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,3 +32,22 @@ def decode_video(vae: AutoencoderKL, latents: Tensor, chunk: int = 8) -> Tensor:
     frames = (frames * deviation + mean).to(vae.device, vae.dtype)
     pixels = torch.cat([vae.decode(part).sample.float() for part in frames.split(chunk)])
     return rearrange(pixels.clamp(-1, 1), "(b f) c h w -> b c f h w", b=latents.shape[0])
+
+
+def fit_colours(z_first: Tensor, photo: Tensor) -> Tensor:
+    """The linear map from latents to colours that fits a photo best: c+1 3, for `colours_of`.
+
+    z_first  clean latent of the photo   1 c 1 h w
+    photo    the photo                   1 3 1 H W in [-1, 1]
+    """
+    cells = functional.adaptive_avg_pool2d(photo[:, :, 0].float().cpu(), z_first.shape[3:])
+    latents, colours = (rearrange(x, "1 c h w -> (h w) c") for x in (z_first[:, :, 0].float().cpu(), cells))
+    return torch.linalg.lstsq(functional.pad(latents, (0, 1), value=1.0), colours, driver="gelsd").solution
+
+
+def colours_of(z_0: Tensor, colour_map: Tensor, enlarged: int = 4) -> Tensor:
+    """A blurred look at latents, for next to nothing of what decoding costs: b c f h w -> b 3 f 4h 4w in [-1, 1]."""
+    latents = functional.pad(rearrange(z_0.float().cpu(), "b c f h w -> b f h w c"), (0, 1), value=1.0)
+    small = rearrange(latents @ colour_map, "b f h w c -> (b f) c h w")
+    large = functional.interpolate(small, scale_factor=enlarged, mode="bicubic", align_corners=False)
+    return rearrange(large.clamp(-1, 1), "(b f) c h w -> b c f h w", b=z_0.shape[0])

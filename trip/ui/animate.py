@@ -1,6 +1,7 @@
 """The Animate tab: a photo and a sentence become a clip."""
 
 import csv
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Form:
     run: gr.Button
     stop: gr.Button
     estimate: gr.HTML
-    restore: gr.UploadButton
+    restore: gr.File
     more_photos: gr.File
 
     @property
@@ -100,7 +101,7 @@ def _form() -> Form:
         more_photos = gr.File(
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
-        restore = gr.UploadButton("Fill in from a clip that was made here", file_types=["video"], size="sm", elem_id="restore")
+        restore = gr.File(label="Drop an MP4 that was made here, to fill in the form", file_types=["video"], height=110, elem_id="restore")
     return Form(photo, settings, randomize, run, stop, estimate, restore, more_photos)
 
 
@@ -130,7 +131,7 @@ def _wire_form(studio: Studio, form: Form) -> None:
         try:
             expected = studio.estimate(asked(form, values))
         except ValueError as error:
-            return f"<p>{error}</p>"
+            return f"<p>{html.escape(str(error))}</p>"
         if expected.seconds is None:
             return "<p>No clip was measured on this machine yet: the first one will show how long they take.</p>"
         memory = f", {expected.num_bytes / 2**30:.1f} GB" if expected.num_bytes else ""
@@ -216,7 +217,7 @@ def _wire_looking(studio: Studio, state: visit.Visit, tab: Tab) -> None:
 def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
     """Changes whenever the page should."""
     waiting = [(other.id, other.state, other.place) for other in studio.store.jobs(visitor, State.QUEUED, State.PAUSED, State.RUNNING)]
-    done = len(studio.store.jobs(visitor, State.DONE)) if visitor else 0
+    done = studio.store.count(visitor, State.DONE)
     return (job and (job.id, job.state, job.fraction, job.words), tuple(waiting), done, job and studio.store.jobs_before(job))
 
 
@@ -225,7 +226,7 @@ def _panels(studio: Studio, visitor: str, job: Job | None, had: tuple) -> list[A
     running = job is not None and job.state in (State.QUEUED, State.RUNNING)
     same_clip = bool(had) and had[0] is not None and job is not None and had[0][:2] == (job.id, job.state)
     ending = [gr.skip()] * 5 if same_clip else result.shown(studio, job)
-    past = [gr.skip()] * 3 if had and had[2] == len(studio.store.jobs(visitor, State.DONE)) else history.shown(studio, visitor)
+    past = [gr.skip()] * 3 if had and had[2] == studio.store.count(visitor, State.DONE) else history.shown(studio, visitor)
     buttons = [gr.update(interactive=True), gr.update(interactive=running)]
     return [progress.of_job(studio, job), *buttons, *ending, *queue.shown(studio, visitor), *past]
 

@@ -66,7 +66,7 @@ def build(studio: Studio, visit: Visit) -> History:
         return listed[event.index]
 
     def drop(visitor: str, job_id: str, text: str, order: str) -> list:
-        told(studio.store.delete, job_id, visitor)
+        told(studio.delete, job_id, visitor)
         gr.Info("Deleted, also from the disk")
         return ["", *shown(studio, visitor, text, order)]
 

@@ -60,17 +60,26 @@ class Studio:
 
     def load(self) -> None:
         """Get ready for the first clip; a failure is logged, and told again with that clip."""
+        maker = self.worker.makers["animate"]
         try:
             self.pipeline()
+            if not on_spaces_gpu():
+                with self.worker.lease:
+                    maker.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        _ = self.worker.makers["animate"].sampling
+        _ = maker.sampling
 
     def start(self) -> None:
-        """Works on the jobs in the background, where the accelerator is this app's own, and loads the model meanwhile."""
-        threading.Thread(target=self.load, name="load", daemon=True).start()
-        if not on_spaces_gpu():
-            self.worker.start()
+        """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
+        threading.Thread(target=self._begin, name="load", daemon=True).start()
+
+    def _begin(self) -> None:
+        try:
+            self.load()
+        finally:  # not before: an app that is killed while it loads has not made an attempt at any job
+            if not on_spaces_gpu():
+                self.worker.start()
 
     def work_until(self, job_id: str) -> None:
         """Where a GPU is lent to each event alone (Spaces), makes jobs inside the caller's until this one has ended."""

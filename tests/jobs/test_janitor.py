@@ -1,0 +1,85 @@
+"""The janitor: what is too large, too many or too old goes, the oldest first, and nothing else."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trip.jobs.janitor import Limits, size_of, tidy
+from trip.jobs.store import Job, JobStore, State
+
+ALL = {"num_bytes": 10**9, "num_jobs": 1000, "days": 30.0}
+FILE = 50_000  # bytes
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    store = JobStore(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def ended(store: JobStore) -> list[Job]:
+    """Four jobs that have ended, the oldest first: done, done, failed, cancelled."""
+    jobs = [store.submit("me", "quick", {}) for _ in range(4)]
+    for job in jobs[:3]:
+        store.take()
+        (store.folder_of(job) / "clip.mp4").write_bytes(bytes(FILE))
+        store.finish(job.id, {}) if job != jobs[2] else store.fail(job.id, "no")
+    store.cancel(jobs[3].id)
+    return [store.get(job.id) for job in jobs]
+
+
+def kept(store: JobStore, jobs: list[Job]) -> list[bool]:
+    """Which are still there; rows and folders agree."""
+    there = {job.id for job in store.jobs()}
+    assert all(store.folder_of(job).exists() == (job.id in there) for job in jobs)
+    return [job.id in there for job in jobs]
+
+
+def test_nothing_goes_within_the_limits(store, ended):
+    assert tidy(store, Limits(**ALL)) == []
+    assert kept(store, ended) == [True] * 4
+
+
+def test_too_many_jobs_make_room_the_oldest_first(store, ended):
+    assert [job.id for job in tidy(store, Limits(**ALL | {"num_jobs": 2}))] == [job.id for job in ended[:2]]
+    assert kept(store, ended) == [False, False, True, True]
+
+
+def test_too_many_bytes_make_room_the_oldest_first(store, ended):
+    tidy(store, Limits(**ALL | {"num_bytes": 2 * FILE + 5000}))
+    assert kept(store, ended) == [False, True, True, True]
+    assert sum(size_of(folder) for folder in (store.folder / "jobs").iterdir()) <= 2 * FILE + 5000
+
+
+def test_what_is_too_old_goes(store, ended):
+    with store._changing() as table:
+        table.execute("UPDATE jobs SET ended = ? WHERE id = ?", (time.time() - 31 * 86400, ended[2].id))
+    tidy(store, Limits(**ALL))
+    assert kept(store, ended) == [True, True, False, True]
+
+
+def test_what_has_not_ended_stays(store, ended):
+    running, waiting, paused = (store.submit("me", "quick", {}) for _ in range(3))
+    store.pause(paused.id)
+    store.take()
+    tidy(store, Limits(num_bytes=0, num_jobs=0, days=0))
+    assert kept(store, [running, waiting, paused]) == [True] * 3
+    assert kept(store, ended) == [False] * 4
+    assert store.get(running.id).state == State.RUNNING
+
+
+def test_only_the_stores_own_folders_are_touched(store, ended):
+    others = [store.folder / "mine", store.folder / "jobs" / "mine"]
+    for folder in others:
+        folder.mkdir()
+        (folder / "clip.mp4").write_bytes(bytes(FILE))
+    tidy(store, Limits(num_bytes=0, num_jobs=0, days=0))
+    assert all((folder / "clip.mp4").stat().st_size == FILE for folder in others)
+
+
+def test_a_folder_that_is_gone_has_no_size(store):
+    assert size_of(store.folder / "jobs" / "nothing") == 0

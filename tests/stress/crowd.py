@@ -1,0 +1,140 @@
+"""Many clients queue at once while the page is looked at: python tests/stress/crowd.py [--clients 50].
+
+All must end, none may see another's job, and the page must answer within a second throughout. Exit code 1 and a line for each
+violation. A client that is refused since too many jobs wait (MOST_QUEUED of the store, 200 events of the page's queue) asks again
+until there is room; how often that happened is in the figures.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import httpx
+from app_process import PHOTO, free_port, running, tiny_model
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from trip.media import read_metadata
+
+LONGEST_ANSWER = 1.0  # seconds that the page may take
+PATIENCE = 400  # seconds for all clips
+
+
+@dataclass
+class Guest:
+    """What became of one client's clip."""
+
+    number: int
+    seconds: float = 0.0
+    refused: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def prompt(self) -> str:
+        """Its own, so that its clip and its jobs can be told from all others."""
+        return f"clip of client {self.number}"
+
+    def visit(self, url: str, doors: threading.Barrier, end: float) -> None:
+        """Connects, waits for the others, asks for a clip, and looks at its jobs before and after."""
+        try:
+            session = Client(url, verbose=False)
+            doors.wait(PATIENCE)
+            begun = time.monotonic()
+            path, _, settings = self._clip(session, end)
+            self.seconds = time.monotonic() - begun
+            if settings["prompt"] != self.prompt or read_metadata(path)["prompt"] != self.prompt:
+                self.violations.append(f"client {self.number}: was given the clip of {settings['prompt']!r}")
+            self._look(session, {settings["job"]})
+        except Exception as error:  # noqa: BLE001  whatever it is, this client has no clip
+            self.violations.append(f"client {self.number}: {type(error).__name__}: {error}")
+
+    def _clip(self, session: Client, end: float) -> tuple:
+        while True:
+            call = session.submit(handle_file(PHOTO), prompt=self.prompt, num_frames=4, num_steps=2, api_name="/animate")
+            try:
+                self._look(session)
+                return call.result(timeout=max(1.0, end - time.monotonic()))
+            except AppError as refusal:
+                if "waiting already" not in str(refusal) and "Queue is full" not in str(refusal):
+                    raise
+                self.refused += 1
+                time.sleep(1)
+
+    def _look(self, session: Client, expected: set[str] | None = None) -> None:
+        jobs = session.predict(api_name="/jobs")
+        foreign = [job["settings"]["prompt"] for job in jobs if job["settings"]["prompt"] != self.prompt]
+        if foreign:
+            self.violations.append(f"client {self.number}: sees {len(foreign)} jobs of others")
+        if expected and {job["id"] for job in jobs if job["state"] == "done"} != expected:
+            self.violations.append(f"client {self.number}: wanted one clip, sees {[(job['id'], job['state']) for job in jobs]}")
+
+
+def watch(url: str, done: Event, told: Any) -> None:
+    """Opens the page four times a second until told to stop, and says how long each took."""
+    seconds = []
+    with httpx.Client(trust_env=False, timeout=30) as browser:
+        while not done.wait(0.25):
+            begun = time.monotonic()
+            try:
+                browser.get(url).raise_for_status()
+            except httpx.HTTPError:
+                seconds.append(float("inf"))
+            else:
+                seconds.append(time.monotonic() - begun)
+    told.send(seconds)
+
+
+def main() -> None:
+    """Flags, app, guests, the count."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--url", help="a running app (default: one of its own, with a tiny model)")
+    args = parser.parse_args()
+    if args.url:
+        figures, found = crowd(args.url, args.clients)
+    else:
+        with tempfile.TemporaryDirectory(prefix="trip-crowd-") as name:
+            folder = Path(name)
+            with running(tiny_model(folder / "model"), folder / "outputs", free_port()) as url:
+                figures, found = crowd(url, args.clients)
+    print("\n".join([*found, figures]))
+    sys.exit(1 if found else 0)
+
+
+def crowd(url: str, num_clients: int) -> tuple[str, list[str]]:
+    """One line of figures, and the violations."""
+    spawn = multiprocessing.get_context("spawn")  # the watcher must not wait for the clients' threads
+    done, (ours, theirs) = spawn.Event(), spawn.Pipe()
+    watcher = spawn.Process(target=watch, args=(url, done, theirs), daemon=True)
+    guests, doors, begun = [Guest(number) for number in range(num_clients)], threading.Barrier(num_clients), time.monotonic()
+    threads = [threading.Thread(target=guest.visit, args=(url, doors, begun + PATIENCE), daemon=True) for guest in guests]
+    watcher.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.1, begun + PATIENCE + 10 - time.monotonic()))
+    done.set()
+    page = ours.recv() if ours.poll(40) else [float("inf")]
+    found = [line for guest in guests for line in guest.violations]
+    found += [f"client {guest.number}: has not ended" for guest, thread in zip(guests, threads, strict=True) if thread.is_alive()]
+    if max(page) > LONGEST_ANSWER:
+        found.append(f"the page took {max(page):.2f} s, wanted at most {LONGEST_ANSWER:g}")
+    waits = sorted(guest.seconds for guest in guests)
+    figures = (
+        f"{num_clients} clients, {time.monotonic() - begun:.0f} s in all: clips after {waits[0]:.1f} to {waits[-1]:.1f} s, "
+        f"{sum(guest.refused for guest in guests)} refusals; page opened {len(page)} times, median {statistics.median(page):.3f} s, "
+        f"most {max(page):.3f} s; {len(found)} violations"
+    )
+    return figures, found
+
+
+if __name__ == "__main__":
+    main()
