@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     motion.add_argument("--num-photos", type=int, metavar="N", help="only the first so many held-out photos")
     motion.add_argument("--num-steps", type=int, metavar="N")
     motion.add_argument("--guidance-scale", type=float, metavar="X")
-    motion.add_argument("--scheduler", default="dpm++", choices=["ddim", "dpm++", "unipc"])
+    motion.add_argument("--scheduler", default="ddim", choices=["ddim", "dpm++", "unipc"])
     motion.add_argument("--least-gain", type=float, default=2.0, metavar="DB", help="wanted gain over a still clip, dB")
     motion.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw some of the clips")
     motion.set_defaults(verb=_evaluate_motion)
