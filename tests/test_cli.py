@@ -176,7 +176,7 @@ def test_evaluate_motion_writes_a_report(photo_file, tiny_model, tmp_path, capsy
     assert capsys.readouterr().out == f"{report}\n"
     told = json.loads(report.read_text())
     assert {"model", "scheduler", "overall", "per_motion", "still", "still_to_pan_flow", "checks", "clips"} <= set(told)
-    assert told["model"] == tiny_model.name and told["scheduler"] == "dpm++"
+    assert told["model"] == tiny_model.name and told["scheduler"] == "ddim"
     assert set(told["per_motion"]) == {*CAMERA_MOTIONS, "still"}
     assert len(told["clips"]) == len(CAMERA_MOTIONS) + 1
     assert set(told["checks"]) == {"moves_as_told", "still_to_pan_flow", "still_keeps_photo_db", "gain_over_still_db"}

@@ -44,5 +44,5 @@ def test_what_the_photo_does_not_show_stays_the_clips_own():
     decoded = blurred(clip)
     decoded[2, 20:60, 20:60] = (0, 255, 0)
     carried = carry_detail(decoded, clip[0], decoded[0])
-    assert error(carried[2, 28:52, 28:52], decoded[2, 28:52, 28:52]) < 1
+    assert error(carried[2, 28:52, 28:52], decoded[2, 28:52, 28:52]) < 5  # of 255 squared
     assert carried.shape == clip.shape and carried.dtype == np.uint8

@@ -301,7 +301,7 @@ def test_a_clip_that_no_file_can_hold_is_refused(frames, fps, metadata):
         '{"a": NaN}',
         '{"a": 1e999}',
         "[" * 50_000,
-        '{"a": "' + "x" * 300_000 + '"}',
+        '{"a": "' + "x" * 600_000 + '"}',
         "1" * 5000,
     ],
 )

@@ -14,6 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Complains in one line, with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        """Says what is wrong, and nothing else."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 

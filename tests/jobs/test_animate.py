@@ -248,7 +248,6 @@ def test_a_stopped_app_hands_its_clip_back_and_the_next_one_makes_it(worker, pho
 
 
 def test_steps_tell_how_far_they_are_and_show_frames(worker, photo, monkeypatch):
-    monkeypatch.setattr(animate, "PREVIEW_SECONDS", 0.0)
     told, report = [], worker.store.report
     monkeypatch.setattr(
         worker.store, "report", lambda job_id, fraction, words: told.append((fraction, words)) or report(job_id, fraction, words)
