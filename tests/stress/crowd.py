@@ -45,7 +45,7 @@ class Guest:
     def visit(self, url: str, doors: threading.Barrier, end: float) -> None:
         """Connects, waits for the others, asks for a clip, and looks at its jobs before and after."""
         try:
-            session = Client(url, verbose=False)
+            session = Client(url, verbose=False, httpx_kwargs={"timeout": 60})
             doors.wait(PATIENCE)
             begun = time.monotonic()
             path, _, settings = self._clip(session, end)
@@ -114,11 +114,12 @@ def crowd(url: str, num_clients: int) -> tuple[str, list[str]]:
     spawn = multiprocessing.get_context("spawn")  # the watcher must not wait for the clients' threads
     done, (ours, theirs) = spawn.Event(), spawn.Pipe()
     watcher = spawn.Process(target=watch, args=(url, done, theirs), daemon=True)
-    guests, doors, begun = [Guest(number) for number in range(num_clients)], threading.Barrier(num_clients), time.monotonic()
+    guests, doors, begun = [Guest(number) for number in range(num_clients)], threading.Barrier(num_clients + 1), time.monotonic()
     threads = [threading.Thread(target=guest.visit, args=(url, doors, begun + PATIENCE), daemon=True) for guest in guests]
-    watcher.start()
     for thread in threads:
         thread.start()
+    doors.wait(PATIENCE)  # all are connected: from here on they queue, and the page is watched
+    watcher.start()
     for thread in threads:
         thread.join(max(0.1, begun + PATIENCE + 10 - time.monotonic()))
     done.set()

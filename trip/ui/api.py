@@ -19,6 +19,7 @@ SECONDS = 0.25  # between two looks at a job that is waited for
 
 def publish(studio: Studio) -> None:
     """Adds the endpoints to the current `gr.Blocks`."""
+    reading = asyncio.Semaphore(1)  # photos one after the other, so that a crowd does not keep the page from answering
 
     async def ended(job: Job) -> Job:
         studio.worker.wake()
@@ -83,7 +84,9 @@ def publish(studio: Studio) -> None:
             crop=crop,
             loop=loop,
         )
-        return answer(await ended(told(studio.animate, _visitor(request), image and image["path"], settings)))
+        async with reading:
+            job = await asyncio.to_thread(told, studio.animate, _visitor(request), image and image["path"], settings)
+        return answer(await ended(job))
 
     async def continue_clip(job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
         """Go on from the last frame of a clip, and wait; the result shows both.
@@ -92,7 +95,7 @@ def publish(studio: Studio) -> None:
             job: id of a job that is done
             prompt: what moves now; empty: as before
         """
-        return answer(await ended(told(studio.continued, job, _visitor(request), prompt or None)))
+        return answer(await ended(await asyncio.to_thread(told, studio.continued, job, _visitor(request), prompt or None)))
 
     def jobs(request: gr.Request = None) -> list[dict[str, Any]]:
         """All jobs of this session, those that wait first."""

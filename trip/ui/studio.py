@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 FORMATS = {"MP4": ".mp4", "GIF": ".gif", "WebP": ".webp", "PNG frames": ".zip", "There and back": ".boomerang.mp4"}
 ALL_CLIPS = "clips.zip"
 BEST_OF = 4  # seeds
+LARGEST_PHOTO = 2048  # pixels of a side that a job keeps
 FINAL_STEPS = 3  # times as many as a draft
 
 
@@ -125,7 +126,9 @@ class Studio:
         """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job."""
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
-        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, read_photo(photo))
+        image = read_photo(photo).copy()
+        image.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
+        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()
         return job
 
