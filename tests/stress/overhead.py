@@ -17,7 +17,6 @@ from PIL import Image
 
 from trip.evaluation.figures import figures
 from trip.inside import InsideRecorder
-from trip.jobs import animate
 from trip.jobs.store import State
 from trip.jobs.worker import strip
 from trip.media import Clip, loop_gap, read_photo, with_photo, write_clip
@@ -81,18 +80,13 @@ def main() -> None:
         pipe = studio.pipeline()
         settings = pipe.resolve(AnimateSettings(seed=1, num_steps=args.steps, prompt="the camera pans right"))
         job(studio, settings.model_copy(update={"num_steps": 2}))  # warm
-        direct, through, rarely = [], [], []
-        usual = animate.PREVIEW_SECONDS
+        direct, through = [], []
         for _ in range(args.times):
             direct.append(seconds_of(pipe, str(PHOTO), settings))
             through.append(seconds_of(job, studio, settings))
-            animate.PREVIEW_SECONDS = 1e9  # only the first step's
-            rarely.append(seconds_of(job, studio, settings))
-            animate.PREVIEW_SECONDS = usual
         clip = min(direct)
         print(f"pipeline {clip:.2f} s, job {min(through):.2f} s: {min(through) / clip - 1:+.1%} (wanted {MOST:.0%})")
-        print(f"with one preview {min(rarely):.2f} s: {min(rarely) / clip - 1:+.1%}")
-        print(f"all: pipeline {direct}, job {through}, with one preview {rarely}; load {os.getloadavg()[0]:.1f}")
+        print(f"all: pipeline {direct}, job {through}; load {os.getloadavg()[0]:.1f}")
         for part, seconds in parts(pipe, settings, folder).items():
             print(f"  {part:30} {seconds:7.3f} s {seconds / clip:6.1%}")
         studio.close()
