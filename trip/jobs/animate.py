@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,7 @@ def sample(model: str | None, photo: Image.Image, settings: AnimateSettings, tic
     from trip.runtime import load_pipeline
 
     pipe, news = load_pipeline(model), queue.SimpleQueue()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="clip")
-    future = pool.submit(_sample, pipe, photo, pipe.resolve(settings), ticket, news.put)
-    pool.shutdown(wait=False)
+    future = _thread().submit(_sample, pipe, photo, pipe.resolve(settings), ticket, news.put)
     future.add_done_callback(lambda _: news.put(None))
     try:
         while (step := news.get()) is not None:
@@ -73,6 +72,12 @@ def sample(model: str | None, photo: Image.Image, settings: AnimateSettings, tic
     finally:
         Path(ticket).unlink(missing_ok=True)
         wait([future])  # the pipeline is free for the next clip only then
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """The one thread that samples: a new one for every clip would prepare all of oneDNN's kernels again."""
+    return ThreadPoolExecutor(1, thread_name_prefix="clip")
 
 
 def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
