@@ -144,6 +144,12 @@ def _frame(page: Page) -> str:
     return page.locator("#clip trip-player").evaluate("player => player.shadowRoot.textContent.match(/frame (\\d+)/)[1]")
 
 
+def _reload(visit: Visit) -> None:
+    """Opens the page again; what was under way is broken off, and the browser says so."""
+    visit.page.reload()
+    visit.errors.clear()
+
+
 def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     """Run, reload in the middle, step by keyboard, continue, compare, and fill the form in from the file."""
     page = visit.page
@@ -152,7 +158,7 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     _run(page, num_steps=150)
     expect(page.locator("#progress img")).to_be_visible(timeout=SLOW)
     assert "?job=" in page.url
-    page.reload()
+    _reload(visit)
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 150"), timeout=SLOW)
     expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
 
@@ -191,7 +197,7 @@ def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(visit):
     page.locator("#preset-name textarea, #preset-name input").fill("seven <b>steps</b>")
     page.locator("#preset-keep").click()
     expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")
-    page.reload()
+    _reload(visit)
     page.locator("#advanced > button").click()
     page.locator("#preset input").click()
     page.get_by_role("option", name="seven <b>steps</b>").click()
