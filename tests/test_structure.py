@@ -42,7 +42,7 @@ GRADIO = {"gradio", "gradio_client"}
 
 
 def part_of(path: Path) -> str:
-    """trip/model/unet.py -> model, trip/cli.py -> cli."""
+    """trip/model/unet.py -> model, trip/cli/train.py -> cli."""
     return path.relative_to(ROOT / "trip").parts[0].removesuffix(".py")
 
 

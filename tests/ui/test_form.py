@@ -5,7 +5,7 @@ import math
 import gradio as gr
 import pytest
 
-from trip.settings import AnimateSettings, checked
+from trip.settings import AnimateSettings
 from trip.ui.form import control
 
 
@@ -25,7 +25,7 @@ def test_range_of_a_control_is_that_of_the_setting():
 
 
 def test_none_means_the_default():
-    assert checked(prompt=None, motion=None, num_frames=None) == AnimateSettings()
+    assert AnimateSettings.checked(prompt=None, motion=None, num_frames=None) == AnimateSettings()
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def test_none_means_the_default():
 )
 def test_refused_value_is_named_in_one_line(values, line):
     with pytest.raises(ValueError) as refusal:
-        checked(**values)
+        AnimateSettings.checked(**values)
     assert str(refusal.value).startswith(line)
     assert "\n" not in str(refusal.value)
 
 
 def test_all_refused_values_are_named():
     with pytest.raises(ValueError, match="Motion .*; Steps "):
-        checked(motion=5, num_steps=0)
+        AnimateSettings.checked(motion=5, num_steps=0)

@@ -20,7 +20,7 @@ from trip.jobs.estimate import Timing, Timings
 from trip.jobs.store import State
 from trip.jobs.worker import Cancelled, Desk
 from trip.media import Clip, joined, loop_gap, read_clip, read_photo, with_photo, write_clip
-from trip.settings import AnimateSettings, checked
+from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from trip.inside import Inside
@@ -172,7 +172,7 @@ class AnimateMaker:
         asked = dict(desk.job.settings)
         earlier = {name: self._clip_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
         photo = self._photo(desk)
-        settings, ticket, begun = checked(**asked), desk.folder / "running", time.monotonic()
+        settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
         desk.report(0.0, "Loading the model")
         expected = self.timings.estimate(settings).seconds
         ticket.touch()

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.jobs.store import Job, State
-from trip.settings import AnimateSettings, checked
+from trip.settings import AnimateSettings
 from trip.ui import elements, history, presets, progress, queue, result, visit
 from trip.ui.form import control
 from trip.ui.result import told
@@ -117,7 +117,7 @@ def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
     raw["crop"] = elements.chosen_box(raw["crop"])
     if values[form.randomize]:
         raw["seed"] = None
-    return checked(**raw)
+    return AnimateSettings.checked(**raw)
 
 
 def _wire_form(studio: Studio, form: Form) -> None:

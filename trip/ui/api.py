@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from trip.jobs.store import Job, State
-from trip.settings import AnimateSettings, checked
+from trip.settings import AnimateSettings
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -70,7 +70,7 @@ def publish(studio: Studio) -> None:
             the clip as MP4, its seed, and the settings that made it with the id of its job
         """
         settings = told(
-            checked,
+            AnimateSettings.checked,
             prompt=prompt,
             negative_prompt=negative_prompt,
             motion=motion,
@@ -113,7 +113,7 @@ def publish(studio: Studio) -> None:
         num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
     ) -> dict[str, Any]:
         """Seconds and bytes that a clip should take on this machine, from the clips before it; null where there were none."""
-        settings = told(checked, num_frames=num_frames, num_steps=num_steps, guidance_scale=guidance_scale, aspect=aspect)
+        settings = told(AnimateSettings.checked, num_frames=num_frames, num_steps=num_steps, guidance_scale=guidance_scale, aspect=aspect)
         return vars(told(studio.estimate, settings))
 
     def compare(first: str, second: str, request: gr.Request = None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Controls made from the settings schema.
 
-Titles, help, ranges and defaults come from `AnimateSettings`, which is also the only judge of the values: events on
+Titles, help, ranges and defaults come from the schema of the task, which is also the only judge of the values: events on
 these controls use `preprocess=False`, so that the page and the API hand over what came.
 """
 
@@ -9,16 +9,16 @@ from typing import Any, Literal, get_args, get_origin
 import gradio as gr
 from gradio.components import Component
 
-from trip.settings import AnimateSettings, bounds, kind_of
+from trip.settings import AnimateSettings, Request
 
 CHOICE_LABELS = {"ddim": "DDIM", "dpm++": "DPM-Solver++", "unipc": "UniPC"}
 MOST_RADIOS = 3  # more choices drop down
 
 
-def control(name: str, **more: Any) -> Component:
+def control(name: str, schema: type[Request] = AnimateSettings, **more: Any) -> Component:
     """The control of one setting: slider, number, radio or text box; `more` goes to the component."""
-    field = AnimateSettings.model_fields[name]
-    kind, (low, high) = kind_of(name), bounds(name)
+    field = schema.model_fields[name]
+    kind, (low, high) = schema.kind_of(name), schema.bounds(name)
     common = {"label": field.title, "info": field.description, "value": field.default, "elem_id": name}
     if get_origin(kind) is Literal:
         choices = [(CHOICE_LABELS.get(choice, choice), choice) for choice in get_args(kind)]

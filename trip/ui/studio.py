@@ -17,7 +17,7 @@ from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
 from trip.place import on_spaces_gpu
-from trip.settings import AnimateSettings, checked
+from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -139,7 +139,7 @@ class Studio:
     def again(self, job_id: str, visitor: str, **changes: Any) -> Job:
         """The same photo and settings once more, with these changed."""
         job = self.store.get(job_id, visitor)
-        settings = checked(**self.settings_of(job).model_dump() | changes)
+        settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
         return self.animate(visitor, self.photo_of(job), settings, **self._after(job))
 
     def finished(self, job_id: str, visitor: str) -> Job:
@@ -177,7 +177,7 @@ class Studio:
     def settings_of(job: Job) -> AnimateSettings:
         """What a job asked, or once it is done, what was used."""
         known = {**job.settings, **job.result.get("settings", {})}
-        return checked(**{name: known.get(name) for name in AnimateSettings.model_fields})
+        return AnimateSettings.checked(**{name: known.get(name) for name in AnimateSettings.model_fields})
 
     def compared(self, first: str, second: str, visitor: str) -> dict[str, Any]:
         """How alike two done clips are, and the figures of each."""
@@ -243,4 +243,4 @@ class Studio:
         known = {name: value for name, value in last[0].items() if name in AnimateSettings.model_fields}
         if not known:
             raise ValueError("this clip does not say how it was made; choose an MP4 that was made here")
-        return checked(**known), photo_inside(metadata)
+        return AnimateSettings.checked(**known), photo_inside(metadata)

@@ -1,0 +1,38 @@
+"""`python -m trip animate | train | evaluate | bench`: one line for people on every error, exit code 2.
+
+A file a verb: `add` says what it takes, `run` does it.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from trip.cli import animate, bench, evaluate, train
+from trip.cli.verbs import VerbParser
+
+VERBS = (animate, train, evaluate, bench)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb; 0 where it went well, 2 where the input was wrong, 130 where the person stopped it."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("trip").setLevel(logging.INFO if options.verbose else logging.WARNING)
+    try:
+        options.run(options)
+    except (ValueError, FloatingPointError) as error:
+        print(f"trip: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("trip: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser(prog="python -m trip", description="TRIP: image-to-video diffusion with an image noise prior.")
+    parser.add_argument("--verbose", action="store_true", help="say what is being done")
+    verbs = parser.add_subparsers(required=True, metavar=" | ".join(verb.__name__.rpartition(".")[2] for verb in VERBS))
+    for verb in VERBS:
+        verb.add(verbs)
+    return parser

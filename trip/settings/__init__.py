@@ -1,0 +1,9 @@
+"""Everything a person can set, once: the command line, the page, the API, stored files and presets all read these."""
+
+from trip.settings.animate import AnimateSettings
+from trip.settings.base import Request
+from trip.settings.model import VARIANTS, ModelSettings, Variant
+from trip.settings.presets import PRESETS, Preset
+from trip.settings.recipe import RecipeSettings, StageSettings
+
+__all__ = ["PRESETS", "VARIANTS", "AnimateSettings", "ModelSettings", "Preset", "RecipeSettings", "Request", "StageSettings", "Variant"]

@@ -1,0 +1,38 @@
+"""How a model is trained."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from trip.settings.base import Settings
+
+
+class StageSettings(Settings):
+    """How one stage of the training runs."""
+
+    max_steps: int = Field(description="optimizer steps, the whole stage")
+    batch_size: int = Field(description="samples per process and step")
+    num_frames: int | None = Field(None, ge=2, description="frames of a clip that a step sees; none: all")
+    learning_rate: float
+    fusion_learning_rate: float | None = Field(None, description="learning rate of the fusion module")
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    cooldown: float = Field(0.0, ge=0, le=1, description="last share of the steps, over which the rate falls to zero")
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    save_every: int = 200
+    sample_every: int = 400
+
+
+class RecipeSettings(Settings):
+    """How a model is trained: its data and its stages."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    text_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose text is left out, for guidance")
+    timestep_spread: float | None = Field(None, description="spread of log-SNR around the middle; none: uniform timesteps")
+    loss_weight: Literal["epsilon", "v"] = Field("epsilon", description="epsilon: Eq. 10 as it stands; v: the same error over alpha_bar")
+    num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
+    vae: StageSettings | None = None
+    text: StageSettings | None = None
+    half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")
+    denoiser: StageSettings
