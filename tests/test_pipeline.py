@@ -358,3 +358,12 @@ def test_a_pipeline_that_was_interrupted_works_again(pipe, photo):
 @pytest.mark.parametrize("prompt", ["", "雲 \U0001f600", "qwertyuiop " * 450, "the camera pans right"])
 def test_any_prompt_gives_a_clip(pipe, photo, prompt):
     assert pipe(photo, changed(PAN, prompt=prompt, num_steps=1)).metadata["prompt"] == prompt
+
+
+def test_a_clip_can_be_made_by_another_fusion_where_the_weights_can(pipe, photo):
+    trained, linear, residual = (pipe(photo, changed(PAN, fusion=name)).frames for name in ("trained", "linear", "none"))
+    assert not np.array_equal(trained, linear) and not np.array_equal(linear, residual)
+    only = altered(pipe, fusion=NoiseFusion(kind="none"))
+    assert np.array_equal(only(photo, PAN).frames, residual)
+    with pytest.raises(ValueError, match="Fusion must be trained or none with this checkpoint, not linear"):
+        only(photo, changed(PAN, fusion="linear"))

@@ -131,12 +131,13 @@ class TripPipeline(DiffusionPipeline):
             raise ValueError(f"wanted one settings for each photo, got {len(images)} photos and {len(settings)} settings")
         self.interrupt = False
         settings = [self.resolve(s) for s in settings]
-        shared = {(s.num_frames, s.num_steps, s.scheduler, s.guidance_scale, s.motion, s.aspect, s.loop) for s in settings}
+        shared = {(s.num_frames, s.num_steps, s.scheduler, s.guidance_scale, s.motion, s.aspect, s.loop, s.fusion) for s in settings}
         if len(shared) != 1:
             raise ValueError(
-                f"wanted one set of frames, steps, sampler, guidance, motion, aspect and loop for a batch, got {len(shared)}; "
+                f"wanted one set of frames, steps, sampler, guidance, motion, aspect, loop and fusion for a batch, got {len(shared)}; "
                 "make several batches"
             )
+        self._check_fusion(settings[0])
         photos = np.stack([self._photo(image, one) for image, one in zip(images, settings, strict=True)])
         photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
         z_first = encode_video(self.vae, photo)
@@ -157,6 +158,7 @@ class TripPipeline(DiffusionPipeline):
         scheduler = SAMPLERS[s.scheduler].from_config(self.scheduler.config)
         scheduler.set_timesteps(s.num_steps, device=device)
         guided = s.guidance_scale > 1
+        fusion = None if s.fusion == "trained" else s.fusion
 
         # text: prompts, and below them what guidance leads away from
         prompts = [one.prompt for one in settings] + ([one.negative_prompt for one in settings] if guided else [])
@@ -177,7 +179,7 @@ class TripPipeline(DiffusionPipeline):
             timestep = t.expand(len(prompts))
             alpha_bar = self.scheduler.alphas_cumprod.to(device)[timestep.long()]
 
-            eps, residual = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition)
+            eps, residual = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition, fusion)
             alpha_bar = alpha_bar[: len(z_t)]
             if guided:
                 eps, residual = (_guided(noise, s.guidance_scale) for noise in (eps, residual))
@@ -207,6 +209,13 @@ class TripPipeline(DiffusionPipeline):
         across, down = map(int, aspect.split(":"))
         stretch = (across / down) ** 0.5
         return tuple(max(16, round(self.frame_size * side / 16) * 16) for side in (1 / stretch, stretch))
+
+    def _check_fusion(self, settings: AnimateSettings) -> None:
+        if settings.fusion not in ("trained", *self.fusion.kinds):
+            raise ValueError(
+                f"Fusion must be trained or {' or '.join(self.fusion.kinds)} with this checkpoint, not {settings.fusion}: "
+                f"it was trained with {self.fusion.config.kind} fusion; choose one of these"
+            )
 
     def _photo(self, image: str | Image.Image | np.ndarray, settings: AnimateSettings) -> np.ndarray:
         if isinstance(image, np.ndarray):

@@ -32,7 +32,8 @@ def noises() -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def fuse(fusion: NoiseFusion, noises: dict[str, torch.Tensor], **changed) -> torch.Tensor:
     n = noises | changed
-    return fusion(n["z_t"], n["z_first"], n["residual"], n.get("timestep", TIMESTEP), n.get("alpha_bar", ALPHA_BAR), TIMES)
+    t, alpha_bar = n.get("timestep", TIMESTEP), n.get("alpha_bar", ALPHA_BAR)
+    return fusion(n["z_t"], n["z_first"], n["residual"], t, alpha_bar, TIMES, n.get("kind"))
 
 
 def blend(noises: dict[str, torch.Tensor], fusion: NoiseFusion) -> torch.Tensor:
@@ -128,3 +129,13 @@ def test_saved_fusion_is_the_same(noises, tmp_path):
     fusion = random_fusion(attend="time", skip=True)
     fusion.save_pretrained(tmp_path)
     assert torch.equal(fuse(NoiseFusion.from_pretrained(tmp_path), noises), fuse(fusion, noises))
+
+
+def test_weights_can_do_what_they_are_built_on(noises):
+    built_on_the_blend, paper = random_fusion(skip=True), random_fusion()
+    assert built_on_the_blend.kinds == ("attention", "linear", "none") and paper.kinds == ("attention", "none")
+    assert NoiseFusion(kind="linear").kinds == ("linear", "none") and NoiseFusion(kind="none").kinds == ("none",)
+    assert torch.equal(fuse(paper, noises, kind="none"), noises["residual"])
+    assert torch.allclose(fuse(built_on_the_blend, noises, kind="linear"), blend(noises, built_on_the_blend))
+    with pytest.raises(AssertionError, match="linear"):
+        fuse(paper, noises, kind="linear")

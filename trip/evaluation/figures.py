@@ -1,13 +1,13 @@
 """Numbers of one result in plain words: does the clip begin with its photo, keep it, how does it move, does it flicker."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from trip.evaluation.motion import SAME_DB, MotionComponents, frame_psnr, motion_components
-from trip.media import FlowFinder
+from trip.evaluation.motion import SAME_DB, MotionComponents, frame_psnr, motion_components, neighbour_flows
+from trip.media import FlowFinder, carried
+
+LOOKED_AT = 5  # later frames, evenly spread, that are compared with the first
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Figures:
     """Figures of one clip.
 
     first_frame_db  PSNR of frame 0 to the photo, dB, at most SAME_DB
-    photo_kept_db   PSNR of the later frames to frame 0 once the motion is undone, mean over them, dB, at most SAME_DB;
+    photo_kept_db   PSNR of the later frames to frame 0 once the motion is undone, mean over LOOKED_AT of them, dB, at most SAME_DB;
                     NaN where a frame has nothing left of frame 0
     flicker         difference of neighbouring frames once the motion is undone, root mean square, grey levels of 255
     motion          from first to last frame, see `MotionComponents`
@@ -58,34 +58,30 @@ def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
         raise ValueError(
             f"wanted at least 2 frames of the photo's shape {photo.shape}, got {frames.shape}; give the photo as the model saw it"
         )
-    first = frames[:1].repeat(len(frames) - 1, axis=0)
-    kept = np.minimum(10 * np.log10(255.0**2 / np.maximum(lasting_errors(frames[1:], first), 1e-9)), SAME_DB)
+    later = frames[np.linspace(1, len(frames) - 1, min(LOOKED_AT, len(frames) - 1)).round().astype(int)]
+    finder = FlowFinder(*frames.shape[1:3])  # one for all: each way is found from the one before
+    lost = [lasting_error(frame, frames[0], finder.flow(frame, frames[0])) for frame in later]
+    kept = np.minimum(10 * np.log10(255.0**2 / np.maximum(lost, 1e-9)), SAME_DB)
+    flows = neighbour_flows(frames)
+    flicker = [lasting_error(*three) for three in zip(frames[:-1], frames[1:], flows, strict=True)]
     return Figures(
         first_frame_db=float(frame_psnr(frames[:1], photo[None])[0]),
         photo_kept_db=float(kept.mean()),
-        flicker=float(np.sqrt(lasting_errors(frames[:-1], frames[1:]).mean())),
-        motion=motion_components(frames),
+        flicker=float(np.sqrt(np.mean(flicker))),
+        motion=motion_components(frames, flows),
         width=frames.shape[2],
     )
 
 
-def lasting_errors(frames: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean squared difference of each frame to its other once the motion between the two is undone: f, grey levels squared;
-    NaN where all of it left the picture.
+def lasting_error(frame: np.ndarray, other: np.ndarray, way: np.ndarray) -> float:
+    """Mean squared difference of a frame to another once the motion between the two is undone, grey levels squared; NaN where all of
+    it left the picture.
 
-    frames, others  each h w 3, uint8
+    frame, other  h w 3, uint8
+    way           optical flow from the frame to the other   h w 2
     """
-    height, width = frames[0].shape[:2]
-    finder = FlowFinder(height, width)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    errors = []
-    for frame, other in zip(frames, others, strict=True):
-        way = finder.flow(frame, other)
-        at = (x + way[..., 0], y + way[..., 1])
-        seen = cv2.remap(other, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        inside = (at[0] >= 0) & (at[0] <= width - 1) & (at[1] >= 0) & (at[1] <= height - 1)
-        errors.append(np.square(frame.astype(np.float32) - seen)[inside].mean() if inside.any() else np.nan)
-    return np.array(errors)
+    seen, inside = carried(other, way)
+    return float(np.square(frame.astype(np.float32) - seen)[inside].mean()) if inside.any() else np.nan
 
 
 def _decibels(value: float) -> str:

@@ -70,13 +70,20 @@ class MotionComponents(NamedTuple):
         return {"dx": self.dx, "dy": self.dy, "zoom": self.zoom * RADIUS, "roll": float(np.radians(self.roll)) * RADIUS}
 
 
-def motion_components(frames: np.ndarray) -> MotionComponents:
+def neighbour_flows(frames: np.ndarray) -> np.ndarray:
+    """Optical flow from each frame to the next: f h w 3, uint8 -> f-1 h w 2 (right, down), pixels; none depends on another."""
+    height, width = frames.shape[1:3]
+    return np.stack([FlowFinder(height, width).flow(a, b) for a, b in zip(frames[:-1], frames[1:], strict=True)])
+
+
+def motion_components(frames: np.ndarray, flows: np.ndarray | None = None) -> MotionComponents:
     """Camera motion of a whole clip: a similarity fitted to the flow between neighbours, chained from first to last frame.
 
     Neighbours differ by a few pixels even in a fast clip, and each step is fitted on a full picture, so a clip that is blurry or
     moves half a frame width is measured as well as any; a single flow from first to last frame would be lost there.
 
     frames  f h w 3, uint8
+    flows   its `neighbour_flows`, where they are known
     """
     height, width = frames.shape[1:3]
     top, left = int(height * MARGIN), int(width * MARGIN)
@@ -84,8 +91,8 @@ def motion_components(frames: np.ndarray) -> MotionComponents:
     y, x = np.mgrid[region]
     points = (x - (width - 1) / 2) + 1j * (y - (height - 1) / 2)  # complex: one factor is both scale and rotation
     turn, shift, way = 1 + 0j, 0j, 0.0
-    for a, b in zip(frames[:-1], frames[1:], strict=True):
-        moved = FlowFinder(height, width).flow(a, b)[region]
+    for a, flow in zip(frames[:-1], neighbour_flows(frames) if flows is None else flows, strict=True):
+        moved = flow[region]
         moved = moved[..., 0] + 1j * moved[..., 1]
         step_turn, step_shift = fit_similarity(points.ravel(), moved.ravel(), _texture(a)[region].ravel())
         turn, shift = step_turn * turn, step_turn * shift + step_shift

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALIBRATION_FRAMES = 8
+INSIDE = "inside.npz"  # file of a job: what both paths said
+WATCHED = "watched"  # file of a running job whose inside somebody looks at
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
 
@@ -37,12 +39,14 @@ class Step:
     """Where sampling stands after a denoising step.
 
     preview  frames as they look by now, blurred   f h w 3, uint8
+    inside   what both paths said so far, at the steps that clean clips are kept of
     """
 
     number: int
     num_steps: int
     seconds: float
     preview: np.ndarray
+    inside: "Inside | None" = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def _sampled(
         pipe.interrupt = ticket is not None and not Path(ticket).exists()
         recorder(pipe, step, timestep, tensors)
         peak = max(peak, memory_in_use())
-        tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"])))
+        inside = recorder.result() if step in recorder.picture_steps else None
+        tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"]), inside))
         stepped = time.monotonic()
 
     output = pipe(photo, settings, callback_on_step_end=after_step)
@@ -162,8 +167,8 @@ class AnimateMaker:
         pipe = load_pipeline(self.model)
         settings = pipe.resolve(AnimateSettings(num_steps=1, num_frames=CALIBRATION_FRAMES, guidance_scale=1))
         for _ in range(2):  # the first one also warms up
-            timing = _sampled(pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None).timing
-        self.timings.add(timing)
+            made = _thread().submit(_sampled, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
+        self.timings.add(made.result().timing)
 
     def __call__(self, desk: Desk) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
@@ -184,6 +189,8 @@ class AnimateMaker:
                     left = step.seconds * (step.num_steps - step.number)
                     words = f"Step {step.number} of {step.num_steps}, about {left:.0f} s left"
                     desk.report(0.95 * step.number / step.num_steps, words, step.preview)
+                    if step.inside and (desk.folder / WATCHED).exists():
+                        step.inside.save(desk.folder / INSIDE)
         except Interrupted as error:
             raise Cancelled from error
         finally:
@@ -206,7 +213,8 @@ class AnimateMaker:
         Image.fromarray(output.frames[0]).save(desk.folder / "first.png", compress_level=1)
         Image.fromarray(output.frames[-1]).save(desk.folder / "last.png", compress_level=1)
         measured = figures(output.frames, output.frames[0])
-        sampled.inside.save(desk.folder / "inside.npz")
+        sampled.inside.save(desk.folder / INSIDE)
+        (desk.folder / WATCHED).unlink(missing_ok=True)
         if "after" in earlier:
             clip = joined(earlier["after"], clip)
         path = write_clip(replace(clip, metadata=with_photo(clip.metadata, photo)), desk.folder / f"trip-{seed}.mp4")

@@ -126,7 +126,8 @@ def _write_mp4(clip: Clip, metadata: str, path: Path) -> None:
     rate = Fraction(clip.fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = metadata
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        # without the macroblock tree: with it, small frames are not always coded the same, and the same seed would give another file
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "x264-params": "mbtree=0"})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
         coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1

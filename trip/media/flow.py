@@ -33,6 +33,18 @@ class FlowFinder:
         return cv2.resize(grey, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_CUBIC)
 
 
+def carried(picture: np.ndarray, way: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> tuple[np.ndarray, np.ndarray]:
+    """What a picture shows at the far end of each pixel's way, h w 3, uint8, and where that lies in the picture, h w, bool.
+
+    way  right, down, pixels   h w 2
+    """
+    height, width = way.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x + way[..., 0], y + way[..., 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return cv2.remap(picture, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE), inside
+
+
 def carry_detail(clip: np.ndarray, photo: np.ndarray, decoded_photo: np.ndarray) -> np.ndarray:
     """The clip with the photo's own pixels wherever a frame still shows what the photo shows: what the autoencoder lost comes back.
 
@@ -46,20 +58,17 @@ def carry_detail(clip: np.ndarray, photo: np.ndarray, decoded_photo: np.ndarray)
     height, width = photo.shape[:2]
     finder, short = FlowFinder(height, width), min(height, width)
     ways = np.stack([_blurred(finder.flow(frame, decoded_photo), FLOW_BLUR * short) for frame in clip])
-    ways = _steadied(ways)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    carried = np.empty_like(clip)
-    for result, frame, way in zip(carried, clip, ways, strict=True):
-        at = (x + way[..., 0], y + way[..., 1])
-        expected = cv2.remap(decoded_photo, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        pixels = cv2.remap(photo, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        inside = ((at[0] >= 0) & (at[0] <= width - 1) & (at[1] >= 0) & (at[1] <= height - 1)).astype(np.float32)
+    results = np.empty_like(clip)
+    for result, frame, way in zip(results, clip, _steadied(ways), strict=True):
+        expected, _ = carried(decoded_photo, way)
+        pixels, inside = carried(photo, way, cv2.INTER_CUBIC)
+        inside = inside.astype(np.float32)
         change = frame.astype(np.float32) - expected
         light = _blurred(change * inside[..., None], LIGHT_BLUR * short) / (_blurred(inside, LIGHT_BLUR * short)[..., None] + 1e-3)
         difference = _blurred(np.square(change - light).mean(axis=2), NEIGHBOURHOOD)
         agreement = (_blurred(np.exp(-difference / (2 * SAME_CONTENT**2)) * inside, 1.0) * inside)[..., None]
         result[:] = (agreement * (pixels + light) + (1 - agreement) * frame).round().clip(0, 255)
-    return carried
+    return results
 
 
 def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:

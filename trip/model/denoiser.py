@@ -36,12 +36,15 @@ class Denoiser(nn.Module):
         self.unet = unet
         self.fusion = fusion
 
-    def forward(self, z_t: Tensor, timestep: Tensor, alpha_bar: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, z_t: Tensor, timestep: Tensor, alpha_bar: Tensor, condition: Condition, fusion: str | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Fused noise and the residual path's own noise, both b c f h w, float32.
 
         z_t        noised clip             b c f h w
         timestep   for the networks        b
         alpha_bar  share of signal left    b
+        fusion     one of the fusion's `kinds`; none: the one that was trained
         """
         where = self.unet.config.first_frame
         output = self.unet(
@@ -55,7 +58,7 @@ class Denoiser(nn.Module):
         if self.unet.config.predicts == "v_prediction":
             with torch.autocast(z_t.device.type, enabled=False):
                 residual = noise_from_v(residual, z_t, alpha_bar)
-        return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times), residual
+        return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times, fusion), residual
 
     def param_groups(self, learning_rate: float, fusion_learning_rate: float) -> list[dict[str, Any]]:
         """The paper's two learning rates: one for the 3D-UNet, one for the fusion."""

@@ -115,7 +115,22 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         names = ("num_frames", "lam_first", "lam_last", "motion_variance")
         return prior_share(alpha_bar, times, **{name: self.config[name] for name in names})
 
-    def forward(self, z_t: Tensor, z_first: Tensor, residual: Tensor, timestep: Tensor, alpha_bar: Tensor, times: Tensor) -> Tensor:
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Fusions that these weights can do: their own, and what it is built on."""
+        blend = ("linear",) if self.config.kind == "attention" and self.config.skip else ()
+        return tuple(dict.fromkeys((self.config.kind, *blend, "none")))
+
+    def forward(
+        self,
+        z_t: Tensor,
+        z_first: Tensor,
+        residual: Tensor,
+        timestep: Tensor,
+        alpha_bar: Tensor,
+        times: Tensor,
+        kind: str | None = None,
+    ) -> Tensor:
         """The fused noise, b c f h w, float32.
 
         z_t        noised clip                 b c f h w
@@ -124,12 +139,14 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         timestep   as the 3D-UNet got it       b
         alpha_bar  share of signal left        b
         times      distance of each frame to the photo, in frames   b f
+        kind       one of `kinds`; none: the one that was trained
         """
-        residual = residual.float()
-        if self.config.kind == "none":
+        residual, kind = residual.float(), kind or self.config.kind
+        assert kind in self.kinds, kind
+        if kind == "none":
             return residual
         prior = image_noise_prior(z_t, z_first, alpha_bar)
-        if self.config.kind == "linear":
+        if kind == "linear":
             return linear_fusion(prior, residual, self.share(alpha_bar, times))
         attended = self._attend(prior, residual, timestep, alpha_bar).float()
         if not self.config.skip:

@@ -38,6 +38,11 @@ class AnimateSettings(Request):
     scheduler: Literal["ddim", "dpm++", "unipc"] = Field(
         "ddim", title="Sampler", description="DDIM is the paper's; the other two need fewer steps"
     )
+    fusion: Literal["trained", "linear", "none"] = Field(
+        "trained",
+        title="Fusion",
+        description="What makes one noise of prior and residual: what was trained, the linear blend of Eq. 9, or the residual alone",
+    )
     aspect: Literal["1:1", "4:3", "3:4", "16:9", "9:16"] = Field(
         "1:1", title="Aspect", description="Width to height of the clip; models are trained on squares"
     )

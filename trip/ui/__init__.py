@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, elements, inside, visit
+from trip.ui import animate, api, elements, inside, panels, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -38,7 +38,9 @@ def build(studio: Studio) -> gr.Blocks:
         state = visit.build()
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
-        animate.build(studio, state)
+        shared = panels.build(studio, state)
+        with shared.forms, gr.Tabs(), gr.Tab("Animate", id="animate"):
+            animate.build(studio, state)
         inside.build(studio, state)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))

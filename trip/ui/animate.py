@@ -10,15 +10,14 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
-from trip.ui import elements, history, presets, progress, queue, result, visit
+from trip.ui import elements, presets, visit
 from trip.ui.form import control
 from trip.ui.result import told
 from trip.ui.studio import Studio
+from trip.ui.visit import RAW
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RAW = {"preprocess": False, **visit.QUICK}  # AnimateSettings judges the raw values
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class Form:
     settings: dict[str, Component]
     randomize: gr.Checkbox
     run: gr.Button
-    stop: gr.Button
     estimate: gr.HTML
     restore: gr.File
     more_photos: gr.File
@@ -40,26 +38,9 @@ class Form:
         return {self.photo, self.randomize, *self.settings.values()}
 
 
-@dataclass(frozen=True)
-class Tab:
-    """The panels of the tab, all fed by one look at the store."""
-
-    form: Form
-    progress: gr.HTML
-    result: result.ResultPanel
-    queue: queue.QueuePanel
-    history: history.History
-
-
-def build(studio: Studio, state: visit.Visit) -> Tab:
+def build(studio: Studio, state: visit.Visit) -> Form:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
-    with gr.Row():
-        with gr.Column(min_width=320):
-            form = _form()
-        with gr.Column(min_width=320):
-            bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
-            ending = result.build(studio, state)
-            waiting = queue.build(studio, state)
+    form = _form()
     examples = gr.Examples(
         _examples(),
         [form.photo, form.settings["prompt"], form.settings["motion"]],
@@ -69,12 +50,9 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
         elem_id="examples",
         visible_columns=[0, 1],
     )
-    past = history.build(studio, state)
-    tab = Tab(form, bar, ending, waiting, past)
     _wire_form(studio, form)
-    _wire_jobs(studio, state, tab, examples)
-    _wire_looking(studio, state, tab)
-    return tab
+    _wire_asking(studio, state, form, examples)
+    return form
 
 
 def _form() -> Form:
@@ -84,9 +62,7 @@ def _form() -> Form:
     settings["motion"] = control("motion")
     with gr.Row():
         settings |= {name: control(name, min_width=140) for name in ("num_frames", "aspect")}
-    with gr.Row():
-        run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
-        stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=90)
+    run = gr.Button("Run", variant="primary", elem_id="run")
     estimate = gr.HTML(elem_id="estimate")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         settings["negative_prompt"] = control("negative_prompt")
@@ -96,13 +72,14 @@ def _form() -> Form:
         with gr.Row():
             settings |= {name: control(name, min_width=120) for name in ("seed", "fps")}
         settings["loop"] = control("loop")
+        settings["fusion"] = control("fusion")
         presets.build(settings)
         randomize = gr.Checkbox(True, label="A new seed for every clip", elem_id="randomize")
         more_photos = gr.File(
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
         restore = gr.File(label="Drop an MP4 that was made here, to fill in the form", file_types=["video"], height=110, elem_id="restore")
-    return Form(photo, settings, randomize, run, stop, estimate, restore, more_photos)
+    return Form(photo, settings, randomize, run, estimate, restore, more_photos)
 
 
 def _examples() -> list[list[Any]]:
@@ -162,9 +139,8 @@ def _wire_form(studio: Studio, form: Form) -> None:
     ).then(foretold, form.inputs, form.estimate, **RAW)
 
 
-def _wire_jobs(studio: Studio, state: visit.Visit, tab: Tab, examples: gr.Examples) -> None:
-    """What asks for jobs: Run, an example, the buttons under a clip; and Stop."""
-    form = tab.form
+def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:
+    """What asks for jobs: Run, Enter in the prompt, an example."""
 
     def make(values: dict[Component, Any]) -> str:
         visitor, settings = values[state.visitor], told(asked, form, values)
@@ -172,63 +148,10 @@ def _wire_jobs(studio: Studio, state: visit.Visit, tab: Tab, examples: gr.Exampl
         jobs = [told(studio.animate, visitor, photo, settings) for photo in more or [_path(values[form.photo])]]
         return jobs[0].id
 
-    def work(job_id: str) -> Iterator[None]:
-        studio.work_until(job_id)
-        yield
-
-    def halt(visitor: str, job_id: str) -> None:
-        if visit.look(studio, visitor, job_id):
-            told(studio.store.cancel, job_id, visitor)
-
     inputs = form.inputs | {state.visitor, form.more_photos}
-    on_gpu = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
-    asking = [
-        gr.on([form.run.click, form.settings["prompt"].submit], make, inputs, state.job, **RAW),
-        examples.load_input_event.then(make, inputs, state.job, **RAW),
-    ]
-    for name, button in tab.result.actions.items():
-
-        def next_one(visitor: str, job_id: str, prompt: str, name: str = name) -> str:
-            return result.next_job(studio, name, visitor, job_id, prompt).id
-
-        asking.append(button.click(next_one, [state.visitor, state.job, tab.result.next_prompt], state.job, **visit.QUICK))
-    for event in asking:
-        event.success(work, state.job, None, **on_gpu)
-    form.stop.click(halt, [state.visitor, state.job], None, **visit.QUICK)
-
-
-def _wire_looking(studio: Studio, state: visit.Visit, tab: Tab) -> None:
-    """One look at the store fills all panels: when the page opens, when another job is chosen, and each second while one may change."""
-    panels = [tab.progress, tab.form.run, tab.form.stop, *tab.result.outputs, *tab.queue.outputs, *tab.history.outputs]
-
-    def look(visitor: str, job_id: str, seen: tuple) -> list[Any]:
-        job = visit.look(studio, visitor, job_id)
-        now = _signature(studio, visitor, job)
-        if now == seen:
-            return [gr.skip()] * (len(panels) + 2)
-        fresh = _panels(studio, visitor, job, had=seen)
-        return [*fresh, now, gr.Timer(active=visit.is_busy(studio, visitor))]
-
-    outputs, inputs = [*panels, state.seen, state.timer], [state.visitor, state.job, state.seen]
-    state.timer.tick(look, inputs, outputs, **visit.QUICK)
-    state.job.change(look, inputs, outputs, js=None, **visit.QUICK).then(None, state.job, None, js=visit.PUT_IN_ADDRESS)
-
-
-def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
-    """Changes whenever the page should."""
-    waiting = [(other.id, other.state, other.place) for other in studio.store.jobs(visitor, State.QUEUED, State.PAUSED, State.RUNNING)]
-    done = studio.store.count(visitor, State.DONE)
-    return (job and (job.id, job.state, job.fraction, job.words), tuple(waiting), done, job and studio.store.jobs_before(job))
-
-
-def _panels(studio: Studio, visitor: str, job: Job | None, had: tuple) -> list[Any]:
-    """Values for all panels; what the visitor already sees is left as it is."""
-    running = job is not None and job.state in (State.QUEUED, State.RUNNING)
-    same_clip = bool(had) and had[0] is not None and job is not None and had[0][:2] == (job.id, job.state)
-    ending = [gr.skip()] * 5 if same_clip else result.shown(studio, job)
-    past = [gr.skip()] * 3 if had and had[2] == studio.store.count(visitor, State.DONE) else history.shown(studio, visitor)
-    buttons = [gr.update(interactive=True), gr.update(interactive=running)]
-    return [progress.of_job(studio, job), *buttons, *ending, *queue.shown(studio, visitor), *past]
+    triggers = [form.run.click, form.settings["prompt"].submit]
+    visit.follow(studio, state, gr.on(triggers, make, inputs, state.job, **RAW))
+    visit.follow(studio, state, examples.load_input_event.then(make, inputs, state.job, **RAW))
 
 
 def _path(photo: dict[str, Any] | None) -> str | None:

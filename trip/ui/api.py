@@ -47,6 +47,7 @@ def publish(studio: Studio) -> None:
         aspect: str = "1:1",
         crop: str | None = None,
         loop: bool = False,
+        fusion: str = "trained",
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
         """Turn a photo into a short clip that follows a sentence, and wait for it.
@@ -65,6 +66,7 @@ def publish(studio: Studio) -> None:
             aspect: 1:1, 4:3, 3:4, 16:9 or 9:16
             crop: left, top, width and height of the part to animate, in shares of the photo
             loop: whether the clip comes back to the photo
+            fusion: trained, linear (Eq. 9 alone) or none (the residual alone), where the checkpoint can
 
         Returns:
             the clip as MP4, its seed, and the settings that made it with the id of its job
@@ -83,6 +85,7 @@ def publish(studio: Studio) -> None:
             aspect=aspect,
             crop=crop,
             loop=loop,
+            fusion=fusion,
         )
         async with reading:
             job = await asyncio.to_thread(told, studio.animate, _visitor(request), image and image["path"], settings)

@@ -11,7 +11,14 @@ from gradio.components import Component
 
 from trip.settings import AnimateSettings, Request
 
-CHOICE_LABELS = {"ddim": "DDIM", "dpm++": "DPM-Solver++", "unipc": "UniPC"}
+CHOICE_LABELS = {
+    "ddim": "DDIM",
+    "dpm++": "DPM-Solver++",
+    "unipc": "UniPC",
+    "trained": "as trained",
+    "linear": "linear (Eq. 9)",
+    "none": "residual alone",
+}
 MOST_RADIOS = 3  # more choices drop down
 
 

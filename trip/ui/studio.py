@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trip.files import replacing
-from trip.jobs.animate import AnimateMaker, likeness
+from trip.jobs.animate import INSIDE, WATCHED, AnimateMaker, likeness
 from trip.jobs.estimate import Estimate, Timings
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import Job, JobStore, State
@@ -47,6 +47,7 @@ class Studio:
         self.model, self.outputs = model, Path(outputs)
         self.store = JobStore(self.outputs)
         self._packing = threading.Lock()
+        self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
         self.worker = Worker(self.store, {"animate": AnimateMaker(model, self.timings)}, before=lambda: tidy(self.store, limits))
@@ -73,7 +74,7 @@ class Studio:
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
-        threading.Thread(target=self._begin, name="load", daemon=True).start()
+        self._loading.start()
 
     def _begin(self) -> None:
         try:
@@ -100,7 +101,9 @@ class Studio:
             return f"No model: {error}"
 
     def defaults(self) -> dict[str, float]:
-        """What the loaded checkpoint takes where a number is left empty; nothing where none is loaded."""
+        """What the loaded checkpoint takes where a number is left empty; nothing where none is loaded. Waits for what `start` began."""
+        if self._loading.is_alive():
+            self._loading.join()
         try:
             resolved = self.pipeline().resolve(AnimateSettings())
         except ValueError:
@@ -231,10 +234,17 @@ class Studio:
         return target
 
     def inside(self, job_id: str, visitor: str) -> "Inside":
-        """What both paths said while a clip was made."""
+        """What both paths said while a clip was made; of a clip that is being made, so far. ValueError before anything is there."""
         from trip.inside import Inside
 
-        return Inside.load(self.store.folder_of(self._done(job_id, visitor)) / "inside.npz")
+        job = self.store.get(job_id, visitor)
+        if job.state != State.RUNNING:
+            job = self._done(job_id, visitor)
+        path = self.store.folder_of(job) / INSIDE
+        if job.state == State.RUNNING and not path.exists():
+            path.with_name(WATCHED).touch()
+            raise ValueError("the next steps of this clip will show here")
+        return Inside.load(path)
 
     def restored(self, path: str) -> tuple[AnimateSettings, "Image.Image | None"]:
         """Settings and photo out of a clip that was made here; ValueError, in one line, for any other file."""

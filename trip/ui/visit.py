@@ -1,9 +1,11 @@
 """Who looks at the page and which job it shows: both survive a reload, a closed tab and a restart of the app."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.events import Dependency
 
 from trip.jobs.store import Job, State
 from trip.ui.studio import Studio
@@ -11,6 +13,8 @@ from trip.ui.studio import Studio
 SECRET = "trip"  # of Gradio's scrambling, fixed so that stored values can be read after a restart; the values themselves are random
 QUICK = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}  # of events that only look things up
 SECONDS = 1.0  # between two looks at a job that has not ended
+RAW = {"preprocess": False, **QUICK}  # of events that hand over what came: the schema judges it
+ON_GPU = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
 PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + encodeURIComponent(job) : location.pathname); return job; }"
 
 
@@ -48,6 +52,16 @@ def arrive(studio: Studio, visitor: str, job_id: str, request: gr.Request) -> tu
             return visitor, candidate
     latest = studio.store.jobs(visitor)
     return visitor, latest[0].id if latest else ""
+
+
+def follow(studio: Studio, state: Visit, asking: Dependency) -> None:
+    """After an event that asked for a job: where a GPU is lent to events alone, one makes the job."""
+
+    def work(job_id: str) -> Iterator[None]:
+        studio.work_until(job_id)
+        yield
+
+    asking.success(work, state.job, None, **ON_GPU)
 
 
 def look(studio: Studio, visitor: str, job_id: str) -> Job | None:

@@ -1,0 +1,92 @@
+"""What all tabs end in: how far the job is, what came of it, what still waits, and what was made before. One look at the store fills it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from trip.jobs.store import Job, State
+from trip.ui import history, progress, queue, result, visit
+from trip.ui.result import told
+from trip.ui.studio import Studio
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The panels beside and below the forms, and the column that the forms go into."""
+
+    forms: gr.Column
+    progress: gr.HTML
+    stop: gr.Button
+    result: result.ResultPanel
+    queue: queue.QueuePanel
+    history: history.History
+
+    @property
+    def outputs(self) -> list[gr.blocks.Block]:
+        """What `_shown` gives values to, in that order."""
+        return [self.progress, self.stop, *self.result.outputs, *self.queue.outputs, *self.history.outputs]
+
+
+def build(studio: Studio, state: visit.Visit) -> Panels:
+    """Lay out the panels around an empty column for the tabs' forms, and wire them."""
+    with gr.Row():
+        forms = gr.Column(min_width=320)
+        with gr.Column(min_width=320):
+            bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
+            stop = gr.Button("Stop", elem_id="stop", visible=False)
+            ending = result.build(studio, state)
+            waiting = queue.build(studio, state)
+    panels = Panels(forms, bar, stop, ending, waiting, history.build(studio, state))
+    _wire_buttons(studio, state, panels)
+    _wire_looking(studio, state, panels)
+    return panels
+
+
+def _wire_buttons(studio: Studio, state: visit.Visit, panels: Panels) -> None:
+    """The buttons under a clip ask for the next one; Stop ends the job that is shown."""
+
+    def halt(visitor: str, job_id: str) -> None:
+        if visit.look(studio, visitor, job_id):
+            told(studio.store.cancel, job_id, visitor)
+
+    for name, button in panels.result.actions.items():
+
+        def next_one(visitor: str, job_id: str, prompt: str, name: str = name) -> str:
+            return result.next_job(studio, name, visitor, job_id, prompt).id
+
+        clicked = button.click(next_one, [state.visitor, state.job, panels.result.next_prompt], state.job, **visit.QUICK)
+        visit.follow(studio, state, clicked)
+    panels.stop.click(halt, [state.visitor, state.job], None, **visit.QUICK)
+
+
+def _wire_looking(studio: Studio, state: visit.Visit, panels: Panels) -> None:
+    """Looks when the page opens, when another job is chosen, and each second while one may change."""
+
+    def look(visitor: str, job_id: str, seen: tuple) -> list[Any]:
+        job = visit.look(studio, visitor, job_id)
+        now = _signature(studio, visitor, job)
+        if now == seen:
+            return [gr.skip()] * (len(panels.outputs) + 2)
+        return [*_shown(studio, visitor, job, now, seen), now, gr.Timer(active=visit.is_busy(studio, visitor))]
+
+    outputs, inputs = [*panels.outputs, state.seen, state.timer], [state.visitor, state.job, state.seen]
+    state.timer.tick(look, inputs, outputs, **visit.QUICK)
+    state.job.change(look, inputs, outputs, js=None, **visit.QUICK).then(None, state.job, None, js=visit.PUT_IN_ADDRESS)
+
+
+def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
+    """Changes whenever the page should: the job as it is shown, what waits, and how much is done."""
+    waiting = [(other.id, other.state, other.place) for other in studio.store.jobs(visitor, State.QUEUED, State.PAUSED, State.RUNNING)]
+    done = studio.store.count(visitor, State.DONE)
+    shown = job and (job.id, job.state, job.fraction, job.words, studio.store.jobs_before(job))
+    return (shown, tuple(waiting), done)
+
+
+def _shown(studio: Studio, visitor: str, job: Job | None, now: tuple, seen: tuple) -> list[Any]:
+    """Values for `Panels.outputs`; what the visitor already sees is left as it is."""
+    (was, _, was_done) = seen or (None, (), None)
+    ending = [gr.skip()] * 5 if was and job and was[:2] == (job.id, job.state) else result.shown(studio, job)
+    past = [gr.skip()] * 3 if was_done == now[2] else history.shown(studio, visitor)
+    stop = gr.update(visible=job is not None and job.state in (State.QUEUED, State.RUNNING))
+    return [progress.of_job(studio, job), stop, *ending, *queue.shown(studio, visitor), *past]
