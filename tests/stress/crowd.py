@@ -21,6 +21,7 @@ import httpx
 from app_process import PHOTO, free_port, running, tiny_model
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from trip.media import read_metadata
 
@@ -30,9 +31,10 @@ PATIENCE = 400  # seconds for all clips
 
 @dataclass
 class Guest:
-    """What became of one client's clip."""
+    """What became of one client's clip; each brings a photo of its own, as people do."""
 
     number: int
+    photo: Path
     seconds: float = 0.0
     refused: int = 0
     violations: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Guest:
 
     def _clip(self, session: Client, end: float) -> tuple:
         while True:
-            call = session.submit(handle_file(PHOTO), prompt=self.prompt, num_frames=4, num_steps=2, api_name="/animate")
+            call = session.submit(handle_file(self.photo), prompt=self.prompt, num_frames=4, num_steps=2, api_name="/animate")
             try:
                 self._look(session)
                 return call.result(timeout=max(1.0, end - time.monotonic()))
@@ -98,23 +100,36 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--url", help="a running app (default: one of its own, with a tiny model)")
     args = parser.parse_args()
-    if args.url:
-        figures, found = crowd(args.url, args.clients)
-    else:
-        with tempfile.TemporaryDirectory(prefix="trip-crowd-") as name:
-            folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="trip-crowd-") as name:
+        folder = Path(name)
+        photos = [own_photo(folder, number) for number in range(args.clients)]
+        if args.url:
+            figures, found = crowd(args.url, photos)
+        else:
             with running(tiny_model(folder / "model"), folder / "outputs", free_port()) as url:
-                figures, found = crowd(url, args.clients)
+                figures, found = crowd(url, photos)
     print("\n".join([*found, figures]))
     sys.exit(1 if found else 0)
 
 
-def crowd(url: str, num_clients: int) -> tuple[str, list[str]]:
+def own_photo(folder: Path, number: int) -> Path:
+    """The photo with a mark of the client's own."""
+    with Image.open(PHOTO) as photo:
+        photo.putpixel((number, 0), (255, 255, 255))
+        photo.save(folder / f"{number}.png")
+    return folder / f"{number}.png"
+
+
+def crowd(url: str, photos: list[Path]) -> tuple[str, list[str]]:
     """One line of figures, and the violations."""
     spawn = multiprocessing.get_context("spawn")  # the watcher must not wait for the clients' threads
     done, (ours, theirs) = spawn.Event(), spawn.Pipe()
     watcher = spawn.Process(target=watch, args=(url, done, theirs), daemon=True)
-    guests, doors, begun = [Guest(number) for number in range(num_clients)], threading.Barrier(num_clients + 1), time.monotonic()
+    guests, doors, begun = (
+        [Guest(number, photo) for number, photo in enumerate(photos)],
+        threading.Barrier(len(photos) + 1),
+        time.monotonic(),
+    )
     threads = [threading.Thread(target=guest.visit, args=(url, doors, begun + PATIENCE), daemon=True) for guest in guests]
     for thread in threads:
         thread.start()
@@ -130,7 +145,7 @@ def crowd(url: str, num_clients: int) -> tuple[str, list[str]]:
         found.append(f"the page took {max(page):.2f} s, wanted at most {LONGEST_ANSWER:g}")
     waits = sorted(guest.seconds for guest in guests)
     figures = (
-        f"{num_clients} clients, {time.monotonic() - begun:.0f} s in all: clips after {waits[0]:.1f} to {waits[-1]:.1f} s, "
+        f"{len(photos)} clients, {time.monotonic() - begun:.0f} s in all: clips after {waits[0]:.1f} to {waits[-1]:.1f} s, "
         f"{sum(guest.refused for guest in guests)} refusals; page opened {len(page)} times, median {statistics.median(page):.3f} s, "
         f"most {max(page):.3f} s; {len(found)} violations"
     )
