@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 from trip import flags
 from trip.place import on_spaces_gpu
@@ -32,6 +33,7 @@ def main() -> None:
         )  # fmt: skip
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what is being made waits for the next start
     studio.start()
     page.block_thread()
     studio.close()

@@ -125,11 +125,8 @@ def crowd(url: str, photos: list[Path]) -> tuple[str, list[str]]:
     spawn = multiprocessing.get_context("spawn")  # the watcher must not wait for the clients' threads
     done, (ours, theirs) = spawn.Event(), spawn.Pipe()
     watcher = spawn.Process(target=watch, args=(url, done, theirs), daemon=True)
-    guests, doors, begun = (
-        [Guest(number, photo) for number, photo in enumerate(photos)],
-        threading.Barrier(len(photos) + 1),
-        time.monotonic(),
-    )
+    guests, doors = [Guest(number, photo) for number, photo in enumerate(photos)], threading.Barrier(len(photos) + 1)
+    begun = time.monotonic()
     threads = [threading.Thread(target=guest.visit, args=(url, doors, begun + PATIENCE), daemon=True) for guest in guests]
     for thread in threads:
         thread.start()

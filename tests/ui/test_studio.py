@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +56,31 @@ def test_a_broken_photo_is_refused_in_one_line_and_nothing_is_left(studio, tmp_p
 
 
 def test_best_of_has_seeds_of_its_own(studio):
-    jobs = [made(studio, job) for job in studio.best_of("me", str(PHOTO), SHORT.model_copy(update={"seed": 1}))]
+    jobs = [made(studio, job) for job in studio.best_of(clip(studio, seed=1).id, "me")]
     assert len({job.result["seed"] for job in jobs}) == BEST_OF
+
+
+def test_a_draft_takes_a_share_of_the_steps_and_its_final_all_of_them(studio):
+    draft = made(studio, studio.draft("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 6})))
+    final = made(studio, studio.finished(draft.id, "me"))
+    assert (draft.result["settings"]["num_steps"], final.result["settings"]["num_steps"]) == (6 // FINAL_STEPS, 6)
+    assert draft.result["seed"] == final.result["seed"]
+
+
+def test_inside_of_a_running_clip_shows_what_was_said_so_far(studio):
+    job, told = studio.animate("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 200})), []
+    worker = threading.Thread(target=studio.worker.work_until, args=(job.id,))
+    worker.start()
+    while studio.store.get(job.id).state in (State.QUEUED, State.RUNNING) and (not told or told[-1] is None):
+        try:
+            told.append(studio.inside(job.id, "me"))
+        except ValueError:
+            told.append(None)
+        time.sleep(0.02)
+    assert studio.store.get(job.id).state == State.RUNNING
+    studio.store.cancel(job.id, "me")
+    worker.join()
+    assert told[0] is None and 0 < len(told[-1].timesteps) < 200
 
 
 def test_again_is_the_same_but_for_what_is_changed(studio):

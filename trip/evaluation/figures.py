@@ -59,10 +59,10 @@ def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
             f"wanted at least 2 frames of the photo's shape {photo.shape}, got {frames.shape}; give the photo as the model saw it"
         )
     later = frames[np.linspace(1, len(frames) - 1, min(LOOKED_AT, len(frames) - 1)).round().astype(int)]
-    finder = FlowFinder(*frames.shape[1:3])  # one for all: each way is found from the one before
+    finder = FlowFinder(*frames.shape[1:3], quick=True)  # one for all: each way is found from the one before
     lost = [lasting_error(frame, frames[0], finder.flow(frame, frames[0])) for frame in later]
     kept = np.minimum(10 * np.log10(255.0**2 / np.maximum(lost, 1e-9)), SAME_DB)
-    flows = neighbour_flows(frames)
+    flows = neighbour_flows(frames, quick=True)
     flicker = [lasting_error(*three) for three in zip(frames[:-1], frames[1:], flows, strict=True)]
     return Figures(
         first_frame_db=float(frame_psnr(frames[:1], photo[None])[0]),

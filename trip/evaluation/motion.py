@@ -70,10 +70,13 @@ class MotionComponents(NamedTuple):
         return {"dx": self.dx, "dy": self.dy, "zoom": self.zoom * RADIUS, "roll": float(np.radians(self.roll)) * RADIUS}
 
 
-def neighbour_flows(frames: np.ndarray) -> np.ndarray:
+def neighbour_flows(frames: np.ndarray, quick: bool = False) -> np.ndarray:
     """Optical flow from each frame to the next: f h w 3, uint8 -> f-1 h w 2 (right, down), pixels; none depends on another."""
-    height, width = frames.shape[1:3]
-    return np.stack([FlowFinder(height, width).flow(a, b) for a, b in zip(frames[:-1], frames[1:], strict=True)])
+    finder, flows = FlowFinder(*frames.shape[1:3], quick), []
+    for a, b in zip(frames[:-1], frames[1:], strict=True):
+        finder.found = None
+        flows.append(finder.flow(a, b))
+    return np.stack(flows)
 
 
 def motion_components(frames: np.ndarray, flows: np.ndarray | None = None) -> MotionComponents:

@@ -2,7 +2,7 @@
 
 import csv
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.ui import elements, presets, visit
 from trip.ui.form import control
@@ -28,6 +29,7 @@ class Form:
     settings: dict[str, Component]
     randomize: gr.Checkbox
     run: gr.Button
+    draft: gr.Button
     estimate: gr.HTML
     restore: gr.File
     more_photos: gr.File
@@ -62,7 +64,9 @@ def _form() -> Form:
     settings["motion"] = control("motion")
     with gr.Row():
         settings |= {name: control(name, min_width=140) for name in ("num_frames", "aspect")}
-    run = gr.Button("Run", variant="primary", elem_id="run")
+    with gr.Row():
+        run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
+        draft = gr.Button("Draft", elem_id="draft", scale=1, min_width=90)
     estimate = gr.HTML(elem_id="estimate")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         settings["negative_prompt"] = control("negative_prompt")
@@ -79,7 +83,7 @@ def _form() -> Form:
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
         restore = gr.File(label="Drop an MP4 that was made here, to fill in the form", file_types=["video"], height=110, elem_id="restore")
-    return Form(photo, settings, randomize, run, estimate, restore, more_photos)
+    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos)
 
 
 def _examples() -> list[list[Any]]:
@@ -140,17 +144,21 @@ def _wire_form(studio: Studio, form: Form) -> None:
 
 
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:
-    """What asks for jobs: Run, Enter in the prompt, an example."""
+    """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
 
-    def make(values: dict[Component, Any]) -> str:
+    def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> str:
         visitor, settings = values[state.visitor], told(asked, form, values)
         more = [photo["path"] for photo in values[form.more_photos] or []]
-        jobs = [told(studio.animate, visitor, photo, settings) for photo in more or [_path(values[form.photo])]]
+        jobs = [told(ask, visitor, photo, settings) for photo in more or [_path(values[form.photo])]]
         return jobs[0].id
+
+    def make_draft(values: dict[Component, Any]) -> str:
+        return make(values, studio.draft)
 
     inputs = form.inputs | {state.visitor, form.more_photos}
     triggers = [form.run.click, form.settings["prompt"].submit]
     visit.follow(studio, state, gr.on(triggers, make, inputs, state.job, **RAW))
+    visit.follow(studio, state, form.draft.click(make_draft, inputs, state.job, **RAW))
     visit.follow(studio, state, examples.load_input_event.then(make, inputs, state.job, **RAW))
 
 

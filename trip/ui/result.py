@@ -88,7 +88,7 @@ def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str
     if action == "finish":
         return told(studio.finished, job_id, visitor)
     if action == "best":
-        jobs = [told(studio.again, job_id, visitor, seed=None) for _ in range(BEST_OF)]
+        jobs = told(studio.best_of, job_id, visitor)
         gr.Info(f"{BEST_OF} clips are on their way; they appear in the history, and can be sorted there")
         return jobs[0]
     return told(studio.again, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {}))

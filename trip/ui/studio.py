@@ -135,15 +135,20 @@ class Studio:
         self.worker.wake()
         return job
 
-    def best_of(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings) -> list[Job]:
-        """Asks for BEST_OF clips with seeds of their own, to choose from."""
-        return [self.animate(visitor, photo, settings.model_copy(update={"seed": None})) for _ in range(BEST_OF)]
+    def draft(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings) -> Job:
+        """Asks for a clip of few steps, which `finished` makes whole."""
+        steps = settings.num_steps or self.defaults().get("num_steps", 1)
+        return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}))
 
     def again(self, job_id: str, visitor: str, **changes: Any) -> Job:
         """The same photo and settings once more, with these changed."""
         job = self.store.get(job_id, visitor)
         settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
         return self.animate(visitor, self.photo_of(job), settings, **self._after(job))
+
+    def best_of(self, job_id: str, visitor: str) -> list[Job]:
+        """The same photo and settings with BEST_OF seeds more, to choose from."""
+        return [self.again(job_id, visitor, seed=None) for _ in range(BEST_OF)]
 
     def finished(self, job_id: str, visitor: str) -> Job:
         """A draft's clip with the same seed and more steps."""
