@@ -89,4 +89,4 @@ def _shown(studio: Studio, visitor: str, job: Job | None, now: tuple, seen: tupl
     ending = [gr.skip()] * 5 if was and job and was[:2] == (job.id, job.state) else result.shown(studio, job)
     past = [gr.skip()] * 3 if was_done == now[2] else history.shown(studio, visitor)
     stop = gr.update(visible=job is not None and job.state in (State.QUEUED, State.RUNNING))
-    return [progress.of_job(studio, job), stop, *ending, *queue.shown(studio, visitor), *past]
+    return [progress.of_job(studio, job), stop, *ending, *queue.shown(studio, visitor, job.id if job else ""), *past]

@@ -33,16 +33,16 @@ class QueuePanel:
 
 
 def build(studio: Studio, visit: Visit) -> QueuePanel:
-    """Lay out the panel; it shows itself while something waits."""
+    """Lay out the panel; it shows itself while something besides the job that is shown waits or runs."""
     with gr.Accordion("Waiting", open=True, visible=False, elem_id="queue") as below:
         cards = gr.HTML()
         with gr.Row(equal_height=True):
-            chosen = gr.Dropdown([], label="Job", elem_id="queue-job", scale=3, min_width=180)
+            chosen = gr.Dropdown([], label="Job", elem_id="queue-job", scale=3, min_width=140)
             buttons = {
-                "put_first": gr.Button("First", size="sm", min_width=70),
-                "pause": gr.Button("Pause", size="sm", min_width=70),
-                "resume": gr.Button("Go on", size="sm", min_width=70),
-                "cancel": gr.Button("Remove", size="sm", min_width=70),
+                "put_first": gr.Button("First", size="sm", min_width=56),
+                "pause": gr.Button("Pause", size="sm", min_width=56),
+                "resume": gr.Button("Go on", size="sm", min_width=56),
+                "cancel": gr.Button("Remove", size="sm", min_width=56),
             }
     panel = QueuePanel(below, cards, chosen)
     for name, button in buttons.items():
@@ -58,12 +58,12 @@ def build(studio: Studio, visit: Visit) -> QueuePanel:
     return panel
 
 
-def shown(studio: Studio, visitor: str) -> list:
-    """Values for `QueuePanel.outputs`."""
+def shown(studio: Studio, visitor: str, besides: str = "") -> list:
+    """Values for `QueuePanel.outputs`; hidden where nothing is left besides the job that the page shows anyway."""
     jobs = studio.store.jobs(visitor, State.RUNNING, State.QUEUED, State.PAUSED)
     cards = "".join(_card(studio, job) for job in jobs)
     choices = [(_title(job), job.id) for job in jobs]
-    return [gr.update(visible=bool(jobs)), f'<ul class="trip-queue">{cards}</ul>', gr.update(choices=choices)]
+    return [gr.update(visible=any(job.id != besides for job in jobs)), f'<ul class="trip-queue">{cards}</ul>', gr.update(choices=choices)]
 
 
 def _title(job: Job) -> str:

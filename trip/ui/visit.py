@@ -15,6 +15,7 @@ QUICK = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility":
 SECONDS = 1.0  # between two looks at a job that has not ended
 RAW = {"preprocess": False, **QUICK}  # of events that hand over what came: the schema judges it
 ON_GPU = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
+SHOW_PROGRESS = "() => { if (innerWidth < 700) document.querySelector('#progress')?.scrollIntoView({behavior: 'smooth'}); }"
 PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + encodeURIComponent(job) : location.pathname); return job; }"
 
 
@@ -55,12 +56,13 @@ def arrive(studio: Studio, visitor: str, job_id: str, request: gr.Request) -> tu
 
 
 def follow(studio: Studio, state: Visit, asking: Dependency) -> None:
-    """After an event that asked for a job: where a GPU is lent to events alone, one makes the job."""
+    """After an event that asked for a job: a phone scrolls to it, and where a GPU is lent to events alone, one makes the job."""
 
     def work(job_id: str) -> Iterator[None]:
         studio.work_until(job_id)
         yield
 
+    asking.success(None, js=SHOW_PROGRESS)
     asking.success(work, state.job, None, **ON_GPU)
 
 
