@@ -27,15 +27,14 @@ Asked = TypeVar("Asked", bound=PictureSettings)
 class Step:
     """Where a picture stands.
 
-    number, num_steps  of all steps of all pictures
-    words              what is being done
-    preview            the picture as it looks by now, small; none where the last one is fresh   h w 3, uint8
+    fraction  of all steps of all pictures
+    words     what is being done
+    preview   the picture as it looks by now, small; none where the last one is fresh   h w 3, uint8
     """
 
-    number: int
-    num_steps: int
+    fraction: float
     words: str
-    preview: np.ndarray | None
+    preview: np.ndarray | None = None
 
 
 Tell = Callable[[Step], None]  # raises `trip.pipeline.Interrupted` to stop
@@ -83,15 +82,24 @@ def fitted(width: int, height: int, size: int, pipe: DiffusionPipeline) -> tuple
     return tuple(max(unit, round(size * side / unit) * unit) for side in (stretch, 1 / stretch))
 
 
-def draw(pipe: DiffusionPipeline, settings: PictureSettings, tell: Tell, words: str, inputs: list[dict[str, Any]]) -> list[Any]:
+def draw(
+    pipe: DiffusionPipeline,
+    settings: PictureSettings,
+    tell: Tell,
+    words: str,
+    inputs: list[dict[str, Any]],
+    span: tuple[float, float] = (0.0, 1.0),
+) -> list[Any]:
     """What the pipeline gives for each of the inputs, one after the other: each is the same as it would be alone.
 
     inputs  arguments of one call each, with its `generator`
+    span    share of all the work that this is: from, to
     """
-    outputs = []
+    outputs, (start, end) = [], span
+    width = (end - start) / len(inputs)
     for index, one in enumerate(inputs):
         title = words if len(inputs) == 1 else f"{words}, picture {index + 1} of {len(inputs)}"
-        watch = _watch(pipe, tell, title, index, len(inputs), settings.num_steps)
+        watch = _watch(pipe, tell, title, start + index * width, width, settings.num_steps)
         outputs += list(pipe(num_inference_steps=settings.num_steps, **one, **watch).images)
     return outputs
 
@@ -101,16 +109,16 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _watch(pipe: DiffusionPipeline, tell: Tell, title: str, index: int, count: int, num_steps: int) -> dict[str, Any]:
+def _watch(pipe: DiffusionPipeline, tell: Tell, title: str, start: float, width: float, num_steps: int) -> dict[str, Any]:
     """Arguments that let a pipeline tell its steps; an exception of `tell` ends it within one, before anything is decoded."""
     shown = -PREVIEW_SECONDS
 
     def stepped(step: int, latents: Tensor) -> None:
         nonlocal shown
         is_due = time.monotonic() - shown >= PREVIEW_SECONDS
-        own_steps = getattr(pipe, "_num_timesteps", None) or num_steps  # fewer where another model begins or ends the picture
-        number = index * own_steps + step + 1
-        tell(Step(number, count * own_steps, f"{title}: step {step + 1} of {own_steps}", _preview(pipe, latents) if is_due else None))
+        count = getattr(pipe, "_num_timesteps", None) or num_steps  # fewer where another model begins or ends the picture
+        words = f"{title}: step {step + 1} of {count}"
+        tell(Step(start + width * (step + 1) / count, words, _preview(pipe, latents) if is_due else None))
         shown = time.monotonic() if is_due else shown
 
     def after_step(_: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

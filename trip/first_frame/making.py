@@ -16,7 +16,7 @@ from trip.first_frame.drawing import Pictures, Step, Tell, resolved
 from trip.first_frame.edit import edit
 from trip.first_frame.extras import added
 from trip.first_frame.opening import find_controlnet, num_bytes_on_disk, open_pipeline
-from trip.first_frame.text_to_image import paint, paint_unfinished, refine
+from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
 from trip.first_frame.whereabouts import Model, find, how_to_get, where
 from trip.runtime import shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
@@ -124,7 +124,7 @@ class Makery:
     def _opened(self, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:
         key, opener, num_bytes = self._entry(model, controlnet)
         if key not in shelf():
-            self.tell(Step(0, 1, f"Opening {model.card.title}, {size_of(num_bytes)}", None))
+            self.tell(Step(REFINE_FROM if model.card.task == "refine" else 0.0, f"Opening {model.card.title}, {size_of(num_bytes)}"))
         with ExitStack() as stack:
             with self._timed("open"):
                 pipe = stack.enter_context(shelf().lent(key, opener, num_bytes))
@@ -139,7 +139,7 @@ class Makery:
         folder = where(CARDS[card], self.models)
         if folder is None:
             raise ValueError(f"{how_to_get(card, self.models)}; canny works without")
-        self.tell(Step(0, 1, f"Opening {CARDS[card].title}", None))
+        self.tell(Step(0.0, f"Opening {CARDS[card].title}"))
         with shelf().lent((annotator, folder), lambda: open_detector(annotator, folder), CARDS[card].about_bytes) as detector:
             yield detector
 

@@ -26,7 +26,7 @@ def paint_unfinished(pipe: DiffusionPipeline, settings: PaintSettings, tell: Tel
     if settings.num_steps < FEWEST_REFINED:
         raise ValueError(f"Refine needs at least {FEWEST_REFINED} steps, got {settings.num_steps}; choose more steps")
     inputs = [one | {"denoising_end": REFINE_FROM, "output_type": "latent"} for one in _inputs(pipe, settings)]
-    return draw(pipe, settings, tell, "Painting", inputs)
+    return draw(pipe, settings, tell, "Painting", inputs, (0.0, REFINE_FROM))
 
 
 def refine(refiner: DiffusionPipeline, latents: list[Any], settings: PaintSettings, tell: Tell) -> Pictures:
@@ -45,7 +45,7 @@ def refine(refiner: DiffusionPipeline, latents: list[Any], settings: PaintSettin
         }
         for one, seed in zip(latents, seeds_of(settings), strict=True)
     ]
-    images = draw(refiner, settings, tell, "Refining", inputs)
+    images = draw(refiner, settings, tell, "Refining", inputs, (REFINE_FROM, 1.0))
     return Pictures(_with_seeds(images, settings), left_unread(refiner, picture=settings.prompt, negative_prompt=settings.negative_prompt))
 
 
