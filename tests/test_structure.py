@@ -24,11 +24,12 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "pipeline": {"settings", "diffusion", "media", "model", "sampler", "__init__"},
     "inside": {"diffusion", "files"},
     "runtime": {"settings", "pipeline", "place"},
+    "first_frame": {"settings", "runtime"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
-    "jobs": {"settings", "files", "media", "evaluation", "inside", "pipeline", "runtime"},
-    "ui": {"settings", "files", "place", "media", "inside", "jobs", "pipeline", "runtime", "__init__"},
-    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "__init__"},
+    "jobs": {"settings", "files", "media", "evaluation", "inside", "pipeline", "runtime", "first_frame"},
+    "ui": {"settings", "files", "place", "media", "inside", "jobs", "pipeline", "runtime", "first_frame", "__init__"},
+    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "first_frame", "__init__"},
     "__main__": {"cli"},
 }
 OUTSIDE = {

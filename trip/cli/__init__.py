@@ -1,4 +1,4 @@
-"""`python -m trip animate | train | evaluate | bench`: one line for people on every error, exit code 2.
+"""`python -m trip VERB`: one line for people on every error, exit code 2.
 
 A file a verb: `add` says what it takes, `run` does it.
 """
@@ -7,10 +7,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from trip.cli import animate, bench, evaluate, train
+from trip.cli import animate, bench, control, edit, evaluate, figure9, models, text_to_video, train
 from trip.cli.verbs import VerbParser
 
-VERBS = (animate, train, evaluate, bench)
+VERBS = (animate, text_to_video, edit, control, figure9, models, train, evaluate, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> VerbParser:
     parser = VerbParser(prog="python -m trip", description="TRIP: image-to-video diffusion with an image noise prior.")
     parser.add_argument("--verbose", action="store_true", help="say what is being done")
-    verbs = parser.add_subparsers(required=True, metavar=" | ".join(verb.__name__.rpartition(".")[2] for verb in VERBS))
+    verbs = parser.add_subparsers(required=True, metavar=" | ".join(verb.__name__.rpartition(".")[2].replace("_", "-") for verb in VERBS))
     for verb in VERBS:
         verb.add(verbs)
     return parser

@@ -1,7 +1,7 @@
 """What the verbs share: a parser that complains in one line, and settings as flags."""
 
 import argparse
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from trip.settings import Request
 
@@ -17,13 +17,15 @@ class VerbParser(argparse.ArgumentParser):
         self.exit(2, f"trip: {message}\n")
 
 
-def add_settings(parser: argparse.ArgumentParser, schema: type[Request]) -> None:
-    """A flag for each setting of a task."""
+def add_settings(parser: argparse.ArgumentParser, schema: type[Request], prefix: str = "") -> None:
+    """A flag for each setting of a task; with a prefix such as "clip-", where a verb has two tasks."""
     for name, field in schema.model_fields.items():
         action = {"action": "store_true"} if schema.kind_of(name) is bool else {}
-        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=field.description, **action)
+        flag = f"--{prefix}{name.replace('_', '-')}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=field.description.replace("%", "%%"), **action)
 
 
-def settings_in(options: argparse.Namespace, schema: type[Asked]) -> Asked:
-    """The settings that were given as flags, checked; ValueError, in one line."""
-    return schema.checked(**{name: getattr(options, name) for name in schema.model_fields if hasattr(options, name)})
+def settings_in(options: argparse.Namespace, schema: type[Asked], prefix: str = "", **defaults: Any) -> Asked:
+    """The settings that were given as flags, checked; ValueError, in one line. `defaults` are for what was not given."""
+    given = {name: f"{prefix.replace('-', '_')}{name}" for name in schema.model_fields}
+    return schema.checked(**defaults | {name: getattr(options, flag) for name, flag in given.items() if hasattr(options, flag)})

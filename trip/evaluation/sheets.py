@@ -29,9 +29,34 @@ def contact_sheet(clips: Sequence[np.ndarray], labels: Sequence[str], path: str 
     return path
 
 
+def side_by_side(clips: Sequence[np.ndarray], labels: Sequence[str], height: int = 256) -> np.ndarray:
+    """One clip that shows all of them at once, each under its label: f h w 3, uint8.
+
+    clips   each f h w 3, uint8; a shorter one waits on its last frame
+    height  of the clips, pixels
+    """
+    if not clips or len(clips) != len(labels):
+        raise ValueError(f"wanted a label for each clip, got {len(clips)} clips and {len(labels)} labels")
+    frames = []
+    for index in range(max(len(clip) for clip in clips)):
+        columns = [_labelled(clip[min(index, len(clip) - 1)], label, height) for clip, label in zip(clips, labels, strict=True)]
+        frames.append(np.hstack(columns)[:, :-GAP])
+    return np.stack(frames)
+
+
+def _labelled(frame: np.ndarray, label: str, height: int) -> np.ndarray:
+    width = round(frame.shape[1] * height / frame.shape[0])
+    frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.pad(np.vstack([_strip(label, width), frame]), ((0, 0), (0, GAP), (0, 0)))
+
+
 def _row(clip: np.ndarray, label: str, columns: int) -> np.ndarray:
     chosen = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
     frames = np.hstack([np.pad(clip[index], ((0, 0), (0, GAP), (0, 0))) for index in chosen])
-    strip = np.zeros((LABEL_HEIGHT, frames.shape[1], 3), np.uint8)
+    return np.vstack([_strip(label, frames.shape[1]), frames])
+
+
+def _strip(label: str, width: int) -> np.ndarray:
+    strip = np.zeros((LABEL_HEIGHT, width, 3), np.uint8)
     cv2.putText(strip, label, (3, LABEL_HEIGHT - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.vstack([strip, frames])
+    return strip

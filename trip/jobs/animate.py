@@ -1,13 +1,10 @@
 """The job "animate": a photo and settings become a clip in the job's folder, with its figures."""
 
 import logging
-import queue
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,7 @@ from trip.evaluation.figures import figures
 from trip.evaluation.motion import frame_psnr
 from trip.jobs.estimate import Timing, Timings
 from trip.jobs.store import State
+from trip.jobs.stream import compute_thread, streamed
 from trip.jobs.worker import Cancelled, Desk
 from trip.media import Clip, joined, loop_gap, read_clip, read_photo, with_photo, write_clip
 from trip.settings import AnimateSettings
@@ -64,24 +62,14 @@ def sample(model: str | None, photo: Image.Image, settings: AnimateSettings, tic
     ticket  path of a file: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`.
             A file, since on some hosts this function runs in another process than the page.
     """
-    from trip.runtime import load_pipeline
 
-    pipe, news = load_pipeline(model), queue.SimpleQueue()
-    future = _thread().submit(_sample, pipe, photo, pipe.resolve(settings), ticket, news.put)
-    future.add_done_callback(lambda _: news.put(None))
-    try:
-        while (step := news.get()) is not None:
-            yield step
-        yield future.result()
-    finally:
-        Path(ticket).unlink(missing_ok=True)
-        wait([future])  # the pipeline is free for the next clip only then
+    def work(tell: Callable[[Step], None]) -> Sampled:
+        from trip.runtime import lent_pipeline
 
+        with lent_pipeline(model) as pipe:
+            return _sample(pipe, photo, pipe.resolve(settings), ticket, tell)
 
-@cache
-def _thread() -> ThreadPoolExecutor:
-    """The one thread that samples: a new one for every clip would prepare all of oneDNN's kernels again."""
-    return ThreadPoolExecutor(1, thread_name_prefix="clip")
+    yield from streamed(work, ticket)
 
 
 def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
@@ -167,7 +155,7 @@ class AnimateMaker:
         pipe = load_pipeline(self.model)
         settings = pipe.resolve(AnimateSettings(num_steps=1, num_frames=CALIBRATION_FRAMES, guidance_scale=1))
         for _ in range(2):  # the first one also warms up
-            made = _thread().submit(_sampled, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
+            made = compute_thread().submit(_sampled, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
         self.timings.add(made.result().timing)
 
     def __call__(self, desk: Desk) -> dict[str, Any]:

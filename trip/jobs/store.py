@@ -2,7 +2,7 @@
 
 OUTPUT/jobs.sqlite        the table, in WAL mode
 OUTPUT/lock               held by the app that serves this folder
-OUTPUT/jobs/ID/           photo.png, preview.jpg, log.txt and results of one job, once it is done job.json; ID cannot be guessed
+OUTPUT/jobs/ID/           photo.png, map.png, preview.jpg, log.txt and results of one job, once it is done job.json; ID cannot be guessed
 
 A job moves queued -> running -> done, failed or cancelled, and from queued to paused and back. What an app left running when it
 was killed is queued again at the next start, at most MOST_ATTEMPTS times.
@@ -33,7 +33,7 @@ MOST_ATTEMPTS = 3  # that an app may die over one job
 MOST_QUEUED = 100  # jobs that wait, in all
 MOST_QUEUED_EACH = 20  # of one visitor
 LEAST_FREE_BYTES = 200 * 2**20  # on the disk, before a job is taken in
-LASTING = {"photo.png", "log.txt"}  # files of a job that its next attempt begins with
+LASTING = {"photo.png", "map.png", "log.txt"}  # files of a job that its next attempt begins with
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -200,16 +200,22 @@ class JobStore:
 
     # what visitors do
 
-    def submit(self, visitor: str, kind: str, settings: dict[str, Any], photo: Image.Image | None = None) -> Job:
-        """Takes in a job; ValueError, in one line, where too many wait or the disk is full."""
+    def submit(
+        self, visitor: str, kind: str, settings: dict[str, Any], photo: Image.Image | None = None, map: Image.Image | None = None
+    ) -> Job:
+        """Takes in a job; ValueError, in one line, where too many wait or the disk is full.
+
+        map  a control map, of jobs that draw over one
+        """
         if (free := shutil.disk_usage(self.folder).free) < LEAST_FREE_BYTES:
             raise ValueError(f"the disk is almost full ({free >> 20} MB left); delete some results and try again")
         job = Job(secrets.token_urlsafe(12), visitor, kind, settings, State.QUEUED, place=time.time(), created=time.time(), words="Waiting")
         folder = self.folder_of(job)
         try:
             folder.mkdir()
-            if photo is not None:
-                photo.save(folder / "photo.png", compress_level=1)
+            for name, picture in (("photo.png", photo), ("map.png", map)):
+                if picture is not None:
+                    picture.save(folder / name, compress_level=1)
             with self._changing() as table:
                 self._check_caps(table, visitor)
                 self._insert(table, job)

@@ -1,6 +1,7 @@
-"""Photos in: any that people have, checked before they are decoded."""
+"""Photos in: any that people have, checked before they are decoded. Pictures that were made here, out."""
 
 import io
+import json
 import logging
 import os
 import re
@@ -68,6 +69,17 @@ def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Bo
     left, top = left + (across - scale * width) / 2, top + (down - scale * height) / 2
     part = (left, top, min(left + scale * width, image.width), min(top + scale * height, image.height))
     return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0))
+
+
+def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None]) -> Path:
+    """Writes a PNG with what the picture was made with inside. Raises MediaError."""
+    inside = PngImagePlugin.PngInfo()
+    inside.add_text("trip", json.dumps(metadata))
+    try:
+        image.save(path, "PNG", pnginfo=inside)
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    return Path(path)
 
 
 @contextmanager

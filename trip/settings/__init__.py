@@ -3,7 +3,23 @@
 from trip.settings.animate import AnimateSettings
 from trip.settings.base import Request
 from trip.settings.model import VARIANTS, ModelSettings, Variant
+from trip.settings.pictures import Annotator, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.settings.presets import PRESETS, Preset
 from trip.settings.recipe import RecipeSettings, StageSettings
 
-__all__ = ["PRESETS", "VARIANTS", "AnimateSettings", "ModelSettings", "Preset", "RecipeSettings", "Request", "StageSettings", "Variant"]
+__all__ = [
+    "PRESETS",
+    "VARIANTS",
+    "AnimateSettings",
+    "Annotator",
+    "ControlSettings",
+    "EditSettings",
+    "ModelSettings",
+    "PaintSettings",
+    "PictureSettings",
+    "Preset",
+    "RecipeSettings",
+    "Request",
+    "StageSettings",
+    "Variant",
+]

@@ -1,0 +1,47 @@
+"""`python -m trip models`: the models that make first frames, which are here, and how to get the others."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from trip.cli.verbs import Verbs
+
+
+def add(verbs: Verbs) -> None:
+    """What the verb takes."""
+    models = verbs.add_parser("models", help="list the models that make first frames, or fetch one")
+    models.add_argument("--models", type=Path, metavar="DIR", help="folder of models, beside the hub's cache")
+    models.add_argument("--fetch", metavar="NAME", help="download this one and what it needs, or a hub id; goes on where it stopped")
+    models.add_argument("--task", default="paint", choices=["paint", "edit", "control"], help="what a hub id is for")
+    models.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does it."""
+    if options.fetch:
+        return _fetch(options)
+    from trip.first_frame.catalogue import cards, size_of
+    from trip.first_frame.whereabouts import where
+
+    if options.models and not options.models.is_dir():
+        raise ValueError(f"{options.models}: wanted a folder of models, found none; create it or choose another --models")
+    for name, card in cards().items():
+        folder = where(card, options.models)
+        place = f"here: {folder}" if folder else f"not here; about {size_of(card.about_bytes)}"
+        print(f"{name:24} {card.title}\n{'':24} {place}; {card.licence}; {card.source}{f'; {card.note}' if card.note else ''}")
+    return None
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from trip.first_frame.fetch import fetch
+
+    with tqdm(unit="B", unit_scale=True, desc=options.fetch, total=0) as bar:
+
+        def tell(done: int, total: int, speed: float) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        folders = fetch(options.fetch, options.models, tell, options.task)
+    for folder in folders:
+        print(folder)

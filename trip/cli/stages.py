@@ -1,0 +1,100 @@
+"""What the verbs that make a first frame share: pictures first, then the clip, and every picture kept beside it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from trip.cli.verbs import add_settings, settings_in
+from trip.settings import AnimateSettings, PictureSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from trip.first_frame.drawing import Step
+    from trip.first_frame.making import Made
+
+CLIP = "clip-"  # prefix of the flags that set the clip
+
+
+def add_stages(parser: argparse.ArgumentParser, schema: type[PictureSettings]) -> None:
+    """Flags of the picture, of the clip, and of both models."""
+    add_settings(parser, schema)
+    add_settings(parser, AnimateSettings, CLIP)
+    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="TRIP checkpoint; the embedded one where none is given")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of picture models, beside the hub's cache")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4|FILE.png", help="a PNG stops at the picture")
+
+
+def checked_output(options: argparse.Namespace) -> Path:
+    """Where the result goes; ValueError, in one line, where it cannot be written."""
+    from trip.media.clip import check_target
+
+    return check_target(options.output, (".mp4", ".gif", ".webp", ".png"))
+
+
+def beside(output: Path, what: str) -> Path:
+    """Where a picture is kept: clip.mp4 -> clip-map.png."""
+    return output.with_name(f"{output.stem}-{what}.png")
+
+
+def made(
+    options: argparse.Namespace,
+    settings: PictureSettings,
+    photo: "Image.Image | None" = None,
+    found: "Image.Image | None" = None,
+) -> "Made":
+    """The pictures, with a bar; what people should know is printed above it."""
+    from trip.first_frame.making import Makery
+
+    with tqdm(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+
+        def tell(step: "Step") -> None:
+            bar.set_description_str(step.words)
+            bar.update(step.fraction - bar.n)
+
+        result = Makery(options.models, tell, anywhere=True).make(settings, photo, found)
+    for note in result.pictures.notes:
+        tqdm.write(f"trip: {note}", file=None)
+    return result
+
+
+def keep(result: "Made", output: Path) -> list[Path]:
+    """Writes pictures and map beside the output, or the first picture to the output itself where that is a PNG."""
+    from trip.media import write_picture
+
+    paths = [beside(output, f"picture-{picture.seed}") for picture in result.pictures.pictures]
+    if output.suffix.lower() == ".png":
+        paths[0] = output
+    for picture, path in zip(result.pictures.pictures, paths, strict=True):
+        write_picture(picture.image, path, result.settings.model_dump() | {"seed": picture.seed, "num_pictures": 1})
+    if result.pictures.map is not None:
+        result.pictures.map.save(beside(output, "map"))
+        paths.append(beside(output, "map"))
+    return paths
+
+
+def finish(options: argparse.Namespace, result: "Made", output: Path, **clip_defaults: Any) -> None:
+    """Keeps the pictures, and animates the first one unless the output is a PNG; prints what was written."""
+    settings = settings_in(options, AnimateSettings, CLIP, **clip_defaults)
+    paths = keep(result, output)
+    if output.suffix.lower() != ".png":
+        animate(options.model, result.pictures.pictures[0].image, settings, output)
+        paths.append(output)
+    for path in paths:
+        print(path)
+
+
+def animate(model: str | None, image: "Image.Image", settings: AnimateSettings, output: Path | None, title: str = "animate") -> Any:
+    """The clip of a picture, written where there is an output; with a bar."""
+    from trip.media import Clip, write_clip
+    from trip.runtime import lent_pipeline
+
+    with lent_pipeline(model) as pipe:
+        settings = pipe.resolve(settings)
+        with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
+            made = pipe(image, settings, callback_on_step_end=lambda *_: bar.update())
+    if output:
+        write_clip(Clip(made.frames, made.fps, made.metadata), output)
+    return made

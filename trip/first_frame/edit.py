@@ -1,0 +1,33 @@
+"""A photo changed by an instruction: InstructPix2Pix (Brooks et al. 2023), on Stable Diffusion 1.5 or SDXL."""
+
+import inspect
+
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from trip.first_frame.drawing import Picture, Pictures, Tell, draw, fitted, generator, left_unread, seeds_of
+from trip.settings import EditSettings
+
+
+def edit(pipe: DiffusionPipeline, photo: Image.Image, settings: EditSettings, tell: Tell) -> Pictures:
+    """The photo, changed; in the photo's shape, with as many pixels as the model was made for.
+
+    pipe      StableDiffusionInstructPix2PixPipeline or the SDXL one
+    settings  resolved
+    Raises ValueError where there is no instruction.
+    """
+    if not settings.instruction.strip():
+        raise ValueError("there is no instruction yet: say what to change, such as 'make it winter'")
+    width, height = fitted(*photo.size, settings.size, pipe)
+    shared = {
+        "prompt": settings.instruction,
+        "negative_prompt": settings.negative_prompt,
+        "image": photo.resize((width, height), Image.Resampling.LANCZOS),
+        "guidance_scale": settings.guidance_scale,
+        "image_guidance_scale": settings.image_guidance,
+    }
+    if "width" in inspect.signature(pipe.__call__).parameters:
+        shared |= {"width": width, "height": height}
+    images = draw(pipe, settings, tell, "Editing", [shared | {"generator": generator(seed)} for seed in seeds_of(settings)])
+    notes = left_unread(pipe, instruction=settings.instruction, negative_prompt=settings.negative_prompt)
+    return Pictures([Picture(image, seed) for image, seed in zip(images, seeds_of(settings), strict=True)], notes)

@@ -1,0 +1,152 @@
+"""From settings to pictures: finds the models, opens them on the one shelf, and has them work one after the other."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from trip.first_frame.annotators import ANNOTATORS, Detector, open_detector
+from trip.first_frame.catalogue import CARDS, size_of
+from trip.first_frame.control import ControlMap, control_map, draw_over
+from trip.first_frame.drawing import Pictures, Step, Tell, resolved
+from trip.first_frame.edit import edit
+from trip.first_frame.extras import added
+from trip.first_frame.opening import find_controlnet, num_bytes_on_disk, open_pipeline
+from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
+from trip.first_frame.whereabouts import Model, find, how_to_get, where
+from trip.runtime import shelf
+from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
+
+
+@dataclass(frozen=True)
+class Made:
+    """Pictures, the settings as they were used, and the seconds of each stage by its name."""
+
+    pictures: Pictures
+    settings: PictureSettings
+    seconds: dict[str, float]
+
+
+@dataclass
+class Makery:
+    """What makes pictures from settings.
+
+    models    the models folder, beside the hub's cache; none: the cache alone
+    tell      told of every step; may raise `trip.pipeline.Interrupted`
+    anywhere  models and extras may also be named by a path: for the person at the machine, not for visitors of the page
+    """
+
+    models: Path | None
+    tell: Tell
+    anywhere: bool = False
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def make(self, settings: PictureSettings, photo: Image.Image | None = None, found: Image.Image | None = None) -> Made:
+        """Pictures as the settings ask: painted, edited from a photo, or drawn over a photo's map.
+
+        found  the map, where it has been made or edited already
+        Raises ValueError, in one line, where a model is not here or does not fit.
+        """
+        self._seconds = {}
+        if isinstance(settings, PaintSettings):
+            return self._paint(settings)
+        if photo is None and found is None:
+            raise ValueError("there is no photo yet: choose one first")
+        return self._edit(settings, photo) if isinstance(settings, EditSettings) else self._draw_over(settings, photo, found)
+
+    def map(self, photo: Image.Image, settings: ControlSettings) -> ControlMap:
+        """The control map of a photo alone."""
+        card = "" if settings.is_map else ANNOTATORS[settings.annotator].card
+        with ExitStack() as stack:
+            detector = stack.enter_context(self._detector(settings.annotator, card)) if card else None
+            with self._timed("map"):
+                return control_map(photo, settings, detector, **({"side": settings.size} if settings.size else {}))
+
+    def prepare(self, settings: PictureSettings) -> None:
+        """Finds and opens what the settings ask for, in memory: where a GPU is lent to each call, before the call."""
+        model = self._model(settings)
+        controlnet = self._controlnet(settings, model)
+        shelf().open(*self._entry(model, controlnet))
+
+    def _paint(self, settings: PaintSettings) -> Made:
+        model = self._model(settings)
+        settings = resolved(settings, model.card)
+        if not settings.refine:
+            with self._pipeline(settings, model) as pipe, self._timed("paint"):
+                pictures = paint(pipe, settings, self.tell)
+            return Made(pictures, settings, self._seconds)
+        refiner = find("sdxl-refiner", self.models, "refine")
+        if model.card.family != refiner.card.family:
+            raise ValueError(f"Refine works on pictures of SDXL, and {model.name} is another kind; leave it off")
+        with self._pipeline(settings, model) as pipe, self._timed("paint"):
+            latents = paint_unfinished(pipe, settings, self.tell)
+        with self._opened(refiner) as pipe, self._timed("refine"):
+            return Made(refine(pipe, latents, settings, self.tell), settings, self._seconds)
+
+    def _edit(self, settings: EditSettings, photo: Image.Image) -> Made:
+        model = self._model(settings)
+        settings = resolved(settings, model.card)
+        with self._pipeline(settings, model) as pipe, self._timed("edit"):
+            return Made(edit(pipe, photo, settings, self.tell), settings, self._seconds)
+
+    def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> Made:
+        model = self._model(settings)
+        controlnet = self._controlnet(settings, model)
+        settings = resolved(settings, model.card)
+        fresh = ControlMap(found) if found else self.map(photo, settings)
+        with self._pipeline(settings, model, controlnet) as pipe, self._timed("draw"):
+            drawn = draw_over(pipe, fresh.image, settings, self.tell, photo)
+        notes = fresh.notes + [note for note in drawn.notes if not fresh.notes or "empty" not in note]
+        return Made(Pictures(drawn.pictures, notes, drawn.map), settings, self._seconds)
+
+    # models
+
+    def _model(self, settings: PictureSettings) -> Model:
+        task = "edit" if isinstance(settings, EditSettings) else "paint"
+        return find(settings.picture_model, self.models, task, anywhere=self.anywhere)
+
+    def _controlnet(self, settings: PictureSettings, model: Model) -> Model | None:
+        if not isinstance(settings, ControlSettings):
+            return None
+        return find_controlnet(settings.controlnet, model, settings.annotator, self.models, anywhere=self.anywhere)
+
+    @contextmanager
+    def _pipeline(self, settings: PictureSettings, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:
+        """The pipeline at work, with the extras that the settings name."""
+        with self._opened(model, controlnet) as pipe, added(pipe, settings, self.models, anywhere=self.anywhere):
+            yield pipe
+
+    @contextmanager
+    def _opened(self, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:
+        key, opener, num_bytes = self._entry(model, controlnet)
+        if key not in shelf():
+            self.tell(Step(REFINE_FROM if model.card.task == "refine" else 0.0, f"Opening {model.card.title}, {size_of(num_bytes)}"))
+        with ExitStack() as stack:
+            with self._timed("open"):
+                pipe = stack.enter_context(shelf().lent(key, opener, num_bytes))
+            yield pipe
+
+    def _entry(self, model: Model, controlnet: Model | None) -> tuple:
+        key = (model.card.task, model.folder, model.card.files, controlnet and controlnet.folder)
+        return key, lambda: open_pipeline(model, self.models, controlnet), num_bytes_on_disk(model, self.models, controlnet)
+
+    @contextmanager
+    def _detector(self, annotator: str, card: str) -> Iterator[Detector]:
+        folder = where(CARDS[card], self.models)
+        if folder is None:
+            raise ValueError(f"{how_to_get(card, self.models)}; canny works without")
+        self.tell(Step(0.0, f"Opening {CARDS[card].title}"))
+        with shelf().lent((annotator, folder), lambda: open_detector(annotator, folder), CARDS[card].about_bytes) as detector:
+            yield detector
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[stage] = round(self._seconds.get(stage, 0) + time.monotonic() - begun, 3)

@@ -1,0 +1,156 @@
+"""Opens models that are on this machine as diffusers pipelines: safetensors only, in the precision of the device, nothing fetched."""
+
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import (
+    ControlNetModel,
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from trip.first_frame.catalogue import CARDS
+from trip.first_frame.whereabouts import Model, find, how_to_get, index_of, parts_of, where
+from trip.runtime import device, precision
+
+PIPELINES: dict[tuple[str, str], type[DiffusionPipeline]] = {  # task, family
+    ("paint", "sd"): StableDiffusionPipeline,
+    ("paint", "sdxl"): StableDiffusionXLPipeline,
+    ("refine", "sdxl"): StableDiffusionXLImg2ImgPipeline,
+    ("edit", "sd"): StableDiffusionInstructPix2PixPipeline,
+    ("edit", "sdxl"): StableDiffusionXLInstructPix2PixPipeline,
+    ("control", "sd"): StableDiffusionControlNetPipeline,
+    ("control", "sdxl"): StableDiffusionXLControlNetPipeline,
+}
+LARGE = 1024  # pixels of a side from which the autoencoder works tile by tile
+
+
+def open_pipeline(model: Model, models: Path | None = None, controlnet: Model | None = None) -> DiffusionPipeline:
+    """The pipeline of a model, or of a base model with a ControlNet; in memory, not yet where it works.
+
+    models  the models folder, where what it needs may be
+    Raises ValueError, in one line, where it does not open or is of another kind.
+    """
+    task = "control" if controlnet else model.card.task
+    if (task, model.card.family) not in PIPELINES:
+        raise ValueError(f"{model.name}: wanted a model to {task} with, found one of another kind; choose another")
+    more: dict[str, Any] = {}
+    if controlnet:
+        if controlnet.card.family != model.card.family:
+            raise ValueError(f"{controlnet.name} is not made for {model.name}; choose a ControlNet for {_kind(model)}")
+        more["controlnet"] = _opened(controlnet.name, lambda: _part(ControlNetModel, controlnet.folder))
+    folder = _base_folder(model, models)
+    if model.card.files:
+        more["unet"] = _opened(model.name, lambda: _lone_unet(folder / "unet", model.folder / model.card.files[0]))
+    pipe = _opened(model.name, lambda: _whole(PIPELINES[task, model.card.family], folder, more))
+    _check_kind(pipe, task, model.name)
+    if model.card.files:  # SDXL-Lightning: its own page asks for this sampler
+        pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+    pipe.vae.enable_slicing()
+    if model.card.size >= LARGE:
+        pipe.vae.enable_tiling()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def num_bytes_on_disk(model: Model, models: Path | None = None, controlnet: Model | None = None) -> int:
+    """What the weights of a pipeline will take in memory, read from the heads of its files."""
+    folder = _base_folder(model, models)
+    folders = [folder / part for part, has_weights in parts_of(index_of(folder) or {}) if has_weights]
+    numbers = sum(_count(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
+    return numbers * precision(device()).itemsize
+
+
+def find_controlnet(name: str, base: Model, annotator: str, models: Path | None, *, anywhere: bool = False) -> Model:
+    """The ControlNet of that name; where the name is empty, the catalogue's for this base model and annotator."""
+    if not name:
+        suited = {other for other, card in CARDS.items() if card.task == "control" and card.family == base.card.family}
+        names = [other for other in suited if CARDS[other].annotator == annotator]
+        if not names:
+            known = sorted(CARDS[other].annotator for other in suited)
+            raise ValueError(f"there is no ControlNet for {annotator} on {_kind(base)} in the list; choose from {', '.join(known)}")
+        name = names[0]
+        if where(CARDS[name], models) is None:
+            raise ValueError(how_to_get(name, models))
+    return find(name, models, "control", anywhere=anywhere)
+
+
+def _kind(model: Model) -> str:
+    return "SDXL" if model.card.family == "sdxl" else "Stable Diffusion 1.5"
+
+
+def _base_folder(model: Model, models: Path | None) -> Path:
+    """Where the pipeline lies: the model's own folder, or that of the model whose U-Net it replaces."""
+    if not model.card.files:
+        return model.folder
+    folder = where(CARDS[model.card.needs[0]], models)
+    if folder is None:
+        raise ValueError(how_to_get(model.name, models))
+    return folder
+
+
+def _whole(kind: type[DiffusionPipeline], folder: Path, more: dict[str, Any]) -> DiffusionPipeline:
+    if "safety_checker" in inspect.signature(kind.__init__).parameters:
+        more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False, **more}
+    variant = "fp16" if any(folder.glob("*/*.fp16*.safetensors")) else None
+    return kind.from_pretrained(folder, use_safetensors=True, dtype=precision(device()), variant=variant, local_files_only=True, **more)
+
+
+def _part(kind: type, folder: Path) -> torch.nn.Module:
+    variant = "fp16" if any(folder.glob("*.fp16*.safetensors")) else None
+    return kind.from_pretrained(folder, use_safetensors=True, dtype=precision(device()), variant=variant, local_files_only=True)
+
+
+def _lone_unet(folder: Path, weights: Path) -> UNet2DConditionModel:
+    unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder)).to(precision(device()))
+    unet.load_state_dict(load_file(weights))
+    return unet.eval()
+
+
+def _opened(name: str, opener: Callable[[], Any]) -> Any:
+    """What the opener gives; what it raises becomes one line."""
+    for library in (diffusers, transformers):  # what people should know is told in notes and errors
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+    try:
+        return opener()
+    except (OSError, SafetensorError, KeyError, AttributeError, TypeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name}: not a model that opens ({type(error).__name__}: {reason}); copy or fetch it again") from error
+
+
+def _check_kind(pipe: DiffusionPipeline, task: str, name: str) -> None:
+    """An editing U-Net takes noise and photo side by side, twice the channels of a painting one."""
+    sides = pipe.unet.config.in_channels / pipe.vae.config.latent_channels
+    if sides != (2 if task == "edit" else 1):
+        kinds = {1: "a model to paint with", 2: "a model to edit with"}
+        raise ValueError(f"{name}: wanted a model to {task} with, found {kinds.get(sides, 'one of another kind')}; choose another")
+
+
+def _count(folder: Path) -> int:
+    """How many numbers the weights in a folder have, by one variant of them."""
+    files = sorted(folder.glob("*.fp16*.safetensors")) or [file for file in folder.glob("*.safetensors") if "non_ema" not in file.name]
+    total = 0
+    for file in files:
+        try:
+            with safe_open(file, "pt") as weights:
+                total += sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{file}: its weights are broken ({error}); copy or fetch the model again") from error
+    return total

@@ -1,0 +1,151 @@
+"""Which models are on this machine, whole: in the models folder, in the hub's cache, or as a folder that a person names."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from trip.first_frame.catalogue import CARDS, Card, Task, cards, size_of
+
+UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pipelines that nothing here asks for
+WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
+INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is on this machine: what it is, and the folder of its files."""
+
+    name: str
+    card: Card
+    folder: Path
+
+
+def where(card: Card, models: Path | None) -> Path | None:
+    """The folder in which all files of a card are; none where some are missing."""
+    return next((folder for folder in _folders(card, models) if not missing(folder, card)), None)
+
+
+def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) -> Model:
+    """The model of that name: of the catalogue, in the models folder, or in the hub's cache under its hub id.
+
+    anywhere  also a path to a folder; for the person at the machine, not for visitors of the page
+    Raises ValueError, in one line, where there is none, or not all of it.
+    """
+    known = cards(task)
+    if name in known:
+        if folder := where(known[name], models):
+            return Model(name, known[name], folder)
+        raise ValueError(how_to_get(name, models))
+    if name in CARDS:
+        raise ValueError(f"{name} is no model to {task} with; choose from {', '.join(known)}")
+    card = replace(_stranger(task), title=name, repo=name if is_plain(name) and "/" in name else None)
+    folders = [Path(name)] if anywhere and Path(name).is_dir() else list(_folders(card, models)) if is_plain(name) else []
+    if folder := next((folder for folder in folders if folder.is_dir()), None):
+        if lacking := missing(folder, card):
+            raise ValueError(f"{name}: wanted a whole model to {task} with, but it lacks {', '.join(lacking)}; copy or fetch it again")
+        return Model(name, replace(card, family=family_of(folder), **_made_for(folder)), folder)
+    wanted = f"one of {', '.join(known) or 'none yet'}, or a folder or hub id that is on this machine"
+    hint = f"; if it is on the hub, get it with: python -m trip models --fetch {name} --task {task}" if card.repo else "; check the name"
+    raise ValueError(f"there is no model {name!r} here: wanted {wanted}{hint}")
+
+
+def how_to_get(name: str, models: Path | None) -> str:
+    """What of a card is missing, and the command that gets it."""
+    lacking = {other: CARDS[other] for other in (*CARDS[name].needs, name) if where(CARDS[other], models) is None}
+    sizes = size_of(sum(card.about_bytes for card in lacking.values()))
+    begun = ", which goes on where it stopped" if any(_is_begun(card, models) for card in lacking.values()) else ""
+    option = f" --models {models}" if models else ""
+    titles = " and ".join(card.title for card in lacking.values())
+    return f"{titles}: not on this machine; get it (about {sizes}) with: python -m trip models --fetch {name}{option}{begun}"
+
+
+def missing(folder: Path, card: Card) -> list[str]:
+    """What a folder lacks of a card's files, in words; weights count where they are safetensors, unless the card names others."""
+    if card.files:
+        return [name for name in card.files if not (folder / name).is_file()]
+    if card.task == "control":
+        return [] if (folder / "config.json").is_file() and _has_weights(folder) else ["config.json and weights as safetensors"]
+    if (index := index_of(folder)) is None:
+        return [INDEX]
+    return [
+        f"{part} (wanted as safetensors)" if needs_weights else part
+        for part, needs_weights in parts_of(index)
+        if not (folder / part).is_dir() or (needs_weights and not _has_weights(folder / part))
+    ]
+
+
+def index_of(folder: Path) -> dict | None:
+    """What model_index.json says; none where there is none that can be read."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+    except (OSError, ValueError):
+        return None
+    return index if isinstance(index, dict) else None
+
+
+def parts_of(index: dict) -> Iterator[tuple[str, bool]]:
+    """The parts of a pipeline that are used, and whether each has weights."""
+    for part, value in index.items():
+        if not part.startswith("_") and isinstance(value, list) and value[0] is not None and part not in UNUSED:
+            yield part, not str(value[1]).endswith(WITHOUT_WEIGHTS)
+
+
+def family_of(folder: Path) -> str:
+    """Which U-Net a pipeline has, or a ControlNet was made for: "sd" or "sdxl"; by what it is conditioned on."""
+    names = (folder / "unet" / "config.json", folder / "config.json")
+    config = next((json.loads(name.read_text()) for name in names if name.is_file()), {})
+    return "sdxl" if config.get("addition_embed_type") == "text_time" else "sd"
+
+
+def _made_for(folder: Path) -> dict[str, int]:
+    """Pixels of a side that a pipeline was made for, by its own configuration."""
+    try:
+        unet = json.loads((folder / "unet" / "config.json").read_text())
+        vae = json.loads((folder / "vae" / "config.json").read_text())
+        return {"size": unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _stranger(task: Task) -> Card:
+    """What is assumed of a model that is in no catalogue."""
+    return Card("", task, None, 0, "not known here")
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is no path out of the models folder: one word, or owner/name."""
+    return name.count("/") <= 1 and all(part and not part.startswith(".") and "\\" not in part for part in name.split("/"))
+
+
+def _folders(card: Card, models: Path | None) -> Iterator[Path]:
+    """Where a card's files may be."""
+    if card.folder:
+        yield card.folder
+    elif models:
+        names = [name for name, other in CARDS.items() if other == card] or [card.title]
+        yield from (models / name for name in (*names, *((folder_name(card.repo), card.repo.split("/")[1]) if card.repo else ())))
+    if card.repo:
+        first = card.files[0] if card.files else "config.json" if card.task == "control" else INDEX
+        try:
+            cached = try_to_load_from_cache(card.repo, first)
+        except HFValidationError:
+            return
+        if isinstance(cached, str):
+            yield Path(cached).parent
+
+
+def folder_name(repo: str) -> str:
+    """Name of a hub id's folder in the models folder: owner--name."""
+    return repo.replace("/", "--")
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def _is_begun(card: Card, models: Path | None) -> bool:
+    return any(folder.is_dir() for folder in _folders(card, models))
