@@ -27,7 +27,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "first_frame": {"settings", "runtime"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
-    "jobs": {"settings", "files", "media", "evaluation", "inside", "pipeline", "runtime", "first_frame"},
+    "jobs": {"settings", "files", "place", "media", "evaluation", "inside", "pipeline", "runtime", "first_frame"},
     "ui": {"settings", "files", "place", "media", "inside", "jobs", "pipeline", "runtime", "first_frame", "__init__"},
     "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "first_frame", "__init__"},
     "__main__": {"cli"},
