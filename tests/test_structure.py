@@ -17,7 +17,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "files": set(),
     "place": set(),
     "flags": set(),
-    "media": set(),
+    "media": {"files"},
     "data": {"media", "settings", "files"},
     "model": {"settings", "diffusion"},
     "sampler": {"diffusion"},

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import struct
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +17,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from trip.files import replacing
 from trip.media.files import MediaError, opened
 from trip.media.photo import photo_header, read_photo
 from trip.media.video import Video, open_video, upright_pixels
@@ -110,14 +110,11 @@ def write_clip(clip: Clip, path: str | Path) -> Path:
         raise MediaError(
             f"cannot write {path}: wanted at most {MAX_METADATA_BYTES} bytes of metadata, got {len(metadata)}; shorten the prompt"
         )
-    unfinished = path.absolute().parent / f".{uuid.uuid4().hex}.partial"
     try:
-        _WRITERS[path.suffix.lower()](clip, metadata, unfinished)
-        unfinished.replace(path)
+        with replacing(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
+            _WRITERS[path.suffix.lower()](clip, metadata, partial)
     except (OSError, ValueError, av.FFmpegError) as error:  # a full disk; a size that the format does not know
         raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

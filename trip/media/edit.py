@@ -3,13 +3,13 @@
 import io
 import json
 import math
-import uuid
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from trip.files import replacing
 from trip.media.clip import Clip, Metadata, check_target
 from trip.media.files import MediaError
 
@@ -77,17 +77,13 @@ def write_png_zip(clip: Clip, path: str | Path) -> Path:
     all. Raises MediaError.
     """
     path = check_target(path, (".zip",))
-    unfinished = path.absolute().parent / f".{uuid.uuid4().hex}.partial"
     try:
-        with zipfile.ZipFile(unfinished, "w") as archive:  # stored: a PNG is compressed already
+        with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:  # stored: a PNG is compressed already
             archive.writestr("settings.json", json.dumps({**clip.metadata, "fps": clip.fps}, indent=2))
             for index, pixels in enumerate(clip.frames):
                 picture = io.BytesIO()
                 Image.fromarray(pixels).save(picture, "PNG")
                 archive.writestr(f"frame_{index:04d}.png", picture.getvalue())
-        unfinished.replace(path)
     except OSError as error:  # a full disk
         raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
