@@ -41,6 +41,7 @@ def build(studio: Studio) -> gr.Blocks:
         shared = panels.build(studio, state)
         with shared.forms, gr.Tabs(), gr.Tab("Animate", id="animate"):
             animate.build(studio, state)
+        panels.follow_jobs(studio, state, shared, [])
         inside.build(studio, state)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))

@@ -88,7 +88,7 @@ def build(studio: Studio, visit: Visit) -> History:
 
 def shown(studio: Studio, visitor: str, text: str = "", order: str = "newest first") -> list[Any]:
     """Values for `History.outputs`."""
-    jobs = sorted(studio.store.jobs(visitor, State.DONE, text=text or ""), key=ORDERS[order]) if visitor else []
+    jobs = sorted(studio.clips(visitor, text or ""), key=ORDERS[order]) if visitor else []
     pictures = [(str(studio.store.folder_of(job) / "last.png"), title(job)) for job in jobs]
     return [pictures, [job.id for job in jobs], gr.update(choices=[(title(job), job.id) for job in jobs])]
 

@@ -1,5 +1,6 @@
-"""What all tabs end in: how far the job is, what came of it, what still waits, and what was made before. One look at the store fills it."""
+"""What all tabs end in: how far the job is, what came of it, what still waits, and what was made before."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,21 @@ from trip.jobs.store import Job, State
 from trip.ui import history, progress, queue, result, visit
 from trip.ui.result import told
 from trip.ui.studio import Studio
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What jobs of one kind end in, in whichever tab it lies.
+
+    outputs  components that are filled
+    shown    values for them, of a job of that kind or of none
+    is_live  whether they follow a job that is still running
+    """
+
+    kind: str
+    outputs: list[gr.blocks.Block]
+    shown: Callable[[Studio, Job | None], list[Any]]
+    is_live: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,14 +38,9 @@ class Panels:
     queue: queue.QueuePanel
     history: history.History
 
-    @property
-    def outputs(self) -> list[gr.blocks.Block]:
-        """What `_shown` gives values to, in that order."""
-        return [self.progress, self.stop, *self.result.outputs, *self.queue.outputs, *self.history.outputs]
-
 
 def build(studio: Studio, state: visit.Visit) -> Panels:
-    """Lay out the panels around an empty column for the tabs' forms, and wire them."""
+    """Lay out the panels around an empty column for the tabs' forms; `follow_jobs` fills them."""
     with gr.Row():
         forms = gr.Column(min_width=320)
         with gr.Column(min_width=320):
@@ -39,7 +50,6 @@ def build(studio: Studio, state: visit.Visit) -> Panels:
             waiting = queue.build(studio, state)
     panels = Panels(forms, bar, stop, ending, waiting, history.build(studio, state))
     _wire_buttons(studio, state, panels)
-    _wire_looking(studio, state, panels)
     return panels
 
 
@@ -60,17 +70,22 @@ def _wire_buttons(studio: Studio, state: visit.Visit, panels: Panels) -> None:
     panels.stop.click(halt, [state.visitor, state.job], None, **visit.QUICK)
 
 
-def _wire_looking(studio: Studio, state: visit.Visit, panels: Panels) -> None:
-    """Looks when the page opens, when another job is chosen, and each second while one may change."""
+def follow_jobs(studio: Studio, state: visit.Visit, panels: Panels, endings: list[Ending]) -> None:
+    """Looks when the page opens, when another job is chosen, and each second while one may change; one look fills everything."""
+    endings = [Ending("animate", panels.result.outputs, result.shown), *endings]
+    filled = [panels.progress, panels.stop, *panels.queue.outputs, *panels.history.outputs]
+    filled += [component for ending in endings for component in ending.outputs]
 
     def look(visitor: str, job_id: str, seen: tuple) -> list[Any]:
         job = visit.look(studio, visitor, job_id)
         now = _signature(studio, visitor, job)
         if now == seen:
-            return [gr.skip()] * (len(panels.outputs) + 2)
-        return [*_shown(studio, visitor, job, now, seen), now, gr.Timer(active=visit.is_busy(studio, visitor))]
+            return [gr.skip()] * (len(filled) + 2)
+        values = _shared(studio, visitor, job, now, seen)
+        values += [value for ending in endings for value in _ended(studio, ending, job, seen)]
+        return [*values, now, gr.Timer(active=visit.is_busy(studio, visitor))]
 
-    outputs, inputs = [*panels.outputs, state.seen, state.timer], [state.visitor, state.job, state.seen]
+    outputs, inputs = [*filled, state.seen, state.timer], [state.visitor, state.job, state.seen]
     state.timer.tick(look, inputs, outputs, **visit.QUICK)
     state.job.change(look, inputs, outputs, js=None, **visit.QUICK).then(None, state.job, None, js=visit.PUT_IN_ADDRESS)
 
@@ -83,10 +98,17 @@ def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
     return (shown, tuple(waiting), done)
 
 
-def _shown(studio: Studio, visitor: str, job: Job | None, now: tuple, seen: tuple) -> list[Any]:
-    """Values for `Panels.outputs`; what the visitor already sees is left as it is."""
-    (was, _, was_done) = seen or (None, (), None)
-    ending = [gr.skip()] * 5 if was and job and was[:2] == (job.id, job.state) else result.shown(studio, job)
-    past = [gr.skip()] * 3 if was_done == now[2] else history.shown(studio, visitor)
+def _shared(studio: Studio, visitor: str, job: Job | None, now: tuple, seen: tuple) -> list[Any]:
+    """Progress, Stop, queue and history; what the visitor already sees is left as it is."""
+    past = [gr.skip()] * 3 if seen and seen[2] == now[2] else history.shown(studio, visitor)
     stop = gr.update(visible=job is not None and job.state in (State.QUEUED, State.RUNNING))
-    return [progress.of_job(studio, job), stop, *ending, *queue.shown(studio, visitor, job.id if job else ""), *past]
+    return [progress.of_job(studio, job), stop, *queue.shown(studio, visitor, job.id if job else ""), *past]
+
+
+def _ended(studio: Studio, ending: Ending, job: Job | None, seen: tuple) -> list[Any]:
+    """Values for an ending's outputs; what the visitor already sees is left as it is."""
+    was = seen[0] if seen else None
+    is_same = was is not None and job is not None and was[:2] == (job.id, job.state)
+    if is_same and not (ending.is_live and job.kind == ending.kind):
+        return [gr.skip()] * len(ending.outputs)
+    return ending.shown(studio, job if job and job.kind == ending.kind else None)

@@ -169,6 +169,10 @@ class Studio:
         """What a job went on from, as a job of the same kind is told; the draft is another seed's."""
         return {"after": job.settings["after"]} if "after" in job.settings else {}
 
+    def clips(self, visitor: str, text: str = "") -> list[Job]:
+        """A visitor's jobs that gave a clip, newest first; with these words in their prompt."""
+        return [job for job in self.store.jobs(visitor, State.DONE, text=text) if "clip" in job.result]
+
     def delete(self, job_id: str, visitor: str) -> None:
         """Forgets a job and drops its files, also out of the .zip of all."""
         self.store.delete(job_id, visitor)
@@ -228,7 +232,7 @@ class Studio:
 
     def download_all(self, visitor: str) -> Path:
         """All of a visitor's clips in one .zip."""
-        done = self.store.jobs(visitor, State.DONE)
+        done = self.clips(visitor)
         if not done:
             raise ValueError("there are no clips of yours yet")
         target = self.store.folder_of(done[0]) / ALL_CLIPS
