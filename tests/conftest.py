@@ -1,4 +1,4 @@
-"""What several tests share: a tiny random checkpoint on disk, made of the real classes."""
+"""What several tests share: tiny random checkpoints on disk, made of the real classes."""
 
 from pathlib import Path
 
@@ -47,6 +47,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
     make_pipeline(PRESETS["tiny"].model).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def picture_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with tiny random models that make first frames."""
+    from tests.first_frame.tiny import make_models  # imports much that most tests do not need
+
+    return make_models(tmp_path_factory.mktemp("picture-models"))
 
 
 @pytest.fixture(scope="session")

@@ -161,12 +161,9 @@ class Shelf:
                 opened.users -= 1
                 opened.last_used = time.monotonic()
 
-    def keys(self) -> list[Hashable]:
-        """What is open, least recently used first."""
-        return sorted(self._opened, key=lambda key: self._opened[key].last_used)
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._opened
+    def __iter__(self) -> Iterator[Hashable]:
+        """Keys of what is open, least recently used first."""
+        return iter(sorted(self._opened, key=lambda key: self._opened[key].last_used))
 
     def _move_in(self, opened: _Opened) -> None:
         """To the accelerator, where there is one."""
@@ -182,7 +179,7 @@ class Shelf:
     def _make_room(self, num_bytes: int, *, on_device: bool) -> bool:
         """Puts models away by the rule of the class; whether there is room then."""
         room = self.num_bytes if on_device else self.memory_num_bytes
-        for key in self.keys():
+        for key in self:
             if self._taken(on_device) + num_bytes <= room:
                 break
             opened = self._opened[key]

@@ -12,7 +12,7 @@ def add(verbs: Verbs) -> None:
     """What the verb takes."""
     models = verbs.add_parser("models", help="list the models that make first frames, or fetch one")
     models.add_argument("--models", type=Path, metavar="DIR", help="folder of models, beside the hub's cache")
-    models.add_argument("--fetch", metavar="NAME", help="download this one and what it needs, or a hub id; goes on where it stopped")
+    models.add_argument("--fetch", metavar="NAME", help="download this one and what it needs, or a hub id")
     models.add_argument("--task", default="paint", choices=["paint", "edit", "control"], help="what a hub id is for")
     models.set_defaults(run=run)
 

@@ -48,8 +48,8 @@ def is_empty(found: Image.Image) -> bool:
 
 def _nothing(settings: ControlSettings) -> str:
     annotator = ANNOTATORS[settings.annotator]
-    advice = "; lower its thresholds" if settings.annotator == "canny" else ""
-    return f"{annotator.title}: no {annotator.finds} were found, the map is empty{advice} or choose another annotator or photo"
+    advice = "lower its thresholds or " if settings.annotator == "canny" else ""
+    return f"{annotator.title}: no {annotator.finds} were found, the map is empty; {advice}choose another annotator or photo"
 
 
 def draw_over(

@@ -1,4 +1,7 @@
-"""Models are downloaded from the hub here, and nowhere else; only when a person asks for it, and so that a broken download goes on."""
+"""Models are downloaded from the hub here, and nowhere else, and only when a person asks for it.
+
+A connection that breaks is taken up again by the hub's client; after a stop, the next call goes on with the files that were not whole.
+"""
 
 import errno
 import shutil
@@ -32,7 +35,7 @@ def fetch(name: str, models: Path | None, tell: Tell, task: Task = "paint") -> l
     """Gets a card of the catalogue with all that it needs, or a hub id, and gives their folders. What is here is not fetched again.
 
     models  folder to put it in; none: the hub's cache
-    tell    told how far a download is; may raise to stop it, and the next call goes on there
+    tell    told how far a download is; may raise to stop it
     task    what a hub id that is in no catalogue is for
     Raises ValueError, in one line.
     """
@@ -162,14 +165,14 @@ def _in_words(repo: str, error: Exception) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo} cannot be fetched: HF_HUB_OFFLINE is set; unset it and try again"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{repo}: the disk is full; free some space and fetch it again, which goes on where it stopped"
+        return f"{repo}: the disk is full; free some space and fetch it again; the files that are whole are kept"
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return f"{repo}: a file that is wanted is not there any more ({_short(error)}); choose another model"
     if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return f"{repo}: the hub answered {error.response.status_code}; try again later, which goes on where it stopped"
+        return f"{repo}: the hub answered {error.response.status_code}; try again later; the files that are whole are kept"
     if isinstance(error, PermissionError):
         return f"{error.filename}: cannot be written; choose another --models"
-    return f"{repo}: the download broke off ({_short(error)}); fetch it again, which goes on where it stopped"
+    return f"{repo}: the download broke off ({_short(error)}); fetch it again; the files that are whole are kept"
 
 
 def _short(error: Exception) -> str:

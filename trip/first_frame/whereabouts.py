@@ -57,7 +57,7 @@ def how_to_get(name: str, models: Path | None) -> str:
     """What of a card is missing, and the command that gets it."""
     lacking = {other: CARDS[other] for other in (*CARDS[name].needs, name) if where(CARDS[other], models) is None}
     sizes = size_of(sum(card.about_bytes for card in lacking.values()))
-    begun = ", which goes on where it stopped" if any(_is_begun(card, models) for card in lacking.values()) else ""
+    begun = "; what is whole of it is kept" if any(_is_begun(card, models) for card in lacking.values()) else ""
     option = f" --models {models}" if models else ""
     titles = " and ".join(card.title for card in lacking.values())
     return f"{titles}: not on this machine; get it (about {sizes}) with: python -m trip models --fetch {name}{option}{begun}"
