@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "embedded"
 DEVICE_SHARE = 0.85  # of an accelerator's memory that weights may take; the rest is for what they work on
 MEMORY_SHARE = 0.75  # of the machine's
+_making = threading.Lock()
 
 
 def device() -> torch.device:
@@ -206,9 +207,14 @@ class Shelf:
         opened.is_on_device = False
 
 
-@cache
 def shelf() -> Shelf:
     """The one shelf of this process, with room by what the machine has."""
+    with _making:  # two shelves would open models at once, which the libraries' ways to open them do not bear
+        return _shelf()
+
+
+@cache
+def _shelf() -> Shelf:
     memory = int(MEMORY_SHARE * _memory_num_bytes())
     if torch.cuda.is_available() and not on_spaces_gpu():  # there, no GPU is to be asked before the call that it is lent to
         return Shelf(device(), int(DEVICE_SHARE * torch.cuda.get_device_properties(0).total_memory), memory)
