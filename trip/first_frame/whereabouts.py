@@ -13,6 +13,7 @@ from trip.first_frame.catalogue import CARDS, Card, Task, cards, size_of
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pipelines that nothing here asks for
 WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
 INDEX = "model_index.json"
+EXTRAS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ def missing(folder: Path, card: Card) -> list[str]:
         for part, needs_weights in parts_of(index)
         if not (folder / part).is_dir() or (needs_weights and not _has_weights(folder / part))
     ]
+
+
+def extras(kind: str, models: Path | None) -> list[str]:
+    """The files of a kind of EXTRAS that are in the models folder."""
+    return sorted(file.name for file in (models / EXTRAS[kind]).glob("*.safetensors")) if models else []
 
 
 def index_of(folder: Path) -> dict | None:

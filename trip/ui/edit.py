@@ -29,19 +29,19 @@ class Form:
     control: dict[str, Component]
     map: gr.ImageEditor
     buttons: dict[str, gr.Button]
-    motion: gr.Textbox
     slider: gr.ImageSlider
 
     @property
     def inputs(self) -> set[Component]:
         """What a job is asked with."""
-        return {self.photo, self.map, self.motion, *self.edit.values(), *self.control.values()}
+        return {self.photo, self.map, *self.edit.values(), *self.control.values()}
 
 
 def build(studio: Studio, state: visit.Visit) -> gr.Image:
     """Lay out the tab inside the current `gr.Blocks` and wire it; gives the photo, for other tabs."""
     form = _form(studio)
     made = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
+    motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
     with gr.Row():
         animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", scale=2, min_width=120)
         beside = gr.Button("Side by side", elem_id="figure9", scale=1, min_width=120)
@@ -50,14 +50,14 @@ def build(studio: Studio, state: visit.Visit) -> gr.Image:
     _wire_looking(studio, state, form, made)
 
     def move(values: dict[Component, Any]) -> str:
-        settings = told(AnimateSettings.checked, prompt=values[form.motion])
+        settings = told(AnimateSettings.checked, prompt=values[motion])
         return told(studio.animate, values[state.visitor], pictures.uploaded(values[made.picture]), settings).id
 
     def figure(values: dict[Component, Any]) -> str:
-        settings = told(AnimateSettings.checked, prompt=values[form.motion], seed=0)
+        settings = told(AnimateSettings.checked, prompt=values[motion], seed=0)
         return told(_figure, studio, values[state.visitor], pictures.uploaded(values[form.photo]), settings)
 
-    inputs = form.inputs | {made.picture, state.visitor}
+    inputs = {form.photo, made.picture, motion, state.visitor}
     visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
     visit.follow(studio, state, beside.click(figure, inputs, state.job, **RAW))
     return form.photo
@@ -65,7 +65,6 @@ def build(studio: Studio, state: visit.Visit) -> gr.Image:
 
 def _form(studio: Studio) -> Form:
     photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[])
-    motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
     buttons: dict[str, gr.Button] = {}
     with gr.Tabs():
         with gr.Tab("By an instruction", id="by-instruction"):
@@ -90,7 +89,7 @@ def _form(studio: Studio) -> Form:
                 drawn |= pictures.settings_controls(studio, ControlSettings, "control", more)
             buttons["control"] = gr.Button("Draw", variant="primary", elem_id="control")
     slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
-    return Form(photo, edit, drawn, found, buttons, motion, slider)
+    return Form(photo, edit, drawn, found, buttons, slider)
 
 
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:

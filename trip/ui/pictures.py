@@ -8,8 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.first_frame.catalogue import cards, size_of
-from trip.first_frame.extras import names
-from trip.first_frame.whereabouts import find, find_controlnet, where
+from trip.first_frame.whereabouts import extras, find, find_controlnet, where
 from trip.jobs.store import Job, State
 from trip.media import read_photo
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings, Request
@@ -109,7 +108,7 @@ def settings_controls(studio: Studio, schema: type[PictureSettings], prefix: str
             for name in wanted[index : index + 2]:
                 more = {"elem_id": f"{prefix}-{name}", "min_width": 120}
                 if name in ("lora", "embedding"):
-                    choices = ["", *names(name, studio.models)]
+                    choices = ["", *extras(name, studio.models)]
                     more |= {"choices": choices}
                     field = schema.model_fields[name]
                     made[name] = gr.Dropdown(choices, value="", label=field.title, info=field.description, elem_id=more["elem_id"])

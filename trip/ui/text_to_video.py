@@ -12,7 +12,7 @@ from trip.ui.result import told
 from trip.ui.studio import Studio
 from trip.ui.visit import RAW
 
-HINT = "Every picture is a first frame to choose from. Nothing is animated before you say so, unless the box is ticked."
+HINT = "**One more** paints one picture with a new seed. Nothing is animated before you press Animate, unless the box is ticked."
 ADVANCED = ("num_steps", "guidance_scale", "size", "seed", "lora", "lora_weight", "embedding", "refine")
 
 
@@ -30,12 +30,12 @@ def build(studio: Studio, state: visit.Visit) -> tuple[gr.Button, gr.Image]:
     at_once = gr.Checkbox(False, label="Animate the first picture at once", elem_id="paint-at-once")
     with gr.Row():
         paint = gr.Button("Paint", variant="primary", elem_id="paint", scale=2, min_width=120)
-        again = gr.Button("Paint this one again", elem_id="paint-again", scale=1, min_width=120)
+        again = gr.Button("One more", elem_id="paint-again", scale=1, min_width=110)
     made = pictures.candidates(studio, state, "paint", "paint", label="First frame: a picture, or a photo of your own")
+    animate = gr.Button("Animate", variant="primary", elem_id="paint-animate")
     with gr.Row():
-        animate = gr.Button("Animate", variant="primary", elem_id="paint-animate", scale=2, min_width=120)
-        keep = gr.Button("Keep its seed", elem_id="paint-keep", scale=1, min_width=110)
-        send = gr.Button("Send to Edit", elem_id="paint-send", scale=1, min_width=110)
+        keep = gr.Button("Keep its seed", size="sm", elem_id="paint-keep", min_width=110)
+        send = gr.Button("Send to Edit", size="sm", elem_id="paint-send", min_width=110)
     gr.Markdown(HINT, elem_classes="trip-hint")
 
     def clip(values: dict[Component, Any]) -> AnimateSettings:
@@ -48,7 +48,7 @@ def build(studio: Studio, state: visit.Visit) -> tuple[gr.Button, gr.Image]:
         return told(pictures.ask, studio, values[state.visitor], settings, then=then).id
 
     def ask_again(values: dict[Component, Any]) -> str:
-        """One picture with a seed of its own, in place of one that does not please."""
+        """One picture with a new seed, in place of one that does not please."""
         settings = told(pictures.checked, PaintSettings, boxes, values).model_copy(update={"seed": None, "num_pictures": 1})
         return told(pictures.ask, studio, values[state.visitor], settings).id
 
