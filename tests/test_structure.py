@@ -119,7 +119,10 @@ def test_the_page_alone_is_importable_without_the_models():
         assert not modules & {"torch", "diffusers", "transformers", "trip.pipeline", "trip.runtime"}, path.name
 
 
-@pytest.mark.parametrize("modules, heavy", [("trip", "pydantic"), ("trip.settings, trip.cli", "torch"), ("trip.media", "torch")])
+@pytest.mark.parametrize(
+    "modules, heavy",
+    [("trip", "pydantic"), ("trip.settings, trip.cli", "torch"), ("trip.media", "torch"), ("trip.first_frame.whereabouts", "torch")],
+)
 def test_importing_does_no_work(modules, heavy):
     code = f"import sys, {modules}; sys.exit(', '.join({{'gradio', 'torch', 'diffusers', {heavy!r}}} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -15,9 +15,9 @@ from trip.first_frame.control import ControlMap, control_map, draw_over
 from trip.first_frame.drawing import Pictures, Step, Tell, resolved
 from trip.first_frame.edit import edit
 from trip.first_frame.extras import added
-from trip.first_frame.opening import find_controlnet, num_bytes_on_disk, open_pipeline
+from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
-from trip.first_frame.whereabouts import Model, find, how_to_get, where
+from trip.first_frame.whereabouts import Model, find, find_controlnet, how_to_get, where
 from trip.runtime import shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 

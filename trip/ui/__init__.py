@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, elements, inside, panels, visit
+from trip.ui import animate, api, api_pictures, edit, elements, inside, models, panels, text_to_video, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -39,13 +39,21 @@ def build(studio: Studio) -> gr.Blocks:
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
         shared = panels.build(studio, state)
-        with shared.forms, gr.Tabs(), gr.Tab("Animate", id="animate"):
-            animate.build(studio, state)
+        with shared.forms, gr.Tabs() as tabs:
+            with gr.Tab("Animate", id="animate"):
+                animate.build(studio, state)
+            with gr.Tab("Text to video", id="text-to-video"):
+                send, painted = text_to_video.build(studio, state)
+            with gr.Tab("Edit", id="edit"):
+                photo = edit.build(studio, state)
         panels.follow_jobs(studio, state, shared, [])
+        send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painted, [photo, tabs], **visit.QUICK)
         inside.build(studio, state)
+        models.build(studio, state)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
         api.publish(studio)
+        api_pictures.publish(studio)
         page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
         page.load(card, None, weights, **visit.QUICK)
     return page

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from trip.files import replacing
 from trip.jobs.animate import INSIDE, WATCHED, AnimateMaker, likeness
 from trip.jobs.estimate import Estimate, Timings
+from trip.jobs.fetch import FetchMaker
 from trip.jobs.janitor import Limits, tidy
+from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
@@ -40,17 +42,24 @@ class Studio:
     model    folder or hub id of a checkpoint; none: the embedded one
     outputs  folder of the jobs and their results
     limits   what may stay in it
+    models   folder of the models that make first frames, beside the hub's cache
+    fetches  whether visitors may have such models downloaded
     Raises ValueError, in one line, where another app serves that folder.
     """
 
-    def __init__(self, model: str | None, outputs: Path, limits: Limits | None = None):
-        self.model, self.outputs = model, Path(outputs)
+    def __init__(
+        self, model: str | None, outputs: Path, limits: Limits | None = None, *, models: Path | None = None, fetches: bool = False
+    ):
+        self.model, self.outputs, self.models, self.fetches = model, Path(outputs), models, fetches
         self.store = JobStore(self.outputs)
         self._packing = threading.Lock()
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
-        self.worker = Worker(self.store, {"animate": AnimateMaker(model, self.timings)}, before=lambda: tidy(self.store, limits))
+        makers = {"animate": AnimateMaker(model, self.timings), **dict.fromkeys(SCHEMAS, PictureMaker(models))}
+        if fetches:
+            makers["fetch"] = FetchMaker(models)
+        self.worker = Worker(self.store, makers, before=lambda: tidy(self.store, limits))
 
     # the model
 
@@ -70,7 +79,7 @@ class Studio:
                     maker.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        _ = maker.sampling
+        _ = maker.sampling, self.worker.makers["paint"].drawing
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
@@ -183,6 +192,8 @@ class Studio:
         job = self.store.get(job_id, visitor)
         if job.state != State.DONE:
             raise ValueError(f"this clip is {job.state}; wait until it is done")
+        if "clip" not in job.result:
+            raise ValueError("this job made no clip; choose one that did")
         return job
 
     @staticmethod
