@@ -123,7 +123,7 @@ def _wire_looking(studio: Studio, state: visit.Visit, form: Form, made: pictures
             return [gr.skip()] * 3
         return [pictures.map_of(studio, job), pictures.notes_of(job), job.id]
 
-    def compare(visitor: str, job_id: str, picture: str | None) -> Any:
+    def before_and_after(visitor: str, job_id: str, picture: str | None) -> Any:
         job = visit.look(studio, visitor, job_id)
         if job is None or not picture:
             return gr.update(visible=False)
@@ -131,7 +131,7 @@ def _wire_looking(studio: Studio, state: visit.Visit, form: Form, made: pictures
 
     shown = gr.State("")
     state.seen.change(follow_map, [state.visitor, shown], [form.map, made.notes, shown], **QUICK)
-    made.picture.change(compare, [state.visitor, made.shown, made.picture], form.slider, **QUICK)
+    made.picture.change(before_and_after, [state.visitor, made.shown, made.picture], form.slider, **QUICK)
 
 
 def _figure(studio: Studio, visitor: str, photo: str | None, settings: AnimateSettings) -> str:
