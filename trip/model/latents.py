@@ -16,6 +16,21 @@ def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+def fold_statistics(vae: AutoencoderKL) -> None:
+    """Moves the scaling of latents into the autoencoder's own 1x1 convolutions, for pipelines that know only a factor (then 1), or none."""
+    mean, deviation = (part.flatten() for part in _statistics(vae, vae.quant_conv.weight))
+    channels = vae.config.latent_channels
+    enter, leave = vae.quant_conv, vae.post_quant_conv
+    enter.bias[:channels] -= mean
+    enter.bias[:channels] /= deviation
+    enter.bias[channels:] -= 2 * deviation.log()  # log variance
+    enter.weight[:channels] /= deviation[:, None, None, None]
+    leave.bias += leave.weight[:, :, 0, 0] @ mean
+    leave.weight *= deviation[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0, latents_mean=None, latents_std=None)
+
+
+@torch.no_grad()
 def encode_video(vae: AutoencoderKL, video: Tensor, chunk: int = 16) -> Tensor:
     """Scaled latents of a video (the posterior's mode): b 3 f h w in [-1, 1] -> b c f h/8 w/8, float32."""
     frames = rearrange(video, "b c f h w -> (b f) c h w").to(vae.device, vae.dtype)
