@@ -16,7 +16,9 @@ def add(verbs: Verbs) -> None:
     train.add_argument("--preset", choices=list(EDITORS), default="embedded")
     train.add_argument("--photos", type=Path, required=True, metavar="DIR", help="photos that are edited by rule")
     train.add_argument("--output", type=Path, required=True, metavar="RUN")
-    train.add_argument("--base", type=Path, metavar="FOLDER", help="TRIP checkpoint whose autoencoder is taken; the embedded one's as a rule")
+    train.add_argument(
+        "--base", type=Path, metavar="FOLDER", help="TRIP checkpoint whose autoencoder is taken; the embedded one's as a rule"
+    )
     train.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps at full size; the preset's where none are given")
     train.add_argument("--max-minutes", type=float, default=math.inf, metavar="M", help="save and stop after so many minutes")
     train.add_argument("--seed", type=int, default=0, metavar="N")
@@ -33,9 +35,7 @@ def run(options: argparse.Namespace) -> None:
         if options.max_steps < 1:
             raise ValueError(f"--max-steps: wanted at least 1, got {options.max_steps}")
         settings = settings.model_copy(update={"full_size": settings.full_size.model_copy(update={"max_steps": options.max_steps})})
-    run = EditorRun(
-        settings, options.output, options.photos, options.base or EMBEDDED, seed=options.seed, max_minutes=options.max_minutes
-    )
+    run = EditorRun(settings, options.output, options.photos, options.base or EMBEDDED, seed=options.seed, max_minutes=options.max_minutes)
     with tqdm(unit="step") as bar:
         for record in run.steps():
             if bar.desc != f"{record['stage']}: ":

@@ -1,6 +1,7 @@
 """The parts of the small instruction editor, untrained: classes of diffusers and transformers at a small size."""
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 
 from trip.settings import EditorSettings
 
@@ -8,11 +9,11 @@ from trip.settings import EditorSettings
 def build_editor_unet(settings: EditorSettings, latent_channels: int) -> UNet2DConditionModel:
     """A U-Net of v, which takes the noised latent and the photo's latent.
 
-    The sentence as a whole shifts and scales every block, beside the timestep: most edits are of the whole picture. Single words are attended
-    to on the inner levels, where that is cheap.
+    The sentence as a whole moves every block, added to the timestep's embedding, as most edits are of the whole picture. Single words
+    are attended to on the inner levels, where that is cheap.
     """
     inner = len(settings.block_channels) - 2
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=settings.size // 8,
         in_channels=2 * latent_channels,
         out_channels=latent_channels,
@@ -26,6 +27,8 @@ def build_editor_unet(settings: EditorSettings, latent_channels: int) -> UNet2DC
         addition_embed_type="text",
         addition_embed_type_num_heads=settings.heads,
     )
+    unet.set_attn_processor(AttnProcessor())  # plain products: on a CPU the fused kernel is slower backwards, for so few places
+    return unet
 
 
 def build_editor_scheduler() -> DDIMScheduler:

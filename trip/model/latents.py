@@ -17,9 +17,12 @@ def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def fold_statistics(vae: AutoencoderKL) -> None:
-    """Moves the scaling of latents into the autoencoder's own 1x1 convolutions, for pipelines that know only a factor (then 1), or none."""
-    mean, deviation = (part.flatten() for part in _statistics(vae, vae.quant_conv.weight))
+    """Moves the scaling of latents into the autoencoder's own 1x1 convolutions: `encode` gives scaled latents, the factor is 1.
+
+    For pipelines that scale by the factor alone, or, as InstructPix2Pix does with the photo's latents, not at all.
+    """
     channels = vae.config.latent_channels
+    mean, deviation = (part.flatten().expand(channels) for part in _statistics(vae, vae.quant_conv.weight))
     enter, leave = vae.quant_conv, vae.post_quant_conv
     enter.bias[:channels] -= mean
     enter.bias[:channels] /= deviation

@@ -1,7 +1,7 @@
 """`python -m trip train-editor`: photos with known edits, encoded once, and the editor trained on them; the same command goes on.
 
-RUN/metrics.jsonl            a line per step of both stages
-RUN/half-size, full-size     samples and checkpoints of each stage
+RUN/metrics.jsonl            a line per step of all stages
+RUN/words, half-size, full-size     samples and checkpoints of each stage
 RUN/pairs-SIZE, -held-out    encoded photos and edits
 RUN/model                    the pipeline folder that `StableDiffusionInstructPix2PixPipeline.from_pretrained` opens
 """
@@ -28,8 +28,9 @@ from trip.model.editor import build_editor_scheduler, build_editor_unet
 from trip.model.latents import encode_video, fold_statistics
 from trip.model.text import train_tokenizer
 from trip.settings import EditorSettings, StageSettings
+from trip.training.edit_words import EditWordsStage
 from trip.training.editor import Editor, EditorStage
-from trip.training.loop import train
+from trip.training.loop import Stage, train
 
 HELD_OUT_PHOTOS = 96
 NUM_SENTENCES = 20_000  # that the tokenizer is learnt from
@@ -59,6 +60,9 @@ class EditorRun:
         tokenizer, scheduler = self._tokenizer(), build_editor_scheduler()
         editor = Editor(
             build_editor_unet(self.settings, self.vae.config.latent_channels), build_text_encoder(self.settings, len(tokenizer))
+        )
+        yield from self._train(
+            EditWordsStage(editor.text_encoder, tokenizer, self.photos[False], self.settings.words, seed=self.seed), self.settings.words
         )
         for name, size, settings in (
             ("half-size", self.settings.size // 2, self.settings.half_size),
@@ -93,7 +97,7 @@ class EditorRun:
             requires_safety_checker=False,
         ).save_pretrained(self.folder / "model", max_shard_size="9MB")
 
-    def _train(self, stage: EditorStage, settings: StageSettings) -> Iterator[dict[str, Any]]:
+    def _train(self, stage: Stage, settings: StageSettings) -> Iterator[dict[str, Any]]:
         accelerator = Accelerator(mixed_precision="bf16")
         metrics = self.folder / "metrics.jsonl"
         for record in train(
