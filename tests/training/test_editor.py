@@ -129,6 +129,13 @@ def test_a_deadline_still_leaves_a_model_that_opens(photos, tiny_model, tmp_path
     assert not (folder / "full-size").exists() and open_editor(folder / "model")
 
 
+@pytest.mark.parametrize("wrong", [["--base", "nowhere"], ["--photos", "nowhere"], ["--max-steps", "0"]])
+def test_what_cannot_be_is_refused_in_one_line(wrong, photos, tiny_model, tmp_path, capsys):
+    command = ["train-editor", "--preset", "tiny", "--photos", str(photos), "--base", str(tiny_model), "--output", str(tmp_path / "run")]
+    assert main([*command, *wrong]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
 def test_drawn_edits_have_a_sentence_for_each_frame_but_the_first():
     photo = Photo("a.jpg", pixels(64, 80), "a lake", "nature")
     sample = draw_edits(photo, 5, 32, np.random.default_rng(0))

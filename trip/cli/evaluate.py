@@ -32,9 +32,9 @@ def add(verbs: Verbs) -> None:
     edits.add_argument("--photos", type=Path, required=True, metavar="DIR")
     edits.add_argument("--model", metavar="FOLDER_OR_ID", help="InstructPix2Pix pipeline; the embedded one where none is given")
     edits.add_argument("--output", type=Path, required=True, metavar="report.json")
-    edits.add_argument("--num-photos", type=int, metavar="N", help="only the first so many held-out photos")
+    edits.add_argument("--num-photos", type=int, metavar="N", help="only so many held-out photos, taken evenly")
     edits.add_argument("--size", type=int, default=128, metavar="PIXELS", help="side of the squares that are edited")
-    edits.add_argument("--num-steps", type=int, default=8, metavar="N")
+    edits.add_argument("--num-steps", type=int, default=2, metavar="N")
     edits.add_argument("--guidance-scale", type=float, default=1.0, metavar="X", help="text guidance; 1 is without")
     edits.add_argument("--image-guidance-scale", type=float, default=1.0, metavar="X", help="image guidance, where there is text guidance")
     edits.add_argument("--plain", action="store_true", help="measure the editor's own pixels, without the photo's detail given back")
@@ -94,7 +94,9 @@ def _edits(options: argparse.Namespace) -> None:
     if options.sheet:
         check_target(options.sheet, (".png",))
     pipe = open_editor(options.model)
-    photos = read_photos(options.photos, held_out=True)[: options.num_photos]
+    photos = read_photos(options.photos, held_out=True)
+    if options.num_photos:
+        photos = [photos[i] for i in np.linspace(0, len(photos) - 1, min(options.num_photos, len(photos))).round().astype(int)]
     first = [sentences["unseen"][0] for sentences in WORDINGS.values()]
     rows = []
 

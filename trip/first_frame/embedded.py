@@ -12,7 +12,7 @@ from PIL import Image
 from trip.first_frame.detail import give_back_detail
 
 EDITOR = Path(__file__).resolve().parents[2] / "assets" / "editor"
-NUM_STEPS = 8
+NUM_STEPS = 2  # measured: more follow the known edits less closely
 
 
 def open_editor(source: str | Path | None = None) -> StableDiffusionInstructPix2PixPipeline:

@@ -40,11 +40,11 @@ EDITORS = {
             max_steps=500, batch_size=32, learning_rate=2e-3, warmup_steps=50, ema_decay=0.99, save_every=100, sample_every=150
         ),
         full_size=StageSettings(
-            max_steps=1600,
+            max_steps=2400,
             batch_size=16,
             learning_rate=1.5e-3,
             warmup_steps=20,
-            cooldown=0.5,
+            cooldown=0.35,
             ema_decay=0.99,
             save_every=50,
             sample_every=150,

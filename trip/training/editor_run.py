@@ -27,6 +27,7 @@ from trip.model.build import build_text_encoder
 from trip.model.editor import build_editor_scheduler, build_editor_unet
 from trip.model.latents import encode_video, fold_statistics
 from trip.model.text import train_tokenizer
+from trip.pipeline import check_checkpoint
 from trip.settings import EditorSettings, StageSettings
 from trip.training.edit_words import EditWordsStage
 from trip.training.editor import Editor, EditorStage
@@ -40,11 +41,13 @@ class EditorRun:
     """One run folder, the photos it learns from, and the editor.
 
     base  checkpoint folder whose autoencoder the editor takes
+    Raises ValueError, in one line, for a folder of photos or a base that cannot be.
     """
 
     def __init__(
         self, settings: EditorSettings, folder: Path, photos_folder: Path, base: Path, *, seed: int = 0, max_minutes: float = math.inf
     ):
+        check_checkpoint(base)
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.settings = settings
         self.folder = folder
@@ -52,6 +55,7 @@ class EditorRun:
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
         self.vae = AutoencoderKL.from_pretrained(base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32)
+        self.vae.register_to_config(_name_or_path="")  # a path of this machine
         fold_statistics(self.vae.eval().requires_grad_(False))
 
     def steps(self) -> Iterator[dict[str, Any]]:
