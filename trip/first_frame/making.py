@@ -91,7 +91,7 @@ class Makery:
         model = self._model(settings)
         settings = resolved(settings, model.card)
         with self._pipeline(settings, model) as pipe, self._timed("edit"):
-            return Made(edit(pipe, photo, settings, self.tell), settings, self._seconds)
+            return Made(edit(pipe, photo, settings, self.tell, detail=model.card.gives_detail_back), settings, self._seconds)
 
     def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> Made:
         model = self._model(settings)
