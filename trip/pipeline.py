@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
+from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -77,6 +77,15 @@ class TripPipeline(DiffusionPipeline):
         )
         self.interrupt = False
         self.decode_chunk = 8  # frames at a time; fewer take less memory
+
+    def save_pretrained(self, save_directory: str | Path, **more: Any) -> None:
+        """As in diffusers, but what is written names no folder of this machine."""
+        name = self.name_or_path
+        for part in (self, *self.components.values()):
+            if isinstance(part, ConfigMixin):
+                part.register_to_config(_name_or_path="")
+        super().save_pretrained(save_directory, **more)
+        self.register_to_config(_name_or_path=name)
 
     @property
     def frame_size(self) -> int:
