@@ -175,19 +175,17 @@ class TrainingRun:
 
     def _train(self, stage: Stage, settings: StageSettings) -> Generator[dict[str, Any], None, bool]:
         """Records of a stage; its value says whether the stage is finished. Leaves the averaged weights in the model."""
-        accelerator = Accelerator(mixed_precision=self.preset.recipe.precision)
-        for record in train(
+        step = yield from train(
             stage,
             settings,
             self.folder / stage.name,
             self.folder / "metrics.jsonl",
             seed=self.seed,
-            accelerator=accelerator,
+            accelerator=Accelerator(mixed_precision=self.preset.recipe.precision),
             deadline=self.deadline,
             evaluate=stage.evaluate,
-        ):
-            yield {"max_steps": settings.max_steps, **record}
-        return time.monotonic() < self.deadline
+        )
+        return step >= settings.max_steps
 
     def _tokenizer(self) -> CLIPTokenizer:
         captions = [photo.caption for photo in self.photos[False]] + [clip.caption for clip in self.clips[False]]
