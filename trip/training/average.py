@@ -59,9 +59,8 @@ class Average:
         tensors = {}
         for name, weight, part in zip(self.names, self.parameters, self.ema.shadow_params, strict=True):
             if isinstance(weight, DTensor):
-                part = DTensor.from_local(
-                    part, weight.device_mesh, weight.placements, shape=weight.shape, stride=weight.stride()
-                ).full_tensor()
+                shape = {"shape": weight.shape, "stride": weight.stride()}
+                part = DTensor.from_local(part, weight.device_mesh, weight.placements, **shape).full_tensor()
             if writes:
                 tensors[name] = part.cpu().contiguous()
         if writes:
