@@ -1,6 +1,8 @@
 """Trains the tiny denoiser from a prepared cache, as one of the processes that `accelerate launch` started.
 
-on_many.py CACHE RUN --batch-size N [--accumulation N] [--steps N] [--sharded] [--die-at STEP …]
+on_many.py CACHE RUN --batch-size N [--accumulation N] [--steps N …] [--sharded] [--die-at STEP …]
+
+--steps     trains up to each of them, opened again in between
 
 --sharded splits weights, gradients and optimizer over the processes (FSDP2). Accelerate itself offers that on accelerators alone,
 so that its state is told here what it would have found there.
@@ -70,12 +72,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--accumulation", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, nargs="*", default=[6])
     parser.add_argument("--sharded", action="store_true")
     parser.add_argument("--die-at", type=int, nargs="*", default=[])
     options = parser.parse_args()
     settings = StageSettings(
-        max_steps=options.steps,
+        max_steps=max(options.steps),
         batch_size=options.batch_size,
         accumulation=options.accumulation,
         learning_rate=1e-3,
@@ -84,11 +86,13 @@ def main() -> None:
         sample_every=4,
         keep=3,
     )
-    stage, accelerator = stage_in(LatentCache(options.cache), settings), accelerator_for(options.sharded)
-    records = train(stage, settings, options.run, options.run / "metrics.jsonl", seed=0, accelerator=accelerator, evaluate=stage.evaluate)
-    for record in records:
-        if record["step"] in options.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    for max_steps in options.steps:
+        settings = settings.model_copy(update={"max_steps": max_steps})
+        stage, accelerator = stage_in(LatentCache(options.cache), settings), accelerator_for(options.sharded)
+        metrics = options.run / "metrics.jsonl"
+        for record in train(stage, settings, options.run, metrics, seed=0, accelerator=accelerator, evaluate=stage.evaluate):
+            if record["step"] in options.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
     whole = {name: getattr(p, "full_tensor", lambda p=p: p)().detach() for name, p in stage.model.named_parameters()}
     if accelerator.is_main_process:
         torch.save(whole, options.run / "weights.pt")

@@ -142,16 +142,18 @@ class _Finder:
     """Where a listed file lies: the place that the last one was found in is tried first."""
 
     def __init__(self, folder: Path):
-        self.places = [folder / place for place in PLACES]
+        self.places = [os.path.join(folder, place) for place in PLACES]
 
     def __call__(self, *names: str) -> Path:
         for place in self.places:
             for name in names:
-                if (place / name).is_file():
-                    self.places.remove(place)
-                    self.places.insert(0, place)
-                    return place / name
-        return self.places[0] / names[0]
+                path = os.path.join(place, name)
+                if os.path.isfile(path):
+                    if place != self.places[0]:
+                        self.places.remove(place)
+                        self.places.insert(0, place)
+                    return Path(path)
+        return Path(self.places[0], names[0])
 
 
 def _spans(row: dict[str, str], caption_column: str) -> Iterator[tuple[tuple[float, float | None], tuple[str, ...]]]:

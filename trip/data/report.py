@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ def check_data_set(
         }
 
     look = partial(_look, num_frames=num_frames, fps=fps, size=size)
-    with ProcessPoolExecutor(num_processes) as pool:
+    with ProcessPoolExecutor(num_processes, get_context("spawn")) as pool:
         waiting = chosen()
         while batch := list(islice(waiting, 64 * num_processes)):
-            for split, reason, line, header in pool.map(look, batch, chunksize=8):
+            looks = pool.map(look, batch, chunksize=8) if num_processes > 1 else map(look, batch)
+            for split, reason, line, header in looks:
                 looked[split] += 1
                 if header:
                     sizes[header[0]] += 1

@@ -36,7 +36,7 @@ def read_at_rate(
     try:
         with open_video(entry.path) as video:
             begin = _beginning(video, entry, (num_frames - 1) / fps, fps, rng)
-            times, frames = _nearest(entry, video.timed_frames(start=begin), begin + np.arange(num_frames) / fps)
+            times, frames = _nearest(entry, video.timed_frames(start=begin - 1 / video.fps), begin + np.arange(num_frames) / fps)
     except MediaError as error:
         raise Unfit(entry.name, "broken", str(error)) from error
     return np.stack([_square(frame, size, crop) for frame in frames]), (times - times[0]).astype(np.float32)

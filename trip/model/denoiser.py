@@ -63,8 +63,7 @@ class Denoiser(nn.Module):
         ).sample
         residual = detach(output, where).float()
         if self.unet.config.predicts == "v_prediction":
-            with torch.autocast(z_t.device.type, enabled=False):
-                residual = noise_from_v(residual, z_t, alpha_bar)
+            residual = noise_from_v(residual, z_t, alpha_bar)  # float32 under autocast too, as nothing in it is cast
         return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times, fusion), residual
 
     def param_groups(self, learning_rate: float, fusion_learning_rate: float) -> list[dict[str, Any]]:

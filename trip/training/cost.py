@@ -61,12 +61,13 @@ def cost_of_a_clip(model: ModelSettings, *, precision: str, checkpointing: bool,
         timestep, alpha_bar = torch.zeros(1, dtype=torch.long), torch.empty(1)
     if checkpointing:
         denoiser.unet.enable_gradient_checkpointing()
-    with _as_on_a_gpu(precision), _Held() as held, FlopCounterMode(display=False) as counter:
-        eps_hat, _ = denoiser(z_0, timestep, alpha_bar, condition)
+    with _as_on_a_gpu(precision), _Held() as held:
+        with FlopCounterMode(display=False) as counter:  # not around the backward pass: it holds on to what is recomputed there
+            eps_hat, _ = denoiser(z_0, timestep, alpha_bar, condition)
         loss = eps_hat.float().square().mean()
-        forward, activations = counter.get_total_flops(), held.now
+        activations = held.now
         loss.backward()
-    return Cost(sum(p.numel() for p in denoiser.parameters()), forward, activations, held.peak, checkpointing)
+    return Cost(sum(p.numel() for p in denoiser.parameters()), counter.get_total_flops(), activations, held.peak, checkpointing)
 
 
 def encoding_flops(model: ModelSettings) -> int:
