@@ -1,16 +1,12 @@
 """Trains the tiny denoiser from a prepared cache, as one of the processes that `accelerate launch` started.
 
-on_many.py CACHE RUN --batch-size N [--accumulation N] [--steps N …] [--sharded] [--die-at STEP …]
-
---steps     trains up to each of them, opened again in between
-
---sharded splits weights, gradients and optimizer over the processes (FSDP2). Accelerate itself offers that on accelerators alone,
-so that its state is told here what it would have found there.
+on_many.py CACHE FOLDER: first with a copy of the model in each process, in FOLDER/copied; then split over them (FSDP2), in FOLDER/split.
+Accelerate itself splits on accelerators alone, so that its state is told here what it would have found there.
 """
 
-import argparse
 import os
 import signal
+import sys
 from pathlib import Path
 
 import torch
@@ -66,37 +62,35 @@ def accelerator_for(sharded: bool) -> Accelerator:
     return accelerator
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("cache", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--batch-size", type=int, required=True)
-    parser.add_argument("--accumulation", type=int, default=1)
-    parser.add_argument("--steps", type=int, nargs="*", default=[6])
-    parser.add_argument("--sharded", action="store_true")
-    parser.add_argument("--die-at", type=int, nargs="*", default=[])
-    options = parser.parse_args()
+def train_to(
+    max_steps: int, cache: Path, run: Path, *, batch_size: int, accumulation: int = 1, sharded: bool = False, die_at: int | None = None
+) -> None:
+    """Trains up to a step, from the newest checkpoint on, and writes the weights; kills its own process at a step where one is given."""
     settings = StageSettings(
-        max_steps=max(options.steps),
-        batch_size=options.batch_size,
-        accumulation=options.accumulation,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        accumulation=accumulation,
         learning_rate=1e-3,
         ema_decay=0.9,
         save_every=2,
         sample_every=4,
         keep=3,
     )
-    for max_steps in options.steps:
-        settings = settings.model_copy(update={"max_steps": max_steps})
-        stage, accelerator = stage_in(LatentCache(options.cache), settings), accelerator_for(options.sharded)
-        metrics = options.run / "metrics.jsonl"
-        for record in train(stage, settings, options.run, metrics, seed=0, accelerator=accelerator, evaluate=stage.evaluate):
-            if record["step"] in options.die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+    stage, accelerator = stage_in(LatentCache(cache), settings), accelerator_for(sharded)
+    for record in train(stage, settings, run, run / "metrics.jsonl", seed=0, accelerator=accelerator, evaluate=stage.evaluate):
+        if record["step"] == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
     whole = {name: getattr(p, "full_tensor", lambda p=p: p)().detach() for name, p in stage.model.named_parameters()}
     if accelerator.is_main_process:
-        torch.save(whole, options.run / "weights.pt")
-    accelerator.end_training()
+        torch.save(whole, run / "weights.pt")
+
+
+def main() -> None:
+    cache, folder = map(Path, sys.argv[1:])
+    for kind in ("copied", "split"):
+        for max_steps in (4, 6):
+            train_to(max_steps, cache, folder / kind, batch_size=2, sharded=kind == "split")
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from trip.diffusion import alphas_bar, matched_timestep, noise_from_v
