@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from trip.cli import animate, bench, control, edit, evaluate, figure9, models, text_to_video, train, train_editor
+from trip.cli import animate, bench, control, data, edit, encode, evaluate, figure9, models, text_to_video, train, train_editor
 from trip.cli.verbs import VerbParser
 
 VERBS = (animate, text_to_video, edit, control, figure9, models, train, train_editor, evaluate, bench)

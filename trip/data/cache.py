@@ -75,14 +75,14 @@ def encode_cache(
         yield min(start + SHARD_SIZE, num_clips), num_clips
 
 
-def check_key(folder: Path, key: dict[str, Any], writer: str = "") -> None:
+def check_key(folder: Path, key: dict[str, Any]) -> None:
     """Notes what the latents of a cache depend on; ValueError where those that are there depend on something else."""
     path = folder / "key.json"
     if path.exists() and json.loads(path.read_text()) != key:
         raise ValueError(
             f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
         )
-    with replacing(path, writer) as partial:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(key))
 
 

@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import socket
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +69,7 @@ def encode_shards(
     windows  clips that are cut from each entry
     """
     folder.mkdir(parents=True, exist_ok=True)
-    check_key(folder, {**key, "shard_size": shard_size, "windows": windows}, _writer())
+    check_key(folder, {**key, "shard_size": shard_size, "windows": windows})
     if encoders.text and not (folder / "empty.safetensors").exists():
         words, sentence = encoders.text([""])
         _save(folder / "empty.safetensors", {"words": words[0].half(), "sentence": sentence[0].half()}, {})
@@ -90,7 +89,7 @@ def encode_shards(
     for path in folder.glob("clips-*.safetensors"):
         if int(path.stem.removeprefix("clips-")) >= number:  # of a longer listing
             path.unlink(missing_ok=True)
-    with replacing(folder / "listing.json", _writer()) as partial:
+    with replacing(folder / "listing.json") as partial:
         partial.write_text(json.dumps({"entries": listed, "shards": number}))
 
 
@@ -143,12 +142,8 @@ def _windows(group: list[Entry], read: Callable, windows: int) -> Iterator[tuple
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with replacing(path, _writer()) as partial:
+    with replacing(path) as partial:
         save_file(tensors, partial, metadata=metadata)
-
-
-def _writer() -> str:
-    return f".{socket.gethostname()}-{os.getpid()}"
 
 
 def _digest(group: list[Entry]) -> str:
