@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import DistributedType
 
 from trip.cli import main
 from trip.data.photos import is_held_out
 from trip.media import Clip, write_clip
+from trip.model.build import build_fusion, build_unet
+from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
 from trip.settings import PRESETS, AnimateSettings, changed
 from trip.training import checkpoint
@@ -22,6 +26,7 @@ from trip.training.cost import cost_of_a_clip
 from trip.training.scale import ScaleRun
 from trip.training.warm_start import open_base
 
+ROOT = Path(__file__).parents[2]
 SMALL = ["--preset", "paper", "--set", "model.frame_size=16", "--set", "model.num_frames=4", "--set", "recipe.precision=no"]
 SMALL += ["--batch-size", "2", "--set", "recipe.denoiser.sample_every=2", "--set", "recipe.denoiser.save_every=2"]
 
@@ -180,3 +185,14 @@ def test_checkpointing_costs_operations_and_saves_memory():
     assert costs[1].activations < costs[0].activations / 3 and costs[1].peak < costs[0].peak
     assert costs[0].weights == costs[1].weights > 0
     assert torch.nn.functional.linear.__module__ != "trip.training.cost", "what was put in place of torch's functions is gone"
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed"])
+def test_the_configurations_are_what_accelerate_reads(name):
+    config = load_config_from_file(str(ROOT / "examples" / "accelerate" / f"{name}.yaml"))
+    kinds = {"ddp": DistributedType.MULTI_GPU, "fsdp": DistributedType.FSDP, "deepspeed": DistributedType.DEEPSPEED}
+    assert config.distributed_type == kinds[name] and config.mixed_precision == "bf16" and config.num_processes == 8
+    layers = {
+        type(module).__name__ for module in Denoiser(build_unet(PRESETS["tiny"].model), build_fusion(PRESETS["tiny"].model)).modules()
+    }
+    assert set(config.fsdp_config.get("fsdp_transformer_layer_cls_to_wrap", "NoiseFusion").split(",")) <= layers

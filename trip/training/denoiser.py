@@ -150,7 +150,7 @@ class DenoiserStage:
         z_shown = None
         if "photo_noise" in batch:
             z_shown = z_first + self.recipe.photo_noise * spread(timestep / len(self.alphas_bar)) * batch["photo_noise"].to(device)
-        told = {name: numbers.to(device) for name, numbers in batch["told"].items()}
+        told = {name: numbers.to(device) for name, numbers in batch.get("told", {}).items()}
         return Condition(z_first, words.to(device), sentence.to(device), batch["times"].to(device), z_shown, told)
 
     def _weight(self, alpha_bar: Tensor) -> Tensor:
