@@ -34,8 +34,10 @@ def save(accelerator: Accelerator, folder: Path, step: int, average: Average, ke
         average.save(partial / AVERAGE, writes=accelerator.is_main_process)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{final}: could not be saved ({reason}); what was saved before is there, make room and go on") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        whole = completed(folder)
+        kept = f"{whole[-1].name} is whole" if whole else "there was no checkpoint yet"
+        raise ValueError(f"{folder}: cannot be written ({reason}); {kept}; free some space and give the same command") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if final.exists():
