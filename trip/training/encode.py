@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from trip.data.cache import digest
-from trip.data.layouts import Entry, entries
+from trip.data.layouts import Entry, entries, layout_of
 from trip.data.shards import Encoders, encode_shards
 from trip.data.windows import read_at_rate
 from trip.model.latents import encode_video
@@ -78,6 +78,7 @@ def encode_data_set(
 
     splits  the splits wanted, each with the most entries of it
     """
+    layout = layout_of(data) if layout == "auto" and data.is_dir() else layout
     vae, text_encoder, tokenizer = base.frozen_parts(text=with_text)
     key = {"vae": digest(vae.state_dict()), "text": digest(text_encoder.state_dict()) if text_encoder else None, "layout": layout}
     key |= {name: getattr(settings, name) for name in ("num_frames", "fps", "size", "crop", "seed")}

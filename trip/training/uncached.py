@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ class FilmedClips:
         self.num_frames = num_frames
         self.read, self.encode = read, encode
         self.unfit: set[int] = set()
+        self._epoch: tuple[Any, ...] = ()  # seed, number and order of the last one
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -43,7 +45,9 @@ class FilmedClips:
         """
         epoch, rest = divmod(position, len(self))
         rng = np.random.default_rng([seed, position])
-        index = int(np.random.default_rng([seed, epoch, 2]).permutation(len(self))[rest])
+        if self._epoch[:2] != (seed, epoch):
+            self._epoch = seed, epoch, np.random.default_rng([seed, epoch, 2]).permutation(len(self))
+        index = int(self._epoch[2][rest])
         while len(self.unfit) < len(self):
             clip = None if index in self.unfit else self._clip(index, window=position, rng=rng)
             if clip:
