@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class Cost:
         return self.weights * (4 + ADAM + AVERAGE) + self.peak
 
 
+@cache
 def cost_of_a_clip(model: ModelSettings, *, precision: str, checkpointing: bool, num_frames: int | None = None) -> Cost:
     """Cost of a clip of a preset, on meta tensors."""
     channels, side = model.vae.latent_channels, latent_side(model)
