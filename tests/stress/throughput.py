@@ -84,7 +84,7 @@ def main() -> None:
 
     with TemporaryDirectory() as place:
         cache = Path(place) / "cache"
-        flags = ["--num-frames", model.num_frames, "--fps", model.fps, "--size", model.frame_size, "--max-clips", 64, "--split", "train"]
+        flags = ["--num-frames", model.num_frames, "--fps", model.fps, "--size", model.frame_size, "--max-clips", 16, "--split", "train"]
         assert trip(["encode", str(options.data), "--base", BASE, "--output", str(cache), *map(str, flags)]) == 0
         cached = stage_on(EncodedDataSet(cache / "train"))
         alone = bare(cached, options.steps)
