@@ -173,9 +173,10 @@ class TripPipeline(DiffusionPipeline):
         prompts = [one.prompt for one in settings] + ([one.negative_prompt for one in settings] if guided else [])
         words, sentence = encode_prompts(prompts, self.tokenizer, self.text_encoder)
         repeats = 2 if guided else 1
-        told_time = self.unet.config.frame_embedding
+        told_time, told_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
         times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
-        condition = Condition(z_first.repeat(repeats, 1, 1, 1, 1), words, sentence, times.expand(len(prompts), -1))
+        told = {name: torch.full((len(prompts),), value, device=device) for name, value in (("fps", s.fps), ("strength", s.motion))}
+        condition = Condition(z_first.repeat(repeats, 1, 1, 1, 1), words, sentence, times.expand(len(prompts), -1), told=told)
 
         # noise is drawn on the CPU, clip by clip: a seed means the same on every device and in every batch
         shape = (z_first.shape[1], s.num_frames, *z_first.shape[3:])
@@ -193,7 +194,7 @@ class TripPipeline(DiffusionPipeline):
             if guided:
                 eps, residual = (_guided(noise, s.guidance_scale) for noise in (eps, residual))
             prior = image_noise_prior(z_t, z_first, alpha_bar)
-            if not told_time and s.motion != 1:  # the network does not know time: hold to the still image, or lead away from it
+            if not (told_time or told_strength) and s.motion != 1:  # not told: hold to the still image, or lead away from it
                 eps = prior + s.motion * (eps - prior)
             if s.loop:
                 eps = linear_fusion(prior, eps, homecoming(s.num_frames).to(device).view(1, 1, -1, 1, 1))

@@ -77,6 +77,8 @@ def build_unet(settings: ModelSettings) -> TripUNet:
         frame_embedding=s.frame_embedding,
         photo_warp=s.photo_warp,
         temporal_dropout=s.temporal_dropout,
+        told=s.told,
+        base_schedule=s.base_schedule,
     )
 
 

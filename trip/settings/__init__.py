@@ -5,7 +5,7 @@ from trip.settings.base import Request
 from trip.settings.editor import EDITORS, EditorSettings
 from trip.settings.model import VARIANTS, ModelSettings, Variant
 from trip.settings.pictures import Annotator, ControlSettings, EditSettings, PaintSettings, PictureSettings
-from trip.settings.presets import PRESETS, Preset
+from trip.settings.presets import PRESETS, Preset, changed
 from trip.settings.recipe import RecipeSettings, StageSettings
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "Request",
     "StageSettings",
     "Variant",
+    "changed",
 ]
