@@ -43,13 +43,13 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Animate", id="animate"):
                 animate.build(studio, state)
             with gr.Tab("Text to video", id="text-to-video"):
-                send, painted = text_to_video.build(studio, state)
+                painting = text_to_video.build(studio, state)
             with gr.Tab("Edit", id="edit"):
-                photo = edit.build(studio, state)
-        panels.follow_jobs(studio, state, shared, [])
-        send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painted, [photo, tabs], **visit.QUICK)
+                photo, edited = edit.build(studio, state)
         inside.build(studio, state)
-        models.build(studio, state)
+        fetched = models.build(studio, state)
+        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, fetched])
+        painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
         api.publish(studio)

@@ -6,9 +6,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
 from trip.ui import pictures, visit
 from trip.ui.form import control
+from trip.ui.panels import Ending
 from trip.ui.result import told
 from trip.ui.studio import Studio
 from trip.ui.visit import QUICK, RAW
@@ -28,6 +30,7 @@ class Form:
     edit: dict[str, Component]
     control: dict[str, Component]
     map: gr.ImageEditor
+    map_notes: gr.HTML
     buttons: dict[str, gr.Button]
     slider: gr.ImageSlider
 
@@ -37,17 +40,17 @@ class Form:
         return {self.photo, self.map, *self.edit.values(), *self.control.values()}
 
 
-def build(studio: Studio, state: visit.Visit) -> gr.Image:
-    """Lay out the tab inside the current `gr.Blocks` and wire it; gives the photo, for other tabs."""
+def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
+    """Lay out the tab inside the current `gr.Blocks` and wire it; gives the photo, for other tabs, and what jobs end in."""
     form = _form(studio)
-    made = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
+    made, ending = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
     motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
     with gr.Row():
         animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", scale=2, min_width=120)
         beside = gr.Button("Side by side", elem_id="figure9", scale=1, min_width=120)
     gr.Markdown(HINT, elem_classes="trip-hint")
     _wire_asking(studio, state, form)
-    _wire_looking(studio, state, form, made)
+    _wire_comparison(studio, state, form, made)
 
     def move(values: dict[Component, Any]) -> str:
         settings = told(AnimateSettings.checked, prompt=values[motion])
@@ -60,7 +63,7 @@ def build(studio: Studio, state: visit.Visit) -> gr.Image:
     inputs = {form.photo, made.picture, motion, state.visitor}
     visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
     visit.follow(studio, state, beside.click(figure, inputs, state.job, **RAW))
-    return form.photo
+    return form.photo, [ending, Ending(pictures.MAP, [form.map, form.map_notes], _map_shown)]
 
 
 def _form(studio: Studio) -> Form:
@@ -83,13 +86,16 @@ def _form(studio: Studio) -> Form:
                 label="Control map: draw on it, or drop one of your own", type="filepath", height=260, elem_id="control-map", buttons=[],
                 sources=["upload"], brush=gr.Brush(colors=["#ffffff", "#000000"], color_mode="fixed"), layers=False, transforms=[],
             )  # fmt: skip
+            notes = gr.HTML(elem_id="control-notes")
             drawn["picture_model"] = pictures.model_control(studio, ControlSettings, elem_id="control-model")
             with gr.Accordion("Advanced", open=False, elem_id="control-advanced"):
                 more = ("strength", "low", "start", "high", "end", "controlnet", *SHARED, "negative_prompt")
                 drawn |= pictures.settings_controls(studio, ControlSettings, "control", more)
             buttons["control"] = gr.Button("Draw", variant="primary", elem_id="control")
+    for boxes in (edit, drawn):
+        pictures.leave_open(boxes)
     slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
-    return Form(photo, edit, drawn, found, buttons, slider)
+    return Form(photo, edit, drawn, found, notes, buttons, slider)
 
 
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
@@ -114,14 +120,15 @@ def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
         visit.follow(studio, state, form.buttons[name].click(ask, inputs, state.job, **RAW))
 
 
-def _wire_looking(studio: Studio, state: visit.Visit, form: Form, made: pictures.Candidates) -> None:
-    """A finished map goes into the editor, a chosen picture beside its photo."""
+def _map_shown(studio: Studio, job: Job | None) -> list[Any]:
+    """A finished map goes into the editor, with what there is to know of it."""
+    if job is None or job.state != State.DONE:
+        return [gr.skip()] * 2
+    return [pictures.map_of(studio, job), pictures.notes_of(job)]
 
-    def follow_map(visitor: str, shown: str) -> list[Any]:
-        job = pictures.latest(studio, visitor, pictures.MAP)
-        if job is None or job.id == shown:
-            return [gr.skip()] * 3
-        return [pictures.map_of(studio, job), pictures.notes_of(job), job.id]
+
+def _wire_comparison(studio: Studio, state: visit.Visit, form: Form, made: pictures.Candidates) -> None:
+    """The picture that is chosen, beside its photo."""
 
     def before_and_after(visitor: str, job_id: str, picture: str | None) -> Any:
         job = visit.look(studio, visitor, job_id)
@@ -129,9 +136,7 @@ def _wire_looking(studio: Studio, state: visit.Visit, form: Form, made: pictures
             return gr.update(visible=False)
         return gr.update(value=(studio.photo_of(job), picture), visible=True)
 
-    shown = gr.State("")
-    state.seen.change(follow_map, [state.visitor, shown], [form.map, made.notes, shown], **QUICK)
-    made.picture.change(before_and_after, [state.visitor, made.shown, made.picture], form.slider, **QUICK)
+    made.picture.change(before_and_after, [state.visitor, made.job, made.picture], form.slider, **QUICK)
 
 
 def _figure(studio: Studio, visitor: str, photo: str | None, settings: AnimateSettings) -> str:

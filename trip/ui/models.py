@@ -7,7 +7,9 @@ import gradio as gr
 
 from trip.first_frame.catalogue import Card, cards, size_of
 from trip.first_frame.whereabouts import where
+from trip.jobs.store import Job
 from trip.ui import visit
+from trip.ui.panels import Ending
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -25,8 +27,8 @@ TASKS = {
 }
 
 
-def build(studio: Studio, state: visit.Visit) -> None:
-    """Lay out the panel, folded."""
+def build(studio: Studio, state: visit.Visit) -> Ending:
+    """Lay out the panel, folded; gives what a download ends in."""
     with gr.Accordion("Models for first frames", open=False, elem_id="models") as folded:
         gr.Markdown(WORDS + (HERE if studio.fetches else "."))
         listed = gr.HTML(elem_id="models-list")
@@ -47,9 +49,12 @@ def build(studio: Studio, state: visit.Visit) -> None:
         studio.worker.wake()
         return job.id
 
+    def fetched(studio: Studio, job: Job | None) -> list[Any]:
+        return shown() if job and job.state.is_final else [gr.skip()] * 2
+
     folded.expand(shown, None, [listed, wanted], **visit.QUICK)
-    state.seen.change(shown, None, [listed, wanted], **visit.QUICK)
     fetch.click(ask, [state.visitor, wanted], state.job, **visit.QUICK)
+    return Ending("fetch", [listed, wanted], fetched)
 
 
 def cards_of(studio: Studio) -> str:

@@ -14,17 +14,21 @@ from trip.ui.studio import Studio
 
 @dataclass(frozen=True)
 class Ending:
-    """What jobs of one kind end in, in whichever tab it lies.
+    """What jobs of one kind, or of some, end in, in whichever tab it lies.
 
     outputs  components that are filled
     shown    values for them, of a job of that kind or of none
     is_live  whether they follow a job that is still running
     """
 
-    kind: str
+    kind: str | tuple[str, ...]
     outputs: list[gr.blocks.Block]
     shown: Callable[[Studio, Job | None], list[Any]]
     is_live: bool = False
+
+    def takes(self, job: Job | None) -> bool:
+        """Whether a job is of its kind."""
+        return job is not None and job.kind in ((self.kind,) if isinstance(self.kind, str) else self.kind)
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,6 @@ def _ended(studio: Studio, ending: Ending, job: Job | None, seen: tuple) -> list
     """Values for an ending's outputs; what the visitor already sees is left as it is."""
     was = seen[0] if seen else None
     is_same = was is not None and job is not None and was[:2] == (job.id, job.state)
-    if is_same and not (ending.is_live and job.kind == ending.kind):
+    if is_same and not (ending.is_live and ending.takes(job)):
         return [gr.skip()] * len(ending.outputs)
-    return ending.shown(studio, job if job and job.kind == ending.kind else None)
+    return ending.shown(studio, job if ending.takes(job) else None)

@@ -13,6 +13,7 @@ from trip.jobs.store import Job, State
 from trip.media import read_photo
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings, Request
 from trip.ui.form import control
+from trip.ui.panels import Ending
 from trip.ui.studio import LARGEST_PHOTO, Studio
 from trip.ui.visit import QUICK, Visit
 
@@ -117,6 +118,12 @@ def settings_controls(studio: Studio, schema: type[PictureSettings], prefix: str
     return made
 
 
+def leave_open(boxes: dict[str, Component]) -> None:
+    """Empties the numbers when the page opens: Gradio draws one that has no value as 0."""
+    numbers = [box for box in boxes.values() if isinstance(box, gr.Number)]
+    gr.on(None, lambda: [gr.update(value=None, placeholder="automatic") for _ in numbers], None, numbers, **QUICK)
+
+
 def checked(schema: type[PictureSettings], boxes: dict[str, Component], values: dict[Component, Any]) -> Any:
     """The settings of a form; ValueError, in one line."""
     return schema.checked(**{name: values[box] for name, box in boxes.items()})
@@ -136,13 +143,18 @@ class Candidates:
     gallery: gr.Gallery
     picture: gr.Image
     notes: gr.HTML
-    shown: gr.State  # id of the job whose pictures these are
+    job: gr.State  # id of the job whose pictures these are
     listed: gr.State  # path and seed of each
     seed: gr.State  # of the chosen one
 
+    @property
+    def outputs(self) -> list[gr.blocks.Block]:
+        """What `shown` gives values to, in that order."""
+        return [self.gallery, self.picture, self.notes, self.job, self.listed, self.seed]
 
-def candidates(studio: Studio, state: Visit, prefix: str, *kinds: str, label: str) -> Candidates:
-    """Lay out the pictures of the visitor's newest job of these kinds; they follow what is done."""
+
+def candidates(studio: Studio, state: Visit, prefix: str, *kinds: str, label: str) -> tuple[Candidates, Ending]:
+    """Lay out the pictures of a job of these kinds; the newest ones of the visitor when the page opens."""
     gallery = gr.Gallery(
         label="Pictures; choose one", columns=4, height=150, object_fit="contain", allow_preview=False, buttons=[],
         elem_id=f"{prefix}-pictures", visible=False,
@@ -150,18 +162,21 @@ def candidates(studio: Studio, state: Visit, prefix: str, *kinds: str, label: st
     picture = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=220, elem_id=f"{prefix}-picture", buttons=[])
     made = Candidates(gallery, picture, gr.HTML(elem_id=f"{prefix}-notes"), gr.State(""), gr.State([]), gr.State(None))
 
-    def follow(visitor: str, shown: str) -> list[Any]:
-        job = latest(studio, visitor, *kinds)
-        if job is None or job.id == shown:
-            return [gr.skip()] * 6
-        listed = [(path, one["seed"]) for path, one in zip(paths_of(studio, job), job.result["pictures"], strict=True)]
-        gallery = gr.update(value=[(path, f"seed {seed}") for path, seed in listed], visible=len(listed) > 1)
-        return [gallery, listed[0][0], notes_of(job), job.id, listed, listed[0][1]]
+    def newest(visitor: str) -> list[Any]:
+        return shown(studio, latest(studio, visitor, *kinds))
 
     def choose(listed: list[tuple[str, int]], event: gr.SelectData) -> tuple[str, int]:
         return listed[event.index]
 
-    outputs = [made.gallery, made.picture, made.notes, made.shown, made.listed, made.seed]
-    state.seen.change(follow, [state.visitor, made.shown], outputs, **QUICK)
+    state.visitor.change(newest, state.visitor, made.outputs, **QUICK)
     gallery.select(choose, made.listed, [made.picture, made.seed], **QUICK)
-    return made
+    return made, Ending(kinds, made.outputs, shown)
+
+
+def shown(studio: Studio, job: Job | None) -> list[Any]:
+    """Values for `Candidates.outputs`; nothing changes while another kind of job is shown, or none that is done."""
+    if job is None or job.state != State.DONE:
+        return [gr.skip()] * 6
+    listed = [(path, one["seed"]) for path, one in zip(paths_of(studio, job), job.result["pictures"], strict=True)]
+    gallery = gr.update(value=[(path, f"seed {seed}") for path, seed in listed], visible=len(listed) > 1)
+    return [gallery, listed[0][0], notes_of(job), job.id, listed, listed[0][1]]
