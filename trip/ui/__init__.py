@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, api_pictures, edit, elements, inside, models, panels, text_to_video, visit
+from trip.ui import animate, api, api_pictures, edit, elements, finetune, inside, models, panels, text_to_video, training, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -41,12 +41,16 @@ def build(studio: Studio) -> gr.Blocks:
         shared = panels.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
             with gr.Tab("Animate", id="animate"):
-                animate.build(studio, state)
+                form = animate.build(studio, state)
             with gr.Tab("Text to video", id="text-to-video"):
                 send, painted = text_to_video.build(studio, state)
             with gr.Tab("Edit", id="edit"):
                 photo = edit.build(studio, state)
-        panels.follow_jobs(studio, state, shared, [])
+            with gr.Tab("Fine-tune", id="finetune"):
+                workshop = finetune.build(studio, state)
+        with shared.endings:
+            tuned = training.build(workshop, state, form, tabs)
+        panels.follow_jobs(studio, state, shared, [tuned])
         send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painted, [photo, tabs], **visit.QUICK)
         inside.build(studio, state)
         models.build(studio, state)
