@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from trip.data import intake
+from trip.data import uploads
 from trip.data.clips import find_clips
 from trip.data.intake import (
     MENDS,
@@ -20,10 +20,10 @@ from trip.data.intake import (
     find_bars,
     look_at,
     mark_duplicates,
-    take_in,
     trim,
     write_captions,
 )
+from trip.data.uploads import take_in
 from trip.media import read_clip
 
 
@@ -122,7 +122,7 @@ def test_an_archive_that_lies_about_its_size_is_stopped(tmp_path):
 
 
 def test_too_many_files_broken_archives_and_other_kinds_are_refused(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(intake, "MOST_CLIPS", 1)
+    monkeypatch.setattr(uploads, "MOST_CLIPS", 1)
     many = archive(tmp_path / "many.zip", *((f"{i}.mp4", b"x") for i in range(3)))
     assert "at most 1 clips" in refusal(take_in, [many], tmp_path / "in")
     (tmp_path / "broken.zip").write_bytes(b"PK nothing")

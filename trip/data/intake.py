@@ -1,30 +1,26 @@
-"""Clips that a person brings: taken out of an upload safely, looked at once, judged in words, and mended.
+"""Clips that a person brings: looked at once, judged in words, mended, captioned and shared out.
 
-Nothing of an archive is trusted: not its sizes, not its names. What is looked at is small grey pictures of every frame.
+What is looked at is small grey pictures of every frame.
 """
 
 import json
 import re
 import shutil
-import stat
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 
-from trip.data.clips import CLIP_SUFFIXES, ClipFile, find_clips
+from trip.data.clips import ClipFile, find_clips
+from trip.data.uploads import free_path
 from trip.media import Clip, MediaError, open_video, upright_pixels, write_clip
 
-MOST_CLIPS = 500  # in an archive
-MOST_BYTES = 4 * 2**30  # unpacked
-MOST_RATIO = 200  # unpacked to packed: films hardly shrink
 MOST_FRAMES = 1800  # that are looked at: a minute at 30 per second
 SIDE = 32  # of the grey pictures that frames are compared by
 STRIP_FRAMES, STRIP_HEIGHT = 6, 72  # of a thumbnail strip
@@ -90,84 +86,6 @@ class Look:
         if not self.usable:
             return ()
         return tuple(name for name, helps in (("split", bool(self.cuts)), ("crop bars", self.bars != Bars())) if helps)
-
-
-# in
-
-
-def take_in(uploads: Sequence[str | Path], folder: Path) -> list[Path]:
-    """Copies clips, their .txt and .csv, and what is inside .zip files, into a folder, flat; names that collide get a number.
-
-    Raises ValueError, in one line, where an archive is broken, would leave the folder, holds a link or unpacks to too much.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    taken: list[Path] = []
-    for upload in map(Path, uploads):
-        if upload.suffix.lower() == ".zip":
-            taken += _unpacked(upload, folder)
-        elif upload.suffix.lower() in CLIP_SUFFIXES | {".txt", ".csv", ".jsonl"}:
-            taken.append(Path(shutil.copyfile(upload, _free(folder / upload.name))))
-        else:
-            raise ValueError(f"{upload.name}: wanted clips ({', '.join(sorted(CLIP_SUFFIXES))}) or a .zip of them; choose others")
-    clips = [path for path in taken if path.suffix.lower() in CLIP_SUFFIXES]
-    if not clips:
-        raise ValueError("wanted at least one clip, got none; choose clips or a .zip of them")
-    return clips
-
-
-def _unpacked(path: Path, folder: Path) -> list[Path]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if _is_wanted(path.name, member)]
-            _check_bounds(path, members)
-            taken, left = [], MOST_BYTES
-            for member in members:
-                target = _free(folder / PurePosixPath(member.filename).name)
-                left -= _copied(archive, member, target, left)
-                taken.append(target)
-            return taken
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:  # damaged, with a password, unknown method
-        raise ValueError(f"{path.name}: wanted a .zip that opens, got one that does not ({error}); pack it again") from error
-
-
-def _is_wanted(archive: str, member: zipfile.ZipInfo) -> bool:
-    """Whether a member is a clip or a caption; ValueError where no honest packer would have written it."""
-    place = PurePosixPath(member.filename.replace("\\", "/"))
-    if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-        raise ValueError(f"{archive}: holds {member.filename[:60]!r}, which points outside of it; pack it again")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise ValueError(f"{archive}: holds a link, {member.filename[:60]!r}; pack the files themselves")
-    hidden = place.name.startswith(".") or "__MACOSX" in place.parts
-    return not member.is_dir() and not hidden and place.suffix.lower() in CLIP_SUFFIXES | {".txt", ".csv", ".jsonl"}
-
-
-def _check_bounds(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    total = sum(member.file_size for member in members)
-    if len(members) > 2 * MOST_CLIPS:
-        raise ValueError(f"{path.name}: wanted at most {MOST_CLIPS} clips, got {len(members)} files; pack fewer")
-    if total > MOST_BYTES or total > MOST_RATIO * max(path.stat().st_size, 2**16):
-        raise ValueError(f"{path.name}: would unpack to {total >> 20} MB, far more than clips do; pack fewer or other files")
-
-
-def _copied(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int) -> int:
-    """Unpacks one file, and stops where it is longer than the archive says."""
-    count, most = 0, min(most, member.file_size)
-    with archive.open(member) as source, target.open("wb") as copy:
-        while block := source.read(2**20):
-            count += len(block)
-            if count > most:
-                target.unlink()
-                raise ValueError(f"{archive.filename and Path(archive.filename).name}: unpacks to more than it says; pack it again")
-            copy.write(block)
-    return count
-
-
-def _free(path: Path) -> Path:
-    """The path, with a number where the name is taken."""
-    name, number = path, 2
-    while name.exists():
-        name, number = path.with_stem(f"{path.stem}-{number}"), number + 1
-    return name
 
 
 # looked at
@@ -340,7 +258,7 @@ def _rewritten(path: Path, parts: list[tuple[float, float, Bars]]) -> list[Path]
         frames = np.stack([pixels for _, pixels in kept])
         if len(kept) > 1 and kept[-1][0] > kept[0][0]:
             fps = float(Fraction((len(kept) - 1) / (kept[-1][0] - kept[0][0])).limit_denominator(1001))
-        target = _free(path.with_name(f"{path.stem}-{number if len(parts) > 1 else 'mended'}.mp4"))
+        target = free_path(path.with_name(f"{path.stem}-{number if len(parts) > 1 else 'mended'}.mp4"))
         written.append(write_clip(Clip(frames, fps), target))
         if (words := path.with_suffix(".txt")).is_file():
             shutil.copyfile(words, target.with_suffix(".txt"))

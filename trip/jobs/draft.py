@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trip.data.clips import CLIP_SUFFIXES, find_clips
-from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, take_in, trim, write_captions
+from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, trim, write_captions
+from trip.data.uploads import take_in
 
 HELD_OUT_SHARE = 5  # one in so many clips is proposed to be held out
 MOST_ROUNDS = 4  # of mending

@@ -16,13 +16,14 @@ def ask(folder: Path, request: str) -> None:
 class Deadline(float):
     """A moment of `time.monotonic` that has also come once something is asked; a number, since that is what the loop takes.
 
+    The first look is before the first step, which is always taken: so even the shortest slices come to an end.
     asked  gets the requests, whose files are then gone
     """
 
     def __new__(cls, moment: float, folder: Path, asked: set[str]) -> "Deadline":
         """At the moment, or when a file in the run folder's `asked` says so."""
         deadline = super().__new__(cls, moment)
-        deadline.folder, deadline.asked = folder / "asked", asked
+        deadline.folder, deadline.asked, deadline.is_looked_at = folder / "asked", asked, False
         return deadline
 
     def __le__(self, now: float) -> bool:  # Python asks the subclass first: `now >= deadline` comes here
@@ -30,4 +31,5 @@ class Deadline(float):
             if (path := self.folder / request).exists():
                 path.unlink()
                 self.asked.add(request)
-        return bool(self.asked) or float(self) <= now
+        is_first, self.is_looked_at = not self.is_looked_at, True
+        return bool(self.asked) or (float(self) <= now and not is_first)
