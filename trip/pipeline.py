@@ -1,11 +1,12 @@
 """`TripPipeline`: a photo and a prompt in, a clip out. The sampling loop is `_sample`, on one screen."""
 
+import copy
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from trip.media import carry_detail, fit_photo, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
+from trip.model.lora import LoraCard, fingerprint, merge_lora
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
 from trip.sampler import SAMPLERS
@@ -77,6 +79,7 @@ class TripPipeline(DiffusionPipeline):
         )
         self.interrupt = False
         self.decode_chunk = 8  # frames at a time; fewer take less memory
+        self.lora: LoraCard | None = None  # what was added to the weights
 
     def save_pretrained(self, save_directory: str | Path, **more: Any) -> None:
         """As in diffusers, but what is written names no folder of this machine."""
@@ -95,13 +98,37 @@ class TripPipeline(DiffusionPipeline):
     @property
     def weights_card(self) -> str:
         """Which weights these are, in a sentence for people."""
-        return self.config.card or f"Weights from {self.model_name}; nobody wrote down what they are."
+        card = self.config.card or f"Weights from {self.model_name}; nobody wrote down what they are."
+        return f"{card} With a LoRA on top, trained for {self.lora.num_steps:,} steps." if self.lora else card
 
     @property
     def model_name(self) -> str:
         """Hub id or folder name of the checkpoint, never a whole path."""
         name = self.name_or_path or "memory"
         return Path(name).name if Path(name).exists() else name
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen letters that tell these weights from others, whatever precision they were opened in."""
+        return fingerprint(self.vae, self.unet, self.fusion)
+
+    def copied(self, dtype: torch.dtype | None = None) -> Self:
+        """A pipeline with a 3D-UNet and a fusion of its own; the other parts are shared."""
+        own = {name: copy.deepcopy(getattr(self, name)).type(dtype or getattr(self, name).dtype) for name in ("unet", "fusion")}
+        config = {name: self.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "carry_detail", "card")}
+        made = type(self)(**{**self.components, **own}, **config)
+        made.register_to_config(_name_or_path=self.name_or_path)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    def with_lora(self, path: Path) -> Self:
+        """A pipeline with the changes that a fine-tune has written; this one stays as it is.
+
+        Raises ValueError, in one line, where they were made for other weights, or the file is none of ours.
+        """
+        made = self.copied()
+        made.lora = merge_lora(path, made.unet, made.fusion, base_digest=self.fingerprint)
+        return made
 
     def resolve(self, settings: AnimateSettings) -> AnimateSettings:
         """The settings with everything filled in that was left open; a missing seed is drawn."""
@@ -237,7 +264,8 @@ class TripPipeline(DiffusionPipeline):
         versions = {"version_trip": trip.__version__, **{f"version_{name}": version(name) for name in packages}}
         used = settings.model_dump()
         used["crop"] = used["crop"] and ", ".join(f"{share:g}" for share in used["crop"])  # plain, as every file format keeps it
-        return {**used, "model": self.model_name, **versions}
+        lora = {"lora": f"{self.lora.data_digest}, {self.lora.num_steps} steps"} if self.lora else {}
+        return {**used, "model": self.model_name, **lora, **versions}
 
 
 def _guided(noise: Tensor, scale: float) -> Tensor:

@@ -15,6 +15,7 @@ def add(verbs: Verbs) -> None:
     animate.add_argument("photo", metavar="PHOTO")
     add_settings(animate, AnimateSettings)
     animate.add_argument("--model", metavar="FOLDER_OR_ID", help="checkpoint folder or hub id; the embedded one where none is given")
+    animate.add_argument("--lora", type=Path, metavar="RUN", help="folder or file of a fine-tune, whose changes are added to the model")
     animate.add_argument("--output", type=Path, required=True, metavar="FILE.mp4|FILE.gif|FILE.webp")
     animate.set_defaults(run=run)
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
 
     check_writable(options.output)
     photo = read_photo(options.photo)
-    pipe = load_pipeline(options.model)
+    pipe = load_pipeline(options.model, options.lora)
     settings = pipe.resolve(settings)
     with tqdm(total=settings.num_steps, desc="animate", unit="step") as bar:
         output = pipe(photo, settings, callback_on_step_end=lambda *_: bar.update())

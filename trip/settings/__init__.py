@@ -3,6 +3,7 @@
 from trip.settings.animate import AnimateSettings
 from trip.settings.base import Request
 from trip.settings.editor import EDITORS, EditorSettings
+from trip.settings.finetune import FinetuneSettings
 from trip.settings.model import VARIANTS, ModelSettings, Variant
 from trip.settings.pictures import Annotator, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.settings.presets import PRESETS, Preset, changed
@@ -17,6 +18,7 @@ __all__ = [
     "ControlSettings",
     "EditSettings",
     "EditorSettings",
+    "FinetuneSettings",
     "ModelSettings",
     "PaintSettings",
     "PictureSettings",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, api_pictures, edit, elements, inside, models, panels, text_to_video, visit
+from trip.ui import animate, api, api_pictures, edit, elements, finetune, inside, models, panels, text_to_video, training, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -41,14 +41,18 @@ def build(studio: Studio) -> gr.Blocks:
         shared = panels.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
             with gr.Tab("Animate", id="animate"):
-                animate.build(studio, state)
+                form = animate.build(studio, state)
             with gr.Tab("Text to video", id="text-to-video"):
                 painting = text_to_video.build(studio, state)
             with gr.Tab("Edit", id="edit"):
                 photo, edited = edit.build(studio, state)
+            with gr.Tab("Fine-tune", id="finetune"):
+                workshop = finetune.build(studio, state)
+        with shared.endings:
+            tuned = training.build(workshop, state, form, tabs)
         inside.build(studio, state)
         fetched = models.build(studio, state)
-        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, fetched])
+        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, tuned, fetched])
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))

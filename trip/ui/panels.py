@@ -33,9 +33,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class Panels:
-    """The panels beside and below the forms, and the column that the forms go into."""
+    """The panels beside and below the forms, and the columns that the tabs' forms and their own endings go into."""
 
     forms: gr.Column
+    endings: gr.Column
     progress: gr.HTML
     stop: gr.Button
     result: result.ResultPanel
@@ -50,9 +51,10 @@ def build(studio: Studio, state: visit.Visit) -> Panels:
         with gr.Column(min_width=320):
             bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
             stop = gr.Button("Stop", elem_id="stop", visible=False)
+            endings = gr.Column()
             ending = result.build(studio, state)
             waiting = queue.build(studio, state)
-    panels = Panels(forms, bar, stop, ending, waiting, history.build(studio, state))
+    panels = Panels(forms, endings, bar, stop, ending, waiting, history.build(studio, state))
     _wire_buttons(studio, state, panels)
     return panels
 
@@ -62,7 +64,7 @@ def _wire_buttons(studio: Studio, state: visit.Visit, panels: Panels) -> None:
 
     def halt(visitor: str, job_id: str) -> None:
         if visit.look(studio, visitor, job_id):
-            told(studio.store.cancel, job_id, visitor)
+            told(studio.stop, job_id, visitor)
 
     for name, button in panels.result.actions.items():
 
