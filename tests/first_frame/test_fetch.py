@@ -188,7 +188,8 @@ def test_a_download_that_is_stopped_goes_on_with_what_is_not_whole(hub, tmp_path
     before = [name for name, _ in hub.sent]
     (folder,) = fetch("ip2p", tmp_path, lambda *_: None)
     assert files(folder) == WANTED
-    assert sorted(name for name, _ in hub.sent) == sorted(WANTED) and len(before) < len(WANTED)
+    whole, after = before[:-1], [name for name, _ in hub.sent[len(before) :]]  # the last one may have been under way
+    assert not set(whole) & set(after) and set(before) | set(after) == set(WANTED) and len(before) < len(WANTED)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_a_controlnet_brings_its_base_and_an_annotator_its_files(hub, tmp_path):
 def test_the_command_lists_and_fetches(hub, tmp_path, capsys):
     assert main(["models", "--models", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in CARDS if CARDS[name].repo) and "here: " not in listed
+    assert all(name in listed for name in CARDS if CARDS[name].repo) and listed.count("here: ") == 1  # our own
     assert "about 2.1 GB; MIT; https://huggingface.co/timbrooks/instruct-pix2pix" in listed
     assert main(["models", "--models", str(tmp_path), "--fetch", "ip2p"]) == 0
     assert str(tmp_path) in capsys.readouterr().out

@@ -47,7 +47,7 @@ def _timed(name: str, settings: PictureSettings, photo: Image.Image, models: Pat
         nonlocal peak
         peak = max(peak, memory_in_use())
 
-    makery, open_before = Makery(models, look), len(list(shelf()))
+    makery, open_before = Makery(models, look), set(shelf())
     begun = time.monotonic()
     first = makery.make(settings, photo)
     whole = time.monotonic() - begun
@@ -62,5 +62,5 @@ def _timed(name: str, settings: PictureSettings, photo: Image.Image, models: Pat
         "first_seconds": round(whole, 2),
         "again_seconds": round(again, 2),
         "most_bytes": peak,
-        "put_away": open_before + 1 - len(list(shelf())),
+        "put_away": len(open_before - set(shelf())),
     }

@@ -206,8 +206,8 @@ class JobStore:
         kind: str,
         settings: dict[str, Any],
         photo: Image.Image | None = None,
-        *,
         map: Image.Image | None = None,
+        *,
         clips: Path | None = None,
     ) -> Job:
         """Takes in a job; ValueError, in one line, where too many wait or the disk is full.

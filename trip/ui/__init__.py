@@ -35,6 +35,8 @@ def build(studio: Studio) -> gr.Blocks:
         return visit.arrive(studio, visitor, job_id, request)
 
     with gr.Blocks(title="TRIP: photo to clip", analytics_enabled=False, delete_cache=(3600, CACHE_AGE)) as page:
+        api.publish(studio)  # before all else, so that no handler takes an endpoint's name
+        api_pictures.publish(studio)
         state = visit.build()
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
@@ -56,8 +58,6 @@ def build(studio: Studio) -> gr.Blocks:
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
-        api.publish(studio)
-        api_pictures.publish(studio)
         page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
         page.load(card, None, weights, **visit.QUICK)
     return page

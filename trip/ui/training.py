@@ -105,7 +105,7 @@ def _wire_using(workshop: Workshop, state: visit.Visit, bench: Bench, animate: F
         job, _ = told(workshop.result, job_id, visitor)
         return [lora_choices(workshop, visitor, job.id), workshop.caption_of(job), gr.Tabs(selected="animate")]
 
-    def compare(visitor: str, job_id: str) -> Any:
+    def beside_base(visitor: str, job_id: str) -> Any:
         told(workshop.compared, job_id, visitor)
         gr.Info("Two clips are on their way, of one photo and seed: by the base, and by the fine-tune")
         return gr.Timer(active=True)
@@ -119,7 +119,7 @@ def _wire_using(workshop: Workshop, state: visit.Visit, bench: Bench, animate: F
 
     known = [state.visitor, state.job]
     bench.buttons["use"].click(use, known, [animate.lora, animate.settings["prompt"], tabs], **visit.QUICK)
-    bench.buttons["compare"].click(compare, known, state.timer, **visit.QUICK)
+    bench.buttons["compare"].click(beside_base, known, state.timer, **visit.QUICK)
     bench.buttons["push"].click(push, [*known, bench.repository, bench.token], None, **visit.QUICK | {"show_progress": "minimal"})
     gr.on([state.visitor.change, state.seen.change], choices, state.visitor, animate.lora, **visit.QUICK)
 
