@@ -1,4 +1,4 @@
-"""The page: python app.py [--share] [--auth user:password] [--model FOLDER_OR_ID] [--output-dir FOLDER] [--host HOST] [--port PORT]."""
+"""The page: python app.py [--share] [--auth user:password] [--model FOLDER_OR_ID] …; --help lists all flags."""
 
 import logging
 import os
@@ -20,7 +20,8 @@ def main() -> None:
     from trip.ui.studio import Studio
 
     try:
-        studio = Studio(args.model, args.output_dir.absolute())
+        fetches = not (args.share or on_spaces_gpu())  # a public page downloads nothing for visitors
+        studio = Studio(args.model, args.output_dir.absolute(), models=args.models, fetches=fetches)
     except ValueError as error:
         parser.error(str(error))
     if on_spaces_gpu():

@@ -160,7 +160,7 @@ def test_settings_are_checked_before_torch_is_loaded(tmp_path):
     assert done.stderr == "trip: Motion must be a number from 0 to 2, not 7\n"
 
 
-@pytest.mark.parametrize("verb", [[], ["animate"], ["train"], ["evaluate", "motion"], ["bench"]])
+@pytest.mark.parametrize("verb", [[], ["animate"], ["train"], ["data", "check"], ["encode"], ["evaluate", "motion"], ["bench"]])
 def test_every_verb_explains_itself(capsys, verb):
     assert code_of(*verb, "--help") == 0
     assert "usage: python -m trip" in capsys.readouterr().out

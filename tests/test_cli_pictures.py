@@ -124,4 +124,5 @@ def test_bench_times_every_picture_model_that_is_here(picture_models, photo_file
     assert run("bench", "--pictures", photo_file, "--models", picture_models, "--num-steps", 1, "--size", 64) == 0
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"sdxl", "sdxl-turbo", "sdxl-lightning-4", "sd15", "ip2p", "ip2p-xl", "control-sd15-canny", "control-sdxl-canny"} <= set(rows)
-    assert all(row["first_seconds"] > 0 and row["most_bytes"] > 0 and row["put_away"] == 0 for row in rows.values())
+    assert not [row for row in rows.values() if row["first_seconds"] <= 0 or row["most_bytes"] <= 0]
+    assert not [row for row in rows.values() if row["put_away"]]

@@ -5,10 +5,12 @@ import torch
 
 from trip.diffusion import (
     add_noise,
+    alphas_bar,
     betas,
     homecoming,
     image_noise_prior,
     linear_fusion,
+    matched_timestep,
     noise_from_v,
     predict_z_0,
     prior_share,
@@ -145,3 +147,17 @@ def test_homecoming_begins_free_and_would_end_at_the_photo():
     share = homecoming(20)
     assert (share[:13] == 0).all() and (share.diff() >= 0).all()
     assert share[-1] < 1 and homecoming(1000)[-1] > 0.999
+
+
+def test_matched_steps_leave_as_much_signal():
+    """Between whole steps of the base's schedule too; its ends where it has no such step."""
+    paper, base = alphas_bar("linear", 1e-4, 2e-2, 1000), alphas_bar("scaled_linear", 0.00085, 0.012, 1000)
+    matched = matched_timestep(paper, base)
+    inside = (paper < base[0]) & (paper > base[-1])
+    low = matched.long().clamp(max=998)
+    between = snr(base)[low].log().lerp(snr(base)[low + 1].log(), matched - low)
+    assert torch.allclose(between[inside], snr(paper)[inside].log(), atol=1e-3)
+    assert [snr(schedule)[500].sqrt().item() for schedule in (paper, base)] == pytest.approx([0.29, 0.62], abs=0.01)
+    assert matched[500] > 650 and (matched.diff() >= 0).all()
+    assert matched[0] == 0 and matched[-1] == 999 and not inside[:4].any() and not inside[730:].any()
+    assert torch.allclose(matched_timestep(base, base), torch.arange(1000.0), atol=1e-2)

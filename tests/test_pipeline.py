@@ -367,3 +367,9 @@ def test_a_clip_can_be_made_by_another_fusion_where_the_weights_can(pipe, photo)
     assert np.array_equal(only(photo, PAN).frames, residual)
     with pytest.raises(ValueError, match="Fusion must be trained or none with this checkpoint, not linear"):
         only(photo, changed(PAN, fusion="linear"))
+
+
+def test_saved_again_it_names_no_folder_of_this_machine(pipe, tmp_path, tiny_model):
+    pipe.save_pretrained(tmp_path / "again")
+    written = "".join(path.read_text() for path in (tmp_path / "again").rglob("*.json"))
+    assert str(tiny_model) not in written and tiny_model.name not in written

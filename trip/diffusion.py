@@ -6,6 +6,8 @@ eps          the noise in z_t                     b c f h w
 alpha_bar    share of signal left at t, 0 < … < 1  b, or anything that broadcasts once it is spread over c f h w
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,23 @@ def betas(kind: str, start: float, end: float, num_steps: int) -> Tensor:
     if kind == "scaled_linear":
         return torch.linspace(start**0.5, end**0.5, num_steps, dtype=torch.float32) ** 2
     raise ValueError(f"unknown noise schedule {kind!r}; choose linear or scaled_linear")
+
+
+@cache
+def alphas_bar(kind: str, start: float, end: float, num_steps: int) -> Tensor:
+    """Share of signal left after each step of a noise schedule, t = 0 … T-1: float32."""
+    return (1 - betas(kind, start, end, num_steps)).cumprod(0)
+
+
+def matched_timestep(alpha_bar: Tensor, schedule: Tensor) -> Tensor:
+    """Step of another noise schedule at which as much signal is left, between whole steps too; its ends where there is none.
+
+    schedule  share of signal left at each step of the other schedule, falling   T
+    """
+    log_snr, wanted = snr(schedule).log(), snr(alpha_bar.to(schedule)).log()
+    after = torch.searchsorted(-log_snr, -wanted).clamp(1, len(schedule) - 1)  # first step with less signal
+    gone = (log_snr[after - 1] - wanted) / (log_snr[after - 1] - log_snr[after])
+    return after - 1 + gone.clamp(0, 1)
 
 
 def spread(values: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ def parser() -> Parser:
     made.add_argument("--share", action="store_true", help="also serve the page through a public link of Gradio's")
     made.add_argument("--auth", type=login, metavar="USER:PASSWORD", help="ask visitors for this name and password")
     made.add_argument("--model", type=checkpoint, metavar="FOLDER_OR_ID", help="a checkpoint (default: the embedded one)")
+    made.add_argument("--models", type=folder, metavar="FOLDER", help="models that make first frames, beside the hub's cache")
     made.add_argument("--output-dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="jobs and results (default: outputs)")
     made.add_argument("--host", help="address to listen on, such as 0.0.0.0 (default: this machine only)")
     made.add_argument("--port", type=port, metavar="PORT", help="port to listen on (default: the first free one from 7860)")
@@ -61,3 +62,10 @@ def checkpoint(text: str) -> str:
     if not Path(text).is_dir() and (text.count("/") != 1 or text.startswith((".", "/"))):
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}, and a hub id reads owner/name")
     return text
+
+
+def folder(text: str) -> Path:
+    """A folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}; create it first")
+    return Path(text).absolute()

@@ -1,15 +1,16 @@
 """`TripPipeline`: a photo and a prompt in, a clip out. The sampling loop is `_sample`, on one screen."""
 
+import copy
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
+from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -20,6 +21,7 @@ from trip.media import carry_detail, fit_photo, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
+from trip.model.lora import LoraCard, fingerprint, merge_lora
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
 from trip.sampler import SAMPLERS
@@ -77,6 +79,16 @@ class TripPipeline(DiffusionPipeline):
         )
         self.interrupt = False
         self.decode_chunk = 8  # frames at a time; fewer take less memory
+        self.lora: LoraCard | None = None  # what was added to the weights
+
+    def save_pretrained(self, save_directory: str | Path, **more: Any) -> None:
+        """As in diffusers, but what is written names no folder of this machine."""
+        name = self.name_or_path
+        for part in (self, *self.components.values()):
+            if isinstance(part, ConfigMixin):
+                part.register_to_config(_name_or_path="")
+        super().save_pretrained(save_directory, **more)
+        self.register_to_config(_name_or_path=name)
 
     @property
     def frame_size(self) -> int:
@@ -86,13 +98,37 @@ class TripPipeline(DiffusionPipeline):
     @property
     def weights_card(self) -> str:
         """Which weights these are, in a sentence for people."""
-        return self.config.card or f"Weights from {self.model_name}; nobody wrote down what they are."
+        card = self.config.card or f"Weights from {self.model_name}; nobody wrote down what they are."
+        return f"{card} With a LoRA on top, trained for {self.lora.num_steps:,} steps." if self.lora else card
 
     @property
     def model_name(self) -> str:
         """Hub id or folder name of the checkpoint, never a whole path."""
         name = self.name_or_path or "memory"
         return Path(name).name if Path(name).exists() else name
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen letters that tell these weights from others, whatever precision they were opened in."""
+        return fingerprint(self.vae, self.unet, self.fusion)
+
+    def copied(self, dtype: torch.dtype | None = None) -> Self:
+        """A pipeline with a 3D-UNet and a fusion of its own; the other parts are shared."""
+        own = {name: copy.deepcopy(getattr(self, name)).type(dtype or getattr(self, name).dtype) for name in ("unet", "fusion")}
+        config = {name: self.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "carry_detail", "card")}
+        made = type(self)(**{**self.components, **own}, **config)
+        made.register_to_config(_name_or_path=self.name_or_path)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    def with_lora(self, path: Path) -> Self:
+        """A pipeline with the changes that a fine-tune has written; this one stays as it is.
+
+        Raises ValueError, in one line, where they were made for other weights, or the file is none of ours.
+        """
+        made = self.copied()
+        made.lora = merge_lora(path, made.unet, made.fusion, base_digest=self.fingerprint)
+        return made
 
     def resolve(self, settings: AnimateSettings) -> AnimateSettings:
         """The settings with everything filled in that was left open; a missing seed is drawn."""
@@ -164,9 +200,10 @@ class TripPipeline(DiffusionPipeline):
         prompts = [one.prompt for one in settings] + ([one.negative_prompt for one in settings] if guided else [])
         words, sentence = encode_prompts(prompts, self.tokenizer, self.text_encoder)
         repeats = 2 if guided else 1
-        told_time = self.unet.config.frame_embedding
+        told_time, told_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
         times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
-        condition = Condition(z_first.repeat(repeats, 1, 1, 1, 1), words, sentence, times.expand(len(prompts), -1))
+        told = {name: torch.full((len(prompts),), value, device=device) for name, value in (("fps", s.fps), ("strength", s.motion))}
+        condition = Condition(z_first.repeat(repeats, 1, 1, 1, 1), words, sentence, times.expand(len(prompts), -1), told=told)
 
         # noise is drawn on the CPU, clip by clip: a seed means the same on every device and in every batch
         shape = (z_first.shape[1], s.num_frames, *z_first.shape[3:])
@@ -184,7 +221,7 @@ class TripPipeline(DiffusionPipeline):
             if guided:
                 eps, residual = (_guided(noise, s.guidance_scale) for noise in (eps, residual))
             prior = image_noise_prior(z_t, z_first, alpha_bar)
-            if not told_time and s.motion != 1:  # the network does not know time: hold to the still image, or lead away from it
+            if not (told_time or told_strength) and s.motion != 1:  # not told: hold to the still image, or lead away from it
                 eps = prior + s.motion * (eps - prior)
             if s.loop:
                 eps = linear_fusion(prior, eps, homecoming(s.num_frames).to(device).view(1, 1, -1, 1, 1))
@@ -227,7 +264,8 @@ class TripPipeline(DiffusionPipeline):
         versions = {"version_trip": trip.__version__, **{f"version_{name}": version(name) for name in packages}}
         used = settings.model_dump()
         used["crop"] = used["crop"] and ", ".join(f"{share:g}" for share in used["crop"])  # plain, as every file format keeps it
-        return {**used, "model": self.model_name, **versions}
+        lora = {"lora": f"{self.lora.data_digest}, {self.lora.num_steps} steps"} if self.lora else {}
+        return {**used, "model": self.model_name, **lora, **versions}
 
 
 def _guided(noise: Tensor, scale: float) -> Tensor:

@@ -17,6 +17,7 @@ from diffusers import DiffusionPipeline
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
+from trip.model.lora import lora_file
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.place import on_spaces_gpu
 
@@ -246,20 +247,24 @@ def _open(name: str) -> TripPipeline:
     return pipe
 
 
-def load_pipeline(name: str | Path | None = None) -> TripPipeline:
+def load_pipeline(name: str | Path | None = None, lora: str | Path | None = None) -> TripPipeline:
     """The pipeline in a folder or on the hub, opened once and kept; the embedded one where no name is given.
 
+    lora  file or run folder of a fine-tune, whose changes are added; such a pipeline is kept as long as there is room
     Raises ValueError, in one line, where there is nothing that opens.
     """
-    return shelf().open(*_trip(name), keep=True)
+    return shelf().open(*_trip(name, lora), keep=lora is None)
 
 
-def lent_pipeline(name: str | Path | None = None) -> AbstractContextManager[TripPipeline]:
+def lent_pipeline(name: str | Path | None = None, lora: str | Path | None = None) -> AbstractContextManager[TripPipeline]:
     """The same, for as long as it samples: where other models share the accelerator, it is there until then."""
-    load_pipeline(name)
-    return shelf().lent(*_trip(name))
+    load_pipeline(name, lora)
+    return shelf().lent(*_trip(name, lora))
 
 
-def _trip(name: str | Path | None) -> tuple[tuple[str, str], Callable[[], TripPipeline]]:
+def _trip(name: str | Path | None, lora: str | Path | None) -> tuple[Hashable, Callable[[], TripPipeline]]:
     name = str(name or EMBEDDED)
-    return ("trip", name), lambda: _open(name)
+    if lora is None:
+        return ("trip", name), lambda: _open(name)
+    path = lora_file(Path(lora))
+    return ("trip", name, str(path), path.stat().st_mtime_ns), lambda: _open(name).with_lora(path)  # parts of its own: it moves alone

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.first_frame.tiny import WIDTH
-from trip.first_frame.extras import names
 from trip.first_frame.making import Makery
+from trip.first_frame.whereabouts import extras
 from trip.settings import PaintSettings
 
 QUICK = {"prompt": "a red house", "picture_model": "sd15", "size": 64, "num_steps": 2, "seed": 3}
@@ -58,7 +58,7 @@ def test_the_names_of_the_models_folder_are_offered(folder):
     write_lora(folder / "loras" / "b.safetensors")
     write_lora(folder / "loras" / "a.safetensors")
     (folder / "loras" / "old.ckpt").touch()
-    assert names("lora", folder) == ["a.safetensors", "b.safetensors"] and names("embedding", None) == []
+    assert extras("lora", folder) == ["a.safetensors", "b.safetensors"] and extras("embedding", None) == []
 
 
 class Evil:

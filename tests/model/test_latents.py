@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from trip.model.build import build_vae
-from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
+from trip.model.latents import colours_of, decode_video, encode_video, fit_colours, fold_statistics
 from trip.settings import PRESETS
 
 STATISTICS = {"latents_mean": [0.5, -1.0, 0.0, 2.0], "latents_std": [2.0, 0.5, 1.0, 3.0]}
@@ -64,3 +64,14 @@ def test_colours_that_are_linear_in_the_latents_are_found():
     found = fit_colours(z_first, photo)
     assert torch.allclose(found, colour_map, atol=1e-4)
     assert torch.allclose(colours_of(z_first, found, enlarged=1), small, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [STATISTICS, {"scaling_factor": 0.25}], ids=["per channel", "one factor"])
+def test_folded_statistics_leave_latents_and_pixels_as_they_were(config):
+    vae, video = tiny_vae(**config), torch.rand(1, 3, 2, 32, 32) * 2 - 1
+    latents = encode_video(vae, video)
+    pixels = decode_video(vae, latents)
+    fold_statistics(vae)
+    assert torch.allclose(encode_video(vae, video), latents, atol=1e-5) and torch.allclose(decode_video(vae, latents), pixels, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(vae.encode(video[:, :, 0]).latent_dist.mode(), latents[:, :, 0], atol=1e-5) and vae.config.scaling_factor == 1

@@ -137,3 +137,45 @@ def test_public_weights_of_the_base_class_load(base, tmp_path):
     with torch.no_grad():
         again = TripUNet.from_pretrained(tmp_path)(*inputs(8, 8)).sample
         assert (again - base(*inputs(8, 8)).sample).abs().max() < 1e-4
+
+
+def test_checkpointing_changes_neither_output_nor_gradients():
+    torch.manual_seed(0)
+    unet = without_zeros(TripUNet(**SIZES)).train()  # with dropout: masks are drawn again as they were
+    z = torch.randn(2, 4, 3, 8, 8, requires_grad=True)
+    found = {}
+    for recompute in (False, True):
+        (unet.enable_gradient_checkpointing if recompute else unet.disable_gradient_checkpointing)()
+        torch.manual_seed(1)
+        unet.zero_grad()
+        out = unet(z, torch.tensor([5, 700]), torch.ones(2, 7, 12)).sample
+        out.square().mean().backward()
+        found[recompute] = out.detach(), [parameter.grad.clone() for parameter in unet.parameters()]
+    assert unet.is_gradient_checkpointing
+    assert torch.allclose(found[False][0], found[True][0], atol=1e-6)
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(found[False][1], found[True][1], strict=True))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_checkpointing_forgets_what_is_inside_the_layers(recompute):
+    unet, saved = TripUNet(**SIZES), []
+    if recompute:
+        unet.enable_gradient_checkpointing()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.numel()) or x, lambda x: x):
+        unet(torch.randn(1, 4, 3, 8, 8), 5, torch.ones(1, 7, 12))
+    assert (sum(saved) < 300_000) == recompute, sum(saved)
+
+
+def test_numbers_that_are_told_change_nothing_before_they_are_learnt(base):
+    unet = TripUNet(**SIZES, told=("fps", "strength"))
+    unet.load_state_dict(base.state_dict(), strict=False)
+    unet.eval()
+    z, words = torch.randn(2, 4, 3, 8, 8), torch.ones(2, 7, 12)
+    told = {"fps": torch.tensor([4.0, 30.0]), "strength": torch.tensor([1.0, torch.nan])}
+    with torch.no_grad():
+        untold = unet(z, 5, words).sample
+        assert torch.equal(unet(z, 5, words, told=told).sample, untold)
+        nn.init.normal_(unet.told_embedding["strength"].layers[-1].weight)
+        learnt = unet(z, 5, words, told=told).sample
+    assert not torch.allclose(learnt[0], untold[0], atol=1e-3)
+    assert torch.equal(learnt[1], untold[1]), "a number that is not known counts as not told"

@@ -104,22 +104,24 @@ def test_loss_of_the_prior_on_still_clips_is_zero(tmp_path):
 
 def test_error_of_the_prior_is_the_motion_at_every_noise_level(stage):
     """Over alpha_bar, its squared error is C_t^2 / alpha_bar = (z_0^i - z_0^1)^2 / (1 - alpha_bar): never below the motion's."""
-    batch = stage.batch(0, 0, 1)
+    batch = stage.batch(0, 0, 1) | {"timestep": torch.arange(8) * 140}
     motion = (batch["z_0"] - batch["z_0"][:, :, :1]).square().flatten(1).mean(dim=1)
     _, figures = stage.loss(stage.model, batch, step_generator(0, 0, 0))
     assert figures["by_noise"]["4"]["prior"] == pytest.approx(motion.mean().item(), rel=0.2)
     assert all(paths["prior"] > motion.min() * 0.99 for paths in figures["by_noise"].values())
 
 
-def test_loss_weight_v_is_the_same_error_over_alpha_bar(cache):
+def test_loss_weights_are_the_same_error_times_their_factor(cache):
     """On a single clip, so that there is one time step."""
-    losses, timesteps = {}, None
-    for weight in ("epsilon", "v"):
+    losses = {}
+    for weight in ("epsilon", "v", "min_snr"):
         one = stage_of(cache, recipe=changed(loss_weight=weight))
-        batch = {name: values[:1] for name, values in one.batch(0, 0, 1).items()}
+        batch = {name: values[:1] for name, values in one.batch(0, 0, 1).items() if name != "told"} | {"told": {}}
         losses[weight] = one.loss(one.model, batch, step_generator(0, 0, 0))[0].item()
-        timesteps = torch.randint(1000, (1,), generator=step_generator(0, 0, 0))
-    assert losses["v"] == pytest.approx(losses["epsilon"] / build_scheduler(TINY).alphas_cumprod[timesteps].item(), rel=1e-4)
+        alpha_bar = build_scheduler(TINY).alphas_cumprod[batch["timestep"]].item()
+    assert losses["v"] == pytest.approx(losses["epsilon"] / alpha_bar, rel=1e-4)
+    ratio = alpha_bar / (1 - alpha_bar)
+    assert losses["min_snr"] == pytest.approx(losses["epsilon"] * min(ratio, 5) / ratio, rel=1e-4)
 
 
 @pytest.mark.parametrize("spread", [None, 1.0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
 from torch import nn
 
@@ -78,7 +79,7 @@ def test_metrics_have_each_step_once(unbroken):
 
 
 def test_records_are_the_metrics(tmp_path):
-    assert list(records(Slope(), tmp_path, changed(max_steps=3))) == metrics(tmp_path)
+    assert list(records(Slope(), tmp_path, changed(max_steps=3))) == [line | {"max_steps": 3} for line in metrics(tmp_path)]
 
 
 def test_samples_and_checkpoints_come_when_they_are_due(unbroken):
@@ -198,3 +199,48 @@ def test_gradients_are_clipped(tmp_path):
     line = next(records(stage, tmp_path, changed(grad_clip=0.01)))
     assert line["grad_norm"] > 0.01
     assert stage.model.weight.grad.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_every_tracker_of_accelerates_gets_the_figures(tmp_path):
+    class Kept(GeneralTracker):
+        name, requires_logging_directory = "kept", False
+        lines: list = []
+
+        @property
+        def tracker(self):
+            return self.lines
+
+        def log(self, values, step=None, **_):
+            self.lines.append((step, values))
+
+    accelerator = Accelerator(log_with=Kept())
+    accelerator.init_trackers("trip")
+    settings = changed(max_steps=3)
+    list(train(Slope(), settings, tmp_path, tmp_path / "metrics.jsonl", seed=0, accelerator=accelerator))
+    assert [step for step, _ in Kept.lines] == [0, 1, 2]
+    assert [values["slope/loss"] for _, values in Kept.lines] == [line["loss"] for line in metrics(tmp_path) if "loss" in line]
+
+
+def test_checkpoints_come_by_minutes_too(tmp_path):
+    settings = changed(max_steps=3, save_every=1000, save_minutes=1e-9, keep=10)
+    list(records(Slope(), tmp_path, settings))
+    assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [1, 2, 3]
+
+
+def test_the_best_checkpoint_outlives_the_newest(tmp_path):
+    figures = iter([3.0, 1.0, 2.0, 4.0])
+    settings = changed(max_steps=8, save_every=2, sample_every=2, keep=1, best_by="figure")
+    list(records(Slope(), tmp_path, settings, evaluate=lambda: {"figure": next(figures)}))
+    assert checkpoint.best_of(tmp_path) == {"step": 4, "figure": 1.0}
+    assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [4, 8]
+
+
+def test_shares_that_are_added_up_are_one_batch(tmp_path):
+    """The mean over two shares of four samples has the gradient of all eight."""
+    seen = []
+    stage = Slope()
+    stage.batch = lambda step, share, num_shares: seen.append((step, share, num_shares)) or Slope.batch(stage, step, share, num_shares)
+    line = next(records(stage, tmp_path, changed(accumulation=2)))
+    assert {(0, 0, 2), (0, 1, 2)} <= set(seen)
+    parts = [stage.loss(Slope().model, Slope.batch(stage, 0, share, 2), step_generator(0, 0, share))[0].item() for share in (0, 1)]
+    assert line["loss"] == pytest.approx(sum(parts) / 2, rel=1e-5)

@@ -1,4 +1,4 @@
-"""The real app, running in a process of its own on a tiny checkpoint, with no way out to the network."""
+"""The real app, running in a process of its own on tiny checkpoints, with no way out to the network."""
 
 import os
 import socket
@@ -39,13 +39,14 @@ class App:
 
 
 @pytest.fixture(scope="session")
-def app(tiny_model: Path, no_network: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def app(tiny_model: Path, picture_models: Path, no_network: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("app")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "app.py"), "--model", str(tiny_model), "--port", str(port)]
-    environment = no_network | {"GRADIO_TEMP_DIR": str(folder / "cache")}
+    models = ["--model", str(tiny_model), "--models", str(picture_models)]
+    command = [sys.executable, str(ROOT / "app.py"), *models, "--port", str(port)]
+    environment = no_network | {"GRADIO_TEMP_DIR": str(folder / "cache"), "HF_HOME": str(folder / "hub")}
     begun, log = time.monotonic(), folder / "log.txt"
     with open(log, "w") as sink, subprocess.Popen(command, cwd=folder, env=environment, stdout=sink, stderr=sink) as process:
         try:

@@ -32,7 +32,8 @@ def animate(client: Client, photo: Path = PHOTO, **values: Any) -> tuple[str, in
 
 def test_programs_see_the_endpoints_meant_for_them(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(endpoints) == ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs"]
+    clips = ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs"]
+    assert sorted(endpoints) == sorted([*clips, "/control_map", "/edit_and_animate", "/text_to_video"])
 
 
 def test_animate_gives_a_clip_its_seed_and_its_settings(client):

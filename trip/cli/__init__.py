@@ -7,10 +7,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from trip.cli import animate, bench, control, edit, evaluate, figure9, models, text_to_video, train
+from trip.cli import animate, bench, control, data, edit, encode, evaluate, figure9, finetune, models, text_to_video, train, train_editor
 from trip.cli.verbs import VerbParser
 
-VERBS = (animate, text_to_video, edit, control, figure9, models, train, evaluate, bench)
+VERBS = (animate, text_to_video, edit, control, figure9, models, data, encode, train, train_editor, finetune, evaluate, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

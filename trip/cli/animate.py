@@ -1,4 +1,4 @@
-"""`python -m trip animate`: a clip from a photo and a prompt."""
+"""`python -m trip animate`: a photo and a prompt to a clip."""
 
 import argparse
 from pathlib import Path
@@ -14,6 +14,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("photo", metavar="PHOTO")
     add_settings(parser, AnimateSettings)
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="checkpoint folder or hub id; the embedded one where none is given")
+    parser.add_argument("--lora", type=Path, metavar="RUN", help="folder or file of a fine-tune, whose changes are added to the model")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4|FILE.gif|FILE.webp")
     parser.set_defaults(run=run)
 
@@ -24,5 +25,5 @@ def run(options: argparse.Namespace) -> None:
     from trip.media import check_writable, read_photo
 
     output = check_writable(options.output)
-    animate(options.model, read_photo(options.photo), settings, output)
+    animate(options.model, read_photo(options.photo), settings, output, lora=options.lora)
     print(output)

@@ -15,7 +15,7 @@ from trip.settings import AnimateSettings
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
     evaluate = verbs.add_parser("evaluate", help="measure a checkpoint")
-    measures = evaluate.add_subparsers(required=True, metavar="motion")
+    measures = evaluate.add_subparsers(required=True, metavar="motion | edits")
     motion = measures.add_parser("motion", help="does the optical flow go where the prompt says, on photos held out of training")
     motion.add_argument("--photos", type=Path, required=True, metavar="DIR")
     motion.add_argument("--model", metavar="FOLDER_OR_ID")
@@ -27,6 +27,19 @@ def add(verbs: Verbs) -> None:
     motion.add_argument("--least-gain", type=float, default=2.0, metavar="DB", help="wanted gain over a still clip, dB")
     motion.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw some of the clips")
     motion.set_defaults(run=_motion)
+
+    edits = measures.add_parser("edits", help="does an instruction editor do what it is told, on photos held out of training")
+    edits.add_argument("--photos", type=Path, required=True, metavar="DIR")
+    edits.add_argument("--model", metavar="FOLDER_OR_ID", help="InstructPix2Pix pipeline; the embedded one where none is given")
+    edits.add_argument("--output", type=Path, required=True, metavar="report.json")
+    edits.add_argument("--num-photos", type=int, metavar="N", help="only so many held-out photos, taken evenly")
+    edits.add_argument("--size", type=int, default=128, metavar="PIXELS", help="side of the squares that are edited")
+    edits.add_argument("--num-steps", type=int, default=2, metavar="N")
+    edits.add_argument("--guidance-scale", type=float, default=1.0, metavar="X", help="text guidance; 1 is without")
+    edits.add_argument("--image-guidance-scale", type=float, default=1.0, metavar="X", help="image guidance, where there is text guidance")
+    edits.add_argument("--plain", action="store_true", help="measure the editor's own pixels, without the photo's detail given back")
+    edits.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw some of the edits")
+    edits.set_defaults(run=_edits)
 
 
 def _motion(options: argparse.Namespace) -> None:
@@ -64,6 +77,55 @@ def _motion(options: argparse.Namespace) -> None:
     options.output.write_text(json.dumps({"model": pipe.model_name, "scheduler": options.scheduler, **report}, indent=1))
     if options.sheet:
         contact_sheet(list(drawn.values()), list(drawn), options.sheet)
+    for name, check in report["checks"].items():
+        print(f"{name}: {check}", file=sys.stderr)
+    print(options.output)
+
+
+def _edits(options: argparse.Namespace) -> None:
+    from trip.data.edits import EDITS
+    from trip.data.photos import read_photos
+    from trip.evaluation.edits import WORDINGS, evaluate_edits
+    from trip.evaluation.sheets import contact_sheet
+    from trip.first_frame.embedded import edit_all, open_editor, with_detail
+    from trip.media.clip import check_target
+
+    check_target(options.output, (".json",))
+    if options.sheet:
+        check_target(options.sheet, (".png",))
+    pipe = open_editor(options.model)
+    photos = read_photos(options.photos, held_out=True)
+    if options.num_photos:
+        photos = [photos[i] for i in np.linspace(0, len(photos) - 1, min(options.num_photos, len(photos))).round().astype(int)]
+    first = [sentences["unseen"][0] for sentences in WORDINGS.values()]
+    rows = []
+
+    def edit(photo: np.ndarray, instructions: list[str], seed: int) -> list[np.ndarray]:
+        pictures = edit_all(
+            pipe,
+            photo,
+            instructions,
+            seed=seed,
+            num_steps=options.num_steps,
+            guidance_scale=options.guidance_scale,
+            image_guidance_scale=options.image_guidance_scale,
+        )
+        if not options.plain:
+            pictures = with_detail(pipe, pictures, photo)
+        rows.append(np.stack([photo, *(pictures[instructions.index(words)] for words in first)]))
+        return pictures
+
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+
+        def progress(done: float, text: str) -> None:
+            bar.set_description(text)
+            bar.update(done - bar.n)
+
+        report = evaluate_edits(edit, photos, size=options.size, progress=progress)
+    asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "image_guidance_scale", "plain", "size")}
+    options.output.write_text(json.dumps({**asked, **report}, indent=1))
+    if options.sheet:
+        contact_sheet(rows, [", ".join(["photo", *EDITS])] * len(rows), options.sheet, columns=1 + len(EDITS))
     for name, check in report["checks"].items():
         print(f"{name}: {check}", file=sys.stderr)
     print(options.output)

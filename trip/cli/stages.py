@@ -86,12 +86,19 @@ def finish(options: argparse.Namespace, result: "Made", output: Path, **clip_def
         print(path)
 
 
-def animate(model: str | None, image: "Image.Image", settings: AnimateSettings, output: Path | None, title: str = "animate") -> Any:
+def animate(
+    model: str | None,
+    image: "Image.Image",
+    settings: AnimateSettings,
+    output: Path | None,
+    title: str = "animate",
+    lora: Path | None = None,
+) -> Any:
     """The clip of a picture, written where there is an output; with a bar."""
     from trip.media import Clip, write_clip
     from trip.runtime import lent_pipeline
 
-    with lent_pipeline(model) as pipe:
+    with lent_pipeline(model, lora) as pipe:
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
             made = pipe(image, settings, callback_on_step_end=lambda *_: bar.update())

@@ -1,13 +1,18 @@
-"""`python -m trip train`: train a preset from nothing, or go on where it stopped."""
+"""`python -m trip train`: train a preset, from nothing or from given weights, or go on where it stopped."""
 
 import argparse
+import json
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from trip.cli.data import check_counts
 from trip.cli.verbs import Verbs
-from trip.settings import PRESETS, VARIANTS
+from trip.settings import PRESETS, VARIANTS, Preset, changed
 
 
 def add(verbs: Verbs) -> None:
@@ -15,29 +20,105 @@ def add(verbs: Verbs) -> None:
     train = verbs.add_parser("train", help="train a preset; the same command goes on where it stopped")
     train.add_argument("--preset", choices=list(PRESETS), default="embedded")
     train.add_argument("--variant", choices=list(VARIANTS), help="a row of the paper's ablations; the preset's where none is given")
-    train.add_argument("--photos", type=Path, required=True, metavar="DIR", help="photos that are set in motion")
-    train.add_argument("--clips", type=Path, metavar="DIR", help="filmed clips with captions")
-    train.add_argument("--output", type=Path, required=True, metavar="RUN")
+    train.add_argument("--output", type=Path, metavar="RUN")
     train.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps of the denoiser; the preset's where none are given")
     train.add_argument("--max-minutes", type=float, default=math.inf, metavar="M", help="save and stop after so many minutes")
-    train.add_argument("--base", type=Path, metavar="FOLDER", help="take autoencoder and text encoder from this checkpoint, untrained on")
-    train.add_argument("--init", type=Path, metavar="FOLDER", help="checkpoint of the same preset whose weights the training starts from")
+    train.add_argument("--batch-size", type=int, metavar="N", help="clips per process and forward pass")
+    train.add_argument("--accumulation", type=int, metavar="N", help="forward passes to a step")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help='any other setting, such as recipe.loss_weight=min_snr or model.unet.told=["fps"]',
+    )
     train.add_argument("--seed", type=int, default=0, metavar="N")
+    train.add_argument("--init", metavar="FOLDER_OR_ID", help="weights to start from: a checkpoint, or a text-to-video pipeline")
+    _add_photos(train.add_argument_group("from photos, on one machine"))
+    _add_data(train.add_argument_group("from filmed data, on any number of processes (accelerate launch -m trip train …)"))
+    _add_plan(train.add_argument_group("plan"))
     train.set_defaults(run=run)
+
+
+def _add_photos(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--photos", type=Path, metavar="DIR", help="photos that are set in motion")
+    group.add_argument("--clips", type=Path, metavar="DIR", help="filmed clips with captions")
+    group.add_argument("--base", type=Path, metavar="FOLDER", help="take autoencoder and text encoder from this checkpoint, untrained on")
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--cache", type=Path, metavar="CACHE", help="what python -m trip encode wrote")
+    group.add_argument("--data", type=Path, metavar="DIR", help="a data set that is encoded on the way instead")
+    group.add_argument("--layout", default="auto", choices=["auto", "webvid", "msrvtt", "dtdb", "table", "folder"])
+    group.add_argument(
+        "--schedule",
+        default="base",
+        choices=["base", "preset"],
+        help="noise schedule from a text-to-video pipeline on: its own, or the preset's with time steps matched by SNR",
+    )
+    group.add_argument("--log-with", choices=["tensorboard", "trackio"], help="beside RUN/metrics.jsonl")
+
+
+def _add_plan(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--dry-run", action="store_true", help="print what the training takes, and train nothing")
+    group.add_argument("--num-processes", type=int, default=1, metavar="N", help="processes that the plan counts with")
+    group.add_argument("--num-clips", type=int, metavar="N", help="clips of the data set; WebVid-10M's where none are given")
+    group.add_argument("--tflops", type=float, metavar="X", help="what one GPU computes in a second; assumed where it is not given")
 
 
 def run(options: argparse.Namespace) -> None:
     """Does it."""
+    check_counts(options, max_steps=1, batch_size=1, accumulation=1, num_processes=1, num_clips=1, tflops=1e-3)
+    preset = preset_in(options)
+    if options.dry_run:
+        print(json.dumps(_plan(options, preset), indent=1))
+        return
+    if options.output is None:
+        raise ValueError("--output: wanted the folder of the run, got none; name one, or ask for a --dry-run")
+    given = [name for name in ("photos", "cache", "data") if getattr(options, name)]
+    if len(given) != 1:
+        raise ValueError(f"wanted one of --photos, --cache and --data, got {' and '.join(given) or 'none'}")
+    written = options.output / "model"
+    _show(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
+    if not written.exists():
+        raise ValueError(f"{options.output}: the time was up before there was a model; give the same command again to go on")
+    print(written)
+
+
+def preset_in(options: argparse.Namespace) -> Preset:
+    """The preset with what the flags change."""
+    values = {
+        "model.variant": options.variant,
+        "recipe.denoiser.max_steps": options.max_steps,
+        "recipe.denoiser.batch_size": options.batch_size,
+        "recipe.denoiser.accumulation": options.accumulation,
+    }
+    values = {name: value for name, value in values.items() if value is not None}
+    for setting in options.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set: wanted NAME=VALUE, got {setting!r}")
+        values[name] = _value(value)
+    return changed(PRESETS[options.preset], values)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _plan(options: argparse.Namespace, preset: Preset) -> dict[str, Any]:
+    from trip.training.plan import ASSUMED_TFLOPS, WEBVID_CLIPS, Hardware, plan
+
+    hardware = Hardware(options.num_processes, options.tflops or ASSUMED_TFLOPS, is_assumed=options.tflops is None)
+    return plan(preset, hardware, num_clips=options.num_clips or WEBVID_CLIPS, run=options.output)
+
+
+def _photo_stages(options: argparse.Namespace, preset: Preset) -> Iterator[dict[str, Any]]:
     from trip.training.run import TrainingRun
 
-    preset = PRESETS[options.preset]
-    if options.variant:
-        preset = preset.model_copy(update={"model": preset.model.model_copy(update={"variant": options.variant})})
-    if options.max_steps is not None:
-        if options.max_steps < 1:
-            raise ValueError(f"--max-steps: wanted at least 1, got {options.max_steps}")
-        denoiser = preset.recipe.denoiser.model_copy(update={"max_steps": options.max_steps})
-        preset = preset.model_copy(update={"recipe": preset.recipe.model_copy(update={"denoiser": denoiser})})
     run = TrainingRun(
         preset,
         options.output,
@@ -46,16 +127,41 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         max_minutes=options.max_minutes,
         base=options.base,
-        init=options.init,
+        init=options.init and Path(options.init),
     )
+    return run.stages()
+
+
+def _data_stages(options: argparse.Namespace, preset: Preset) -> Iterator[dict[str, Any]]:
+    from trip.training.scale import ScaleRun
+    from trip.training.warm_start import open_base
+
+    if not options.init:
+        raise ValueError("--init: wanted the weights to start from, got none; name a folder or a hub id")
+    base = open_base(options.init, preset.model, schedule=options.schedule)
+    print(f"{base.name}: licence {base.licence}; it is noted in the trained model", file=sys.stderr)
+    run = ScaleRun(
+        preset,
+        options.output,
+        base,
+        cache=options.cache,
+        data=options.data,
+        layout=options.layout,
+        seed=options.seed,
+        max_minutes=options.max_minutes,
+        log_with=options.log_with,
+    )
+    return run.stages()
+
+
+def _show(records: Iterator[dict[str, Any]]) -> None:
+    """Takes all steps and shows how they go."""
+    stage = None
     with tqdm(unit="step") as bar:
-        for record in run.stages():
-            if bar.desc != f"{record['stage']}: ":
+        for record in records:
+            if record["stage"] != stage:
+                stage = record["stage"]
                 bar.reset(total=record["max_steps"])
-                bar.set_description(record["stage"])
+                bar.set_description(stage)
             bar.n = record["step"] + ("loss" in record)
             bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "psnr", "read_right", "held_out_loss") if name in record})
-    written = options.output / "model"
-    if not written.exists():
-        raise ValueError(f"{options.output}: the time was up before there was a model; give the same command again to go on")
-    print(written)

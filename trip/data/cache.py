@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def encode_cache(
     key     what the latents depend on; written beside them and compared when the cache is opened again
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _check_key(folder, key)
+    check_key(folder, key)
     for start in range(0, num_clips, SHARD_SIZE):
         path = folder / f"clips-{start:07d}.safetensors"
         if not path.exists():
@@ -74,7 +75,8 @@ def encode_cache(
         yield min(start + SHARD_SIZE, num_clips), num_clips
 
 
-def _check_key(folder: Path, key: dict[str, str | int]) -> None:
+def check_key(folder: Path, key: dict[str, Any]) -> None:
+    """Notes what the latents of a cache depend on; ValueError where those that are there depend on something else."""
     path = folder / "key.json"
     if path.exists() and json.loads(path.read_text()) != key:
         raise ValueError(
@@ -96,8 +98,21 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
         save_file({"latents": torch.stack(latents), "times": torch.stack(times)}, partial, metadata={"captions": json.dumps(captions)})
 
 
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip of a cache: latents c f h w (half), times f, caption, and where text is cached too, words n d and sentence d (half)."""
+
+    latents: Tensor
+    times: Tensor
+    caption: str
+    words: Tensor | None = None
+    sentence: Tensor | None = None
+
+
 class LatentCache:
     """The shards of a cache, in memory: latents n c f h w (half), times n f, captions."""
+
+    unsaid: tuple[Tensor, Tensor] | None = None  # words and sentence of the empty prompt, where text is cached
 
     def __init__(self, folder: Path):
         latents, times, self.captions = [], [], []
@@ -113,6 +128,23 @@ class LatentCache:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of each clip."""
+        return self.latents.shape[2]
+
+    def draw(self, seed: int, position: int) -> EncodedClip:
+        """The clip at a position of the training's endless row of clips, drawn by chance."""
+        return self.clip(int(np.random.default_rng([seed, position]).integers(len(self))))
+
+    def first(self, count: int) -> list[EncodedClip]:
+        """The first clips, for validation: always the same."""
+        return [self.clip(index) for index in range(min(count, len(self)))]
+
+    def clip(self, index: int) -> EncodedClip:
+        """One clip."""
+        return EncodedClip(self.latents[index], self.times[index], self.captions[index])
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

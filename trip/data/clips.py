@@ -47,17 +47,17 @@ def find_clips(folder: Path, *, held_out: bool, min_frames: int = 2) -> list[Cli
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder}: wanted a folder of clips, found none there; check the path")
-    listed = _listed(folder)
+    captions = listed(folder)
     clips, faults = [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in CLIP_SUFFIXES):
         names = (path.relative_to(folder).as_posix(), path.relative_to(folder.parent).as_posix(), path.name)
-        caption, source = next((listed[name] for name in names if name in listed), ("", ""))
+        caption, source = next((captions[name] for name in names if name in captions), ("", ""))
         if is_held_out(source or path.name) != held_out:
             continue
         if fault := _fault(path, min_frames):
             faults.append(fault)
         else:
-            clips.append(ClipFile(path, caption or _sidecar(path), source))
+            clips.append(ClipFile(path, caption or sidecar(path), source))
     if faults:
         logger.warning("%d of %d clips left out: %s", len(faults), len(faults) + len(clips), _few(faults))
     if not clips:
@@ -140,12 +140,13 @@ def _few(lines: list[str]) -> str:
     return " | ".join(lines[:MAX_NAMED]) + rest
 
 
-def _sidecar(path: Path) -> str:
+def sidecar(path: Path) -> str:
+    """Caption from the .txt beside a clip; empty where there is none."""
     text = path.with_suffix(".txt")
     return " ".join(text.read_text(encoding="utf-8-sig", errors="replace").split()) if text.is_file() else ""
 
 
-def _listed(folder: Path) -> dict[str, tuple[str, str]]:
+def listed(folder: Path) -> dict[str, tuple[str, str]]:
     """File name -> caption and source, from the first list that there is."""
     for path in (place / name for place in (folder, folder.parent) for name in LISTS):
         if path.is_file():

@@ -21,6 +21,7 @@ class Card:
     files           the files that are wanted, where it is not a whole pipeline
     needs           names of the cards without which it does nothing
     annotator       which maps a ControlNet reads, or an annotator makes
+    gives_detail_back  whether an edit gets the photo's own detail, which a small autoencoder loses
     folder          where an embedded model lies
     note            what a person should know
     """
@@ -38,6 +39,7 @@ class Card:
     files: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     annotator: str = ""
+    gives_detail_back: bool = False
     folder: Path | None = None
     note: str = ""
 
@@ -97,8 +99,9 @@ CARDS: dict[str, Card] = {
     ),
     # by an instruction
     "editor": Card(
-        "Embedded editor", "edit", None, 0, "see its card", family="sd", size=128, folder=ASSETS / "editor",
-        note="trained by this project, 128 × 128 pixels",
+        "Embedded editor", "edit", None, 0, "Apache-2.0", family="sd", size=128, folder=ASSETS / "editor",
+        num_steps=2, guidance_scale=1.0, image_guidance=1.0, gives_detail_back=True,
+        note="trained by this project at 128 × 128 pixels: light, weather, season, style; the photo's own detail is given back",
     ),
     "ip2p": Card(
         "InstructPix2Pix", "edit", "timbrooks/instruct-pix2pix", 2130 * MB, "MIT", family="sd", num_steps=50,

@@ -9,14 +9,8 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from trip.first_frame.whereabouts import EXTRAS, extras
 from trip.settings import PictureSettings
-
-KINDS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
-
-
-def names(kind: str, models: Path | None) -> list[str]:
-    """The files of a kind that are in the models folder."""
-    return sorted(file.name for file in (models / KINDS[kind]).glob("*.safetensors")) if models else []
 
 
 @contextmanager
@@ -26,7 +20,7 @@ def added(pipe: DiffusionPipeline, settings: PictureSettings, models: Path | Non
     anywhere  a name may also be a path; for the person at the machine, not for visitors of the page
     Raises ValueError, in one line.
     """
-    lora, embedding = (_file(kind, getattr(settings, kind), models, anywhere) for kind in KINDS)
+    lora, embedding = (_file(kind, getattr(settings, kind), models, anywhere) for kind in EXTRAS)
     try:
         if lora:
             _told(lora, lambda: _add_lora(pipe, lora, settings.lora_weight))
@@ -44,11 +38,11 @@ def _file(kind: str, name: str, models: Path | None, anywhere: bool) -> Path | N
     """The safetensors file of that name; none where no name is given."""
     if not name:
         return None
-    inside = models / KINDS[kind] / Path(name).name if models and Path(name).name == name else None
+    inside = models / EXTRAS[kind] / Path(name).name if models and Path(name).name == name else None
     path = inside if inside and inside.is_file() else Path(name) if anywhere else None
     if path is None or not path.is_file():
-        there = ", ".join(names(kind, models)) or "none yet"
-        raise ValueError(f"there is no file {Path(name).name!r} among the {KINDS[kind]} of the models folder; there are: {there}")
+        there = ", ".join(extras(kind, models)) or "none yet"
+        raise ValueError(f"there is no file {Path(name).name!r} among the {EXTRAS[kind]} of the models folder; there are: {there}")
     with path.open("rb") as file:
         head = file.read(9)
     if path.suffix != ".safetensors" or head[8:] != b"{":

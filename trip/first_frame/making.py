@@ -15,9 +15,9 @@ from trip.first_frame.control import ControlMap, control_map, draw_over
 from trip.first_frame.drawing import Pictures, Step, Tell, resolved
 from trip.first_frame.edit import edit
 from trip.first_frame.extras import added
-from trip.first_frame.opening import find_controlnet, num_bytes_on_disk, open_pipeline
+from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
-from trip.first_frame.whereabouts import Model, find, how_to_get, where
+from trip.first_frame.whereabouts import Model, find, find_controlnet, how_to_get, where
 from trip.runtime import shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
@@ -91,7 +91,7 @@ class Makery:
         model = self._model(settings)
         settings = resolved(settings, model.card)
         with self._pipeline(settings, model) as pipe, self._timed("edit"):
-            return Made(edit(pipe, photo, settings, self.tell), settings, self._seconds)
+            return Made(edit(pipe, photo, settings, self.tell, detail=model.card.gives_detail_back), settings, self._seconds)
 
     def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> Made:
         model = self._model(settings)

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from trip.first_frame.catalogue import CARDS
-from trip.first_frame.whereabouts import Model, find, how_to_get, index_of, parts_of, where
+from trip.first_frame.whereabouts import Model, base_title, how_to_get, index_of, parts_of, where
 from trip.runtime import device, precision
 
 PIPELINES: dict[tuple[str, str], type[DiffusionPipeline]] = {  # task, family
@@ -53,7 +53,7 @@ def open_pipeline(model: Model, models: Path | None = None, controlnet: Model | 
     more: dict[str, Any] = {}
     if controlnet:
         if controlnet.card.family != model.card.family:
-            raise ValueError(f"{controlnet.name} is not made for {model.name}; choose a ControlNet for {_kind(model)}")
+            raise ValueError(f"{controlnet.name} is not made for {model.name}; choose a ControlNet for {base_title(model)}")
         more["controlnet"] = _opened(controlnet.name, lambda: _part(ControlNetModel, controlnet.folder))
     folder = _base_folder(model, models)
     if model.card.files:
@@ -75,24 +75,6 @@ def num_bytes_on_disk(model: Model, models: Path | None = None, controlnet: Mode
     folders = [folder / part for part, has_weights in parts_of(index_of(folder) or {}) if has_weights]
     numbers = sum(_count(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
     return numbers * precision(device()).itemsize
-
-
-def find_controlnet(name: str, base: Model, annotator: str, models: Path | None, *, anywhere: bool = False) -> Model:
-    """The ControlNet of that name; where the name is empty, the catalogue's for this base model and annotator."""
-    if not name:
-        suited = {other for other, card in CARDS.items() if card.task == "control" and card.family == base.card.family}
-        names = [other for other in suited if CARDS[other].annotator == annotator]
-        if not names:
-            known = sorted(CARDS[other].annotator for other in suited)
-            raise ValueError(f"there is no ControlNet for {annotator} on {_kind(base)} in the list; choose from {', '.join(known)}")
-        name = names[0]
-        if where(CARDS[name], models) is None:
-            raise ValueError(how_to_get(name, models))
-    return find(name, models, "control", anywhere=anywhere)
-
-
-def _kind(model: Model) -> str:
-    return "SDXL" if model.card.family == "sdxl" else "Stable Diffusion 1.5"
 
 
 def _base_folder(model: Model, models: Path | None) -> Path:

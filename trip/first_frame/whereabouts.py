@@ -13,6 +13,7 @@ from trip.first_frame.catalogue import CARDS, Card, Task, cards, size_of
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pipelines that nothing here asks for
 WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
 INDEX = "model_index.json"
+EXTRAS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,25 @@ def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) 
     raise ValueError(f"there is no model {name!r} here: wanted {wanted}{hint}")
 
 
+def find_controlnet(name: str, base: Model, annotator: str, models: Path | None, *, anywhere: bool = False) -> Model:
+    """The ControlNet of that name; where the name is empty, the catalogue's for this base model and annotator."""
+    if not name:
+        suited = {other for other, card in CARDS.items() if card.task == "control" and card.family == base.card.family}
+        names = [other for other in suited if CARDS[other].annotator == annotator]
+        if not names:
+            known = sorted(CARDS[other].annotator for other in suited)
+            raise ValueError(f"there is no ControlNet for {annotator} on {base_title(base)} in the list; choose from {', '.join(known)}")
+        name = names[0]
+        if where(CARDS[name], models) is None:
+            raise ValueError(how_to_get(name, models))
+    return find(name, models, "control", anywhere=anywhere)
+
+
+def base_title(model: Model) -> str:
+    """What a ControlNet has to be made for, to work with a model."""
+    return "SDXL" if model.card.family == "sdxl" else "Stable Diffusion 1.5"
+
+
 def how_to_get(name: str, models: Path | None) -> str:
     """What of a card is missing, and the command that gets it."""
     lacking = {other: CARDS[other] for other in (*CARDS[name].needs, name) if where(CARDS[other], models) is None}
@@ -76,6 +96,11 @@ def missing(folder: Path, card: Card) -> list[str]:
         for part, needs_weights in parts_of(index)
         if not (folder / part).is_dir() or (needs_weights and not _has_weights(folder / part))
     ]
+
+
+def extras(kind: str, models: Path | None) -> list[str]:
+    """The files of a kind of EXTRAS that are in the models folder."""
+    return sorted(file.name for file in (models / EXTRAS[kind]).glob("*.safetensors")) if models else []
 
 
 def index_of(folder: Path) -> dict | None:

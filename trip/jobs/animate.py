@@ -56,17 +56,20 @@ class Sampled:
     timing: Timing
 
 
-def sample(model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str) -> Iterator[Step | Sampled]:
+def sample(
+    model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str, lora: str | None = None
+) -> Iterator[Step | Sampled]:
     """Where the clip stands after each denoising step, and the finished clip last.
 
     ticket  path of a file: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`.
             A file, since on some hosts this function runs in another process than the page.
+    lora    file of a fine-tune, whose changes are added to the model
     """
 
     def work(tell: Callable[[Step], None]) -> Sampled:
         from trip.runtime import lent_pipeline
 
-        with lent_pipeline(model) as pipe:
+        with lent_pipeline(model, lora) as pipe:
             return _sample(pipe, photo, pipe.resolve(settings), ticket, tell)
 
     yield from streamed(work, ticket)
@@ -128,9 +131,9 @@ def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
 class AnimateMaker:
     """Makes "animate" jobs with one checkpoint.
 
-    A job's settings are those of `AnimateSettings`, and may name two earlier jobs: `after`, whose clip this one goes on from with its
-    last frame as the photo, and `draft`, of which this is the final. Its result: `clip` (file name), `seed`, `settings` as they were
-    used, `figures` for people, `seconds`, and with a draft `draft_db`, how like it the final is.
+    A job's settings are those of `AnimateSettings`, and may name earlier jobs: `after`, whose clip this one goes on from with its
+    last frame as the photo, `draft`, of which this is the final, and `lora`, a fine-tune to make it with. Its result: `clip` (file
+    name), `seed`, `settings` as they were used, `figures` for people, `seconds`, and with a draft `draft_db`, how like it the final is.
     """
 
     def __init__(self, model: str | None, timings: Timings):
@@ -143,7 +146,7 @@ class AnimateMaker:
         if self._sampling is None:
             from trip.runtime import gpu
 
-            self._sampling = gpu(sample, lambda model, photo, settings, ticket: self.timings.lease_seconds(settings))
+            self._sampling = gpu(sample, lambda model, photo, settings, *_: self.timings.lease_seconds(settings))
         return self._sampling
 
     def calibrate(self) -> None:
@@ -164,13 +167,13 @@ class AnimateMaker:
 
         asked = dict(desk.job.settings)
         earlier = {name: self._clip_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
-        photo = self._photo(desk)
+        photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
         desk.report(0.0, "Loading the model")
         expected = self.timings.estimate(settings).seconds
         ticket.touch()
         try:
-            with closing(self.sampling(self.model, photo, settings, str(ticket))) as steps:
+            with closing(self.sampling(model, photo, settings, str(ticket), lora)) as steps:
                 for step in steps:
                     if isinstance(step, Sampled):
                         break
@@ -221,6 +224,16 @@ class AnimateMaker:
             "seconds": round(time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
         }
+
+    def _weights(self, desk: Desk, job_id: str | None) -> tuple[str | None, str | None]:
+        """Checkpoint and LoRA to sample with: this maker's own, or what an earlier fine-tune has made."""
+        if job_id is None:
+            return self.model, None
+        tuned = desk.store.get(job_id, desk.job.visitor)
+        if tuned.kind != "finetune" or tuned.state != State.DONE:
+            raise ValueError("the fine-tune to use is not done; choose another")
+        path = desk.store.folder_of(tuned) / tuned.result["file"]
+        return (str(path), None) if path.is_dir() else (self.model, str(path))
 
     @staticmethod
     def _clip_of(desk: Desk, job_id: str) -> Clip:

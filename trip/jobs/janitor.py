@@ -34,8 +34,8 @@ def tidy(store: JobStore, limits: Limits) -> list[Job]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files in a folder; 0 where it is gone."""
+    """Bytes of the files in a folder and below it; 0 where it is gone."""
     try:
-        return sum(path.stat().st_size for path in folder.iterdir())
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     except OSError:
         return 0

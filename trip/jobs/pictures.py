@@ -12,7 +12,7 @@ from trip.jobs.stream import streamed
 from trip.jobs.worker import Cancelled, Desk
 from trip.media import read_photo, write_picture
 from trip.place import on_spaces_gpu
-from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
+from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
 
 if TYPE_CHECKING:
     from trip.first_frame.control import ControlMap
@@ -56,8 +56,9 @@ def pictures(
 class PictureMaker:
     """Makes the jobs of SCHEMAS.
 
-    A job's settings are those of its schema. Its result: `pictures` (file name and seed of each), `map` (file name, where there is
-    one), `settings` as they were used, `notes` for people, `stages` (seconds of each) and `seconds`.
+    A job's settings are those of its schema, and may have `then`: settings of a clip, which is asked for with the first picture.
+    Its result: `pictures` (file name and seed of each), `map` (file name, where there is one), `settings` as they were used, `notes`
+    for people, `stages` (seconds of each), `seconds`, and `next`, the id of the clip's job.
     models  the models folder; none: the hub's cache alone
     """
 
@@ -78,16 +79,21 @@ class PictureMaker:
         """The result of a job; ValueError, in one line, for people."""
         from trip.runtime import free_memory, is_out_of_memory
 
-        begun, made = time.monotonic(), None
+        begun, made, asked = time.monotonic(), None, dict(desk.job.settings)
+        then = asked.pop("then", None)
         try:
-            made = self._made(desk, SCHEMAS[desk.job.kind].checked(**desk.job.settings))
+            made = self._made(desk, SCHEMAS[desk.job.kind].checked(**asked))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         if made is None:  # here: inside the except block the traceback would still hold what is to be freed
             free_memory()
             raise ValueError("there is not enough memory for this; choose a smaller size or a smaller model")
-        return self._written(desk, made, begun)
+        result = self._written(desk, made, begun)
+        if then is not None and desk.is_wanted:
+            first = made.pictures.pictures[0].image
+            result["next"] = desk.store.submit(desk.job.visitor, "animate", AnimateSettings.checked(**then).model_dump(), first).id
+        return result
 
     def _made(self, desk: Desk, settings: PictureSettings) -> "Made | ControlMap":
         from trip.pipeline import Interrupted

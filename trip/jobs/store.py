@@ -33,7 +33,7 @@ MOST_ATTEMPTS = 3  # that an app may die over one job
 MOST_QUEUED = 100  # jobs that wait, in all
 MOST_QUEUED_EACH = 20  # of one visitor
 LEAST_FREE_BYTES = 200 * 2**20  # on the disk, before a job is taken in
-LASTING = {"photo.png", "map.png", "log.txt"}  # files of a job that its next attempt begins with
+LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -201,11 +201,19 @@ class JobStore:
     # what visitors do
 
     def submit(
-        self, visitor: str, kind: str, settings: dict[str, Any], photo: Image.Image | None = None, map: Image.Image | None = None
+        self,
+        visitor: str,
+        kind: str,
+        settings: dict[str, Any],
+        photo: Image.Image | None = None,
+        map: Image.Image | None = None,
+        *,
+        clips: Path | None = None,
     ) -> Job:
         """Takes in a job; ValueError, in one line, where too many wait or the disk is full.
 
-        map  a control map, of jobs that draw over one
+        map    a control map, of jobs that draw over one
+        clips  folder that is copied, of jobs that learn
         """
         if (free := shutil.disk_usage(self.folder).free) < LEAST_FREE_BYTES:
             raise ValueError(f"the disk is almost full ({free >> 20} MB left); delete some results and try again")
@@ -216,6 +224,8 @@ class JobStore:
             for name, picture in (("photo.png", photo), ("map.png", map)):
                 if picture is not None:
                     picture.save(folder / name, compress_level=1)
+            if clips is not None:
+                shutil.copytree(clips, folder / "clips")
             with self._changing() as table:
                 self._check_caps(table, visitor)
                 self._insert(table, job)
@@ -286,6 +296,12 @@ class JobStore:
         """Holds a waiting job back until `resume`."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.QUEUED,), state=State.PAUSED, words="Paused")
+        return self.get(job.id)
+
+    def set_aside(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+        """Pauses a job that is being made and can go on later from what lies in its folder."""
+        job = self.get(job_id, visitor)
+        self._change(job.id, (State.QUEUED, State.RUNNING), state=State.PAUSED, words="Paused", attempts=0)
         return self.get(job.id)
 
     def resume(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:

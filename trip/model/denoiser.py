@@ -1,12 +1,11 @@
 """The denoiser: photo and noised clip in, noise of every frame out, by the residual path and the shortcut path."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from trip.diffusion import noise_from_v
+from trip.diffusion import alphas_bar, matched_timestep, noise_from_v
 from trip.model.conditioning import attach, detach, frame_times
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
@@ -20,12 +19,16 @@ class Condition:
     words     the prompt, a vector a token                      b n d
     sentence  the prompt, one vector                            b d
     times     time of each frame since the photo, in reference frames (1 = the checkpoint's own frame distance)  b f
+    z_shown   what the 3D-UNet is shown of the photo, where that is not z_first                      b c 1 h w
+    told      what else a 3D-UNet with the option `told` is told: fps, strength; NaN where unknown  each b
     """
 
     z_first: Tensor
     words: Tensor
     sentence: Tensor
     times: Tensor
+    z_shown: Tensor | None = None
+    told: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Denoiser(nn.Module):
@@ -47,17 +50,19 @@ class Denoiser(nn.Module):
         fusion     one of the fusion's `kinds`; none: the one that was trained
         """
         where = self.unet.config.first_frame
+        shown = condition.z_first if condition.z_shown is None else condition.z_shown
+        learnt_on = self.unet.config.base_schedule
         output = self.unet(
-            attach(z_t, condition.z_first, where).to(self.unet.dtype),
-            timestep,
+            attach(z_t, shown, where).to(self.unet.dtype),
+            matched_timestep(alpha_bar, alphas_bar(*learnt_on).to(alpha_bar.device)) if learnt_on else timestep,
             condition.words.to(self.unet.dtype),
             frame_times=frame_times(condition.times, where),
             sentence=condition.sentence,
+            told=condition.told,
         ).sample
         residual = detach(output, where).float()
         if self.unet.config.predicts == "v_prediction":
-            with torch.autocast(z_t.device.type, enabled=False):
-                residual = noise_from_v(residual, z_t, alpha_bar)
+            residual = noise_from_v(residual, z_t, alpha_bar)  # float32 under autocast too, as nothing in it is cast
         return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times, fusion), residual
 
     def param_groups(self, learning_rate: float, fusion_learning_rate: float) -> list[dict[str, Any]]:

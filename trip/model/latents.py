@@ -16,6 +16,24 @@ def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+def fold_statistics(vae: AutoencoderKL) -> None:
+    """Moves the scaling of latents into the autoencoder's own 1x1 convolutions: `encode` gives scaled latents, the factor is 1.
+
+    For pipelines that scale by the factor alone, or, as InstructPix2Pix does with the photo's latents, not at all.
+    """
+    channels = vae.config.latent_channels
+    mean, deviation = (part.flatten().expand(channels) for part in _statistics(vae, vae.quant_conv.weight))
+    enter, leave = vae.quant_conv, vae.post_quant_conv
+    enter.bias[:channels] -= mean
+    enter.bias[:channels] /= deviation
+    enter.bias[channels:] -= 2 * deviation.log()  # log variance
+    enter.weight[:channels] /= deviation[:, None, None, None]
+    leave.bias += leave.weight[:, :, 0, 0] @ mean
+    leave.weight *= deviation[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0, latents_mean=None, latents_std=None)
+
+
+@torch.no_grad()
 def encode_video(vae: AutoencoderKL, video: Tensor, chunk: int = 16) -> Tensor:
     """Scaled latents of a video (the posterior's mode): b 3 f h w in [-1, 1] -> b c f h/8 w/8, float32."""
     frames = rearrange(video, "b c f h w -> (b f) c h w").to(vae.device, vae.dtype)

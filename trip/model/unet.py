@@ -1,15 +1,21 @@
 """The 3D-UNet: diffusers' `UNet3DConditionModel`, weights and keys alike, and what the embedded model adds to it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from diffusers import ModelMixin, UNet3DConditionModel  # noqa: F401  a pipeline's loader looks for ModelMixin in this module
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.resnet import TemporalConvLayer
+from diffusers.models.embeddings import Timesteps
+from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from trip.model.attention import VideoAttentionProcessor
 from trip.model.conditioning import photo_of
@@ -41,6 +47,33 @@ class FrameEmbedding(nn.Module):
         return self.layers(features.to(self.layers[0].weight.dtype)).flatten(0, 1)
 
 
+class NumberEmbedding(nn.Module):
+    """Embedding of one number a clip, such as its frame rate; zero at first, and where the number is not known (NaN)."""
+
+    def __init__(self, out_width: int, num_waves: int = 64):
+        super().__init__()
+        self.waves = Timesteps(2 * num_waves, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.layers = nn.Sequential(nn.Linear(2 * num_waves, out_width), nn.SiLU(), nn.Linear(out_width, out_width))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """numbers: b, not negative. Gives b e."""
+        unknown = numbers.isnan()
+        features = self.waves(100 * torch.log2(1 + numbers.float().masked_fill(unknown, 0)))
+        return self.layers(features.to(self.layers[0].weight.dtype)).masked_fill(unknown.unsqueeze(1), 0)
+
+
+RECOMPUTED = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
+
+
+def _recomputed(forward: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """A layer whose inside is forgotten and computed again when its gradient is wanted."""
+    if not torch.is_grad_enabled():
+        return forward(*arguments, **more)
+    return checkpoint(forward, *arguments, use_reentrant=False, **more)
+
+
 class TripUNet(UNet3DConditionModel):
     """Residual noise of a clip; without its own options it equals the base class.
 
@@ -50,7 +83,13 @@ class TripUNet(UNet3DConditionModel):
     frame_embedding        tell every convolution the frame's time and the sentence
     temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
     photo_warp             show the network the photo as each frame would show it after the motion that the sentence tells
+    told                   numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
+                           motion, 1 for the usual one)
+    base_schedule          kind, start, end and steps of the noise schedule that its time steps were learnt on, where that is not the
+                           checkpoint's own: see `Denoiser`
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -77,6 +116,8 @@ class TripUNet(UNet3DConditionModel):
         frame_embedding: bool = False,
         photo_warp: bool = False,
         temporal_dropout: float = 0.1,
+        told: tuple[str, ...] = (),
+        base_schedule: tuple[str, float, float, int] | None = None,
     ):
         super().__init__(
             sample_size=sample_size,
@@ -108,6 +149,8 @@ class TripUNet(UNet3DConditionModel):
             self.photo_in = nn.Conv2d(out_channels + 1, block_out_channels[0], 3, padding=1)
             nn.init.zeros_(self.photo_in.weight)
             nn.init.zeros_(self.photo_in.bias)
+        if told:
+            self.told_embedding = nn.ModuleDict({name: NumberEmbedding(embedding_width) for name in told})
         for module in self.modules():
             if isinstance(module, TemporalConvLayer):
                 for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
@@ -122,6 +165,7 @@ class TripUNet(UNet3DConditionModel):
         *,
         frame_times: Tensor | None = None,
         sentence: Tensor | None = None,
+        told: dict[str, Tensor] | None = None,
     ) -> UNet3DConditionOutput:
         """Output of every frame that came in.
 
@@ -130,10 +174,15 @@ class TripUNet(UNet3DConditionModel):
         encoder_hidden_states  words of the prompt              b n d
         frame_times            time of each frame, in reference frames; for the options below   b f
         sentence               the prompt as one vector; for the options below                  b d
+        told                   numbers for the option of that name; one that is not there counts as not known   each b
         """
         b, _, f = sample.shape[:3]
         timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
-        embedding = self.time_embedding(self.time_proj(timestep).to(self.dtype)).repeat_interleave(f, dim=0)
+        embedding = self.time_embedding(self.time_proj(timestep).to(self.dtype))
+        for name in self.config.told:
+            if told and name in told:
+                embedding = embedding + self.told_embedding[name](told[name])
+        embedding = embedding.repeat_interleave(f, dim=0)
         if self.config.frame_embedding:
             embedding = embedding + self.frame_time_embedding(frame_times, sentence)
         words = {"encoder_hidden_states": encoder_hidden_states.repeat_interleave(f, dim=0)}
@@ -159,6 +208,15 @@ class TripUNet(UNet3DConditionModel):
 
         hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return UNet3DConditionOutput(sample=rearrange(hidden, "(b f) c h w -> b c f h w", f=f))
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
+        """What `enable_gradient_checkpointing` asks for; the base class has it nowhere. Layer by layer: blocks would hold too much."""
+        self.gradient_checkpointing = enable
+        for layer in self.modules():
+            if isinstance(layer, RECOMPUTED):
+                layer.__dict__.pop("forward", None)
+                if enable:
+                    layer.forward = partial(_recomputed, layer.forward)
 
 
 def _has_words(block: nn.Module) -> bool:

@@ -2,18 +2,23 @@
 
 from trip.settings.animate import AnimateSettings
 from trip.settings.base import Request
+from trip.settings.editor import EDITORS, EditorSettings
+from trip.settings.finetune import FinetuneSettings
 from trip.settings.model import VARIANTS, ModelSettings, Variant
 from trip.settings.pictures import Annotator, ControlSettings, EditSettings, PaintSettings, PictureSettings
-from trip.settings.presets import PRESETS, Preset
+from trip.settings.presets import PRESETS, Preset, changed
 from trip.settings.recipe import RecipeSettings, StageSettings
 
 __all__ = [
+    "EDITORS",
     "PRESETS",
     "VARIANTS",
     "AnimateSettings",
     "Annotator",
     "ControlSettings",
     "EditSettings",
+    "EditorSettings",
+    "FinetuneSettings",
     "ModelSettings",
     "PaintSettings",
     "PictureSettings",
@@ -22,4 +27,5 @@ __all__ = [
     "Request",
     "StageSettings",
     "Variant",
+    "changed",
 ]

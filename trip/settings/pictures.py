@@ -7,7 +7,7 @@ from pydantic import Field
 from trip.settings.base import Request
 
 Annotator = Literal["canny", "hed", "lineart", "depth", "normal", "pose", "mlsd", "scribble", "segment"]
-MODEL_HELP = "A name of the list of models, or a folder or hub id of the same kind that is on this machine"
+MODEL_HELP = "From the list, or another folder or hub id that is on this machine"
 
 
 class PictureSettings(Request):

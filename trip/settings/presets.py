@@ -1,8 +1,10 @@
 """Named models with the recipe that trains each."""
 
-from pydantic import Field
+from typing import Any
 
-from trip.settings.base import Settings
+from pydantic import Field, ValidationError
+
+from trip.settings.base import Settings, shortened
 from trip.settings.model import FusionSettings, ModelSettings, ScheduleSettings, TextSettings, UnetSettings, VaeSettings
 from trip.settings.recipe import RecipeSettings, StageSettings
 
@@ -114,3 +116,22 @@ PRESETS = {
         ),
     ),
 }
+
+
+def changed(preset: Preset, values: dict[str, Any]) -> Preset:
+    """A preset with some settings changed, each named by its path, such as `recipe.denoiser.batch_size`; ValueError in one line."""
+    told = preset.model_dump()
+    for name, value in values.items():
+        *parents, last = name.split(".")
+        place = told
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            choices = ", ".join(place) if isinstance(place, dict) else "model, recipe"
+            raise ValueError(f"there is no setting {name!r}; choose from {choices}")
+        place[last] = value
+    try:
+        return Preset.model_validate(told)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {shortened(problem['input'])}") from None

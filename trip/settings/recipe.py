@@ -11,7 +11,8 @@ class StageSettings(Settings):
     """How one stage of the training runs."""
 
     max_steps: int = Field(description="optimizer steps, the whole stage")
-    batch_size: int = Field(description="samples per process and step")
+    batch_size: int = Field(ge=1, description="samples per process and forward pass")
+    accumulation: int = Field(1, ge=1, description="forward passes whose gradients are added up before a step")
     num_frames: int | None = Field(None, ge=2, description="frames of a clip that a step sees; none: all")
     learning_rate: float
     fusion_learning_rate: float | None = Field(None, description="learning rate of the fusion module")
@@ -20,8 +21,11 @@ class StageSettings(Settings):
     cooldown: float = Field(0.0, ge=0, le=1, description="last share of the steps, over which the rate falls to zero")
     ema_decay: float = 0.999
     grad_clip: float = 1.0
-    save_every: int = 200
-    sample_every: int = 400
+    save_every: int = Field(200, ge=1, description="steps from one checkpoint to the next")
+    save_minutes: float = Field(60.0, gt=0, description="minutes after which a checkpoint is due, whatever the step")
+    keep: int = Field(2, ge=1, description="newest checkpoints that stay, beside the best one")
+    best_by: str = Field("held_out_loss", description="figure of the evaluation whose lowest value marks the best checkpoint")
+    sample_every: int = Field(400, ge=1, description="steps from one evaluation, with samples, to the next")
 
 
 class RecipeSettings(Settings):
@@ -30,7 +34,12 @@ class RecipeSettings(Settings):
     precision: Literal["no", "bf16", "fp16"] = "no"
     text_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose text is left out, for guidance")
     timestep_spread: float | None = Field(None, description="spread of log-SNR around the middle; none: uniform timesteps")
-    loss_weight: Literal["epsilon", "v"] = Field("epsilon", description="epsilon: Eq. 10 as it stands; v: the same error over alpha_bar")
+    loss_weight: Literal["epsilon", "v", "min_snr"] = Field(
+        "epsilon", description="epsilon: Eq. 10 as it stands; v: the same error over alpha_bar; min_snr: times min(SNR, 5) / SNR"
+    )
+    photo_noise: float = Field(0.0, ge=0, description="deviation of the noise on the photo's latent that the 3D-UNet sees, at the last t")
+    told_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose frame rate and strength are not told")
+    gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, more time")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
     vae: StageSettings | None = None
     text: StageSettings | None = None

@@ -1,4 +1,8 @@
-"""Checkpoints of a stage's training state: written beside and renamed into place, so that a kill never leaves half of one."""
+"""Checkpoints of a stage's training state: written beside and renamed into place, so that a kill never leaves half of one.
+
+FOLDER/step-…      training state of accelerate, and average.safetensors, the averaged weights by name
+FOLDER/best.json   the step whose evaluation was the lowest so far, and its figure
+"""
 
 import json
 import os
@@ -7,25 +11,42 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from trip.files import replacing
+from trip.training.average import Average
+
+AVERAGE = "average.safetensors"
 
 
-def save(accelerator: Accelerator, folder: Path, step: int, keep: int = 2) -> Path:
-    """Writes the whole training state as `folder/step-…`, and keeps the newest `keep` of them."""
+def save(accelerator: Accelerator, folder: Path, step: int, average: Average, keep: int = 2) -> Path:
+    """Writes the whole training state as `folder/step-…`; the newest `keep` of them stay, and the best one.
+
+    Raises ValueError, in one line, where it cannot be written; what was saved before is then still there.
+    """
     final = folder / f"step-{step:07d}"
     partial = folder / f"{final.name}.partial"
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
+    try:
+        accelerator.save_state(str(partial))
+        average.save(partial / AVERAGE, writes=accelerator.is_main_process)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        whole = completed(folder)
+        kept = f"{whole[-1].name} is whole" if whole else "there was no checkpoint yet"
+        raise ValueError(f"{folder}: cannot be written ({reason}); {kept}; free some space and give the same command") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if final.exists():
             shutil.rmtree(final)
         os.replace(partial, final)
+        best = best_of(folder)
         for old in completed(folder)[:-keep]:
-            shutil.rmtree(old)
+            if best is None or step_of(old) != best["step"]:
+                shutil.rmtree(old)
     accelerator.wait_for_everyone()
     return final
 
@@ -35,13 +56,31 @@ def completed(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial")
 
 
-def resume(accelerator: Accelerator, folder: Path) -> int:
-    """Loads the newest checkpoint and gives its step; 0 where there is none."""
+def step_of(path: Path) -> int:
+    """The step that a checkpoint was saved at."""
+    return int(path.name.removeprefix("step-"))
+
+
+def resume(accelerator: Accelerator, folder: Path, average: Average) -> int:
+    """Loads the newest checkpoint, on any number of processes, and gives its step; 0 where there is none."""
     found = completed(folder)
     if not found:
         return 0
     accelerator.load_state(str(found[-1]))
-    return int(found[-1].name.removeprefix("step-"))
+    average.load(found[-1] / AVERAGE)
+    return step_of(found[-1])
+
+
+def best_of(folder: Path) -> dict[str, Any] | None:
+    """Step and figure of the best evaluation so far."""
+    path = folder / "best.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def note_best(folder: Path, step: int, figure: float) -> None:
+    """Notes that the evaluation at a step is the best so far."""
+    with replacing(folder / "best.json") as partial:
+        partial.write_text(json.dumps({"step": step, "figure": figure}))
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -1,23 +1,27 @@
-"""The training loop that every stage shares.
+"""The training loop that every stage shares, on one process or many.
 
-What a step sees depends on the seed and the step alone, so a run that was killed goes on as if it never had been.
+What a step sees depends on the seed and the step alone, so a run that was killed goes on as if it never had been. The samples of a
+step come in shares: one for each process and each round of accumulation.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from trip.settings import StageSettings
 from trip.training import checkpoint
+from trip.training.average import Average
+from trip.training.stop import StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +35,8 @@ class Stage(Protocol):
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameters with their learning rates, as an optimizer takes them."""
 
-    def batch(self, step: int, rank: int, num_ranks: int) -> Any:
-        """One process's share of the samples of a step; a function of its arguments and the stage's seed alone."""
+    def batch(self, step: int, share: int, num_shares: int) -> Any:
+        """One share of the samples of a step; a function of its arguments and the stage's seed alone, called from another thread."""
 
     def loss(self, model: nn.Module, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         """The loss of a batch, and more figures for the metrics."""
@@ -49,9 +53,9 @@ def learning_rate_scale(step: int, settings: StageSettings) -> float:
     return rise * max(fall, 0.0)
 
 
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """The source of a step's noise, the same whatever ran before it."""
-    state = torch.tensor([seed, step, rank], dtype=torch.int64)
+def step_generator(seed: int, step: int, share: int) -> torch.Generator:
+    """The source of noise of one share of a step, the same whatever ran before it."""
+    state = torch.tensor([seed, step, share], dtype=torch.int64)
     mixed = int((state * torch.tensor([1_000_003, 7_919, 104_729])).sum()) % (2**63)
     return torch.Generator().manual_seed(mixed)
 
@@ -66,79 +70,124 @@ def train(
     accelerator: Accelerator,
     deadline: float = math.inf,
     evaluate: Callable[[], dict[str, float]] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Trains a stage and yields one record a step; resumes from what `folder` holds. The averaged weights stay in the model.
+) -> Generator[dict[str, Any], None, int]:
+    """Trains a stage, yields one record a step and gives the step reached; resumes from what `folder` holds.
+
+    The averaged weights stay in the model. Every process of a run calls it; the loss in the records is the mean over all shares,
+    other figures are those of the main process's last share.
 
     folder        where samples and checkpoints go
     metrics_path  JSON lines, one a step, and one for the last evaluation of a stage
-    deadline      when to save and stop, seconds of `time.monotonic`
+    deadline      when to save and stop, seconds of `time.monotonic`; SIGTERM does the same
     evaluate      called with the averaged weights in place whenever samples are drawn; its figures join the record
-    Raises FloatingPointError where a loss is not finite.
+    Raises FloatingPointError where a loss is not finite, and ValueError where a checkpoint cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
 
     optimizer = torch.optim.AdamW(stage.param_groups(), weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
+    accelerator.gradient_accumulation_steps = settings.accumulation
     model, optimizer = accelerator.prepare(stage.model, optimizer)
     parameters = [p for p in stage.model.parameters() if p.requires_grad]
-    ema = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
-    accelerator.register_for_checkpointing(ema)
-    step = checkpoint.resume(accelerator, folder)
-    ema.to(accelerator.device)
+    average = Average(stage.model, settings.ema_decay)
+    step = checkpoint.resume(accelerator, folder, average)
+    average.ema.to(accelerator.device)
     if accelerator.is_main_process:
         checkpoint.forget_metrics_from(metrics_path, stage.name, step)
-    resumed_at = step
+    resumed_at, saved = step, time.monotonic()
     logger.info("%s: step %d of %d", stage.name, step, settings.max_steps)
 
-    while True:
-        stopping = step >= settings.max_steps or time.monotonic() >= deadline
-        record: dict[str, Any] = {"stage": stage.name, "step": step}
+    num_shares = settings.accumulation * accelerator.num_processes
+    shares = [part * accelerator.num_processes + accelerator.process_index for part in range(settings.accumulation)]
 
-        # evaluate and sample, with the averaged weights
-        if step > resumed_at and (stopping or step % settings.sample_every == 0) and accelerator.is_main_process:
-            ema.store(parameters)
-            ema.copy_to(parameters)
-            stage.model.eval()
-            record |= evaluate() if evaluate else {}
-            (folder / "samples").mkdir(exist_ok=True)
-            stage.sample(folder / "samples" / f"{step:07d}.png")
-            stage.model.train()
-            ema.restore(parameters)
+    with StopRequest() as stop, ThreadPoolExecutor(1, "batches") as drawer:
+        coming = [drawer.submit(stage.batch, step, share, num_shares) for share in shares]
+        while True:
+            due = time.monotonic() - saved >= 60 * settings.save_minutes
+            hurried, late, due = _agreed(accelerator, stop.asked, time.monotonic() >= deadline, due)
+            stopping = hurried or late or step >= settings.max_steps
+            record: dict[str, Any] = {"stage": stage.name, "step": step}
 
-        # save
-        if step > resumed_at and (stopping or step % settings.save_every == 0):
-            checkpoint.save(accelerator, folder, step)
-        if stopping:
-            if len(record) > 2:
+            # evaluate and sample, with the averaged weights
+            if step > resumed_at and (stopping or step % settings.sample_every == 0) and not hurried:
+                with average.in_place(), accelerator.autocast():
+                    record |= evaluate() if evaluate else {}
+                    _sample(stage, folder / "samples" / f"{step:07d}.png", keep=accelerator.is_main_process)
+                (is_best,) = _agreed(accelerator, accelerator.is_main_process and _is_best(folder, record.get(settings.best_by)))
+                if is_best and accelerator.is_main_process:
+                    checkpoint.note_best(folder, step, record[settings.best_by])
+                due = due or is_best
+
+            # save
+            if step > resumed_at and (stopping or due or step % settings.save_every == 0):
+                checkpoint.save(accelerator, folder, step, average, keep=settings.keep)
+                saved = time.monotonic()
+            if stopping:
+                if len(record) > 2 and accelerator.is_main_process:
+                    checkpoint.append_line(metrics_path, record)
+                break
+
+            # forward and backward, share by share
+            started = time.monotonic()
+            optimizer.zero_grad(set_to_none=True)
+            losses, waited = [], 0.0
+            for part, share in enumerate(shares):
+                asked = time.monotonic()
+                batch = coming.pop(0).result()
+                waited += time.monotonic() - asked
+                coming.append(drawer.submit(stage.batch, step + 1, share, num_shares))
+                generator = step_generator(seed, step, share)
+                torch.manual_seed(generator.initial_seed())  # dropout
+                with accelerator.accumulate(model):
+                    with accelerator.autocast():
+                        loss, figures = stage.loss(model, batch, generator)
+                    losses.append(loss.detach().float())
+                    accelerator.backward(loss)
+                    if part + 1 == settings.accumulation:
+                        norm = accelerator.clip_grad_norm_(parameters, settings.grad_clip)
+            loss = accelerator.reduce(torch.stack(losses).mean(), "mean")
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"{stage.name}: the loss at step {step} is {loss.item()}; lower the learning rate or use precision 'no'"
+                )
+
+            # step
+            scale = learning_rate_scale(step, settings)
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * scale
+            optimizer.step()
+            average.step()
+
+            record |= {"loss": loss.item(), **figures, "grad_norm": float(norm), "seconds": time.monotonic() - started, "waited": waited}
+            if accelerator.is_main_process:
                 checkpoint.append_line(metrics_path, record)
-            break
+            accelerator.log({f"{stage.name}/{name}": value for name, value in record.items() if isinstance(value, float)}, step=step)
+            yield {**record, "max_steps": settings.max_steps}
+            step += 1
 
-        # forward
-        started = time.monotonic()
-        generator = step_generator(seed, step, accelerator.process_index)
-        batch = stage.batch(step, accelerator.process_index, accelerator.num_processes)
-        with accelerator.autocast():
-            loss, figures = stage.loss(model, batch, generator)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"{stage.name}: the loss at step {step} is {loss.item()}; lower the learning rate or use precision 'no'"
-            )
+    average.copy_to_model()
+    return step
 
-        # backward, clip, step
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(parameters, settings.grad_clip)
-        scale = learning_rate_scale(step, settings)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-            group["lr"] = rate * scale
-        optimizer.step()
-        ema.step(parameters)
 
-        record |= {"loss": loss.item(), **figures, "grad_norm": float(norm), "seconds": time.monotonic() - started}
-        if accelerator.is_main_process:
-            checkpoint.append_line(metrics_path, record)
-        yield record
-        step += 1
+def _agreed(accelerator: Accelerator, *claims: bool) -> list[bool]:
+    """Each claim, true on every process where it is true on one: clocks and signals differ between them."""
+    if accelerator.num_processes == 1:
+        return list(claims)
+    votes = torch.tensor([float(claim) for claim in claims], device=accelerator.device)
+    return (accelerator.reduce(votes, "sum") > 0).tolist()
 
-    ema.copy_to(parameters)
+
+def _is_best(folder: Path, figure: float | None) -> bool:
+    best = checkpoint.best_of(folder)
+    return figure is not None and (best is None or figure < best["figure"])
+
+
+def _sample(stage: Stage, path: Path, *, keep: bool) -> None:
+    """Draws samples on every process, since a split model works only where all take part; one picture stays."""
+    if keep:
+        path.parent.mkdir(exist_ok=True)
+        stage.sample(path)
+    else:
+        with TemporaryDirectory() as aside:
+            stage.sample(Path(aside) / path.name)

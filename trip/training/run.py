@@ -6,10 +6,9 @@ RUN/clips-SIZE, clips-SIZE-held-out  encoded clips
 RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
 """
 
-import copy
-import json
 import logging
 import math
+import os
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -26,7 +25,6 @@ from trip.data.cache import LatentCache, Sample, digest, draw_sample, encode_cac
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
 from trip.data.photos import read_photos
-from trip.files import replacing
 from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
@@ -34,6 +32,7 @@ from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
 from trip.training.denoiser import DenoiserStage
+from trip.training.folder import remember_settings, write_model
 from trip.training.loop import Stage, train
 from trip.training.text import TextStage, draw_captions
 from trip.training.vae import VaeStage, set_latent_statistics
@@ -63,6 +62,8 @@ class TrainingRun:
         base: Path | None = None,
         init: Path | None = None,
     ):
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise ValueError("wanted one process for a training from photos, got several; encode a data set and train with --cache")
         if not 0 <= seed < 2**31:
             raise ValueError(f"wanted a seed from 0 to 2147483647, got {seed}")
         for given in filter(None, (base, init)):
@@ -78,22 +79,8 @@ class TrainingRun:
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
         self.clips = {held_out: find_clips(clips_folder, held_out=held_out) if clips_folder else [] for held_out in (False, True)}
-        self._remember_settings()
-
-    def _remember_settings(self) -> None:
-        """A run folder belongs to one model and seed: other ones are refused, so that nothing is mixed up."""
-        settings = {"seed": self.seed, **self.preset.model_dump(mode="json")}
-        path = self.folder / "settings.json"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            known = json.loads(path.read_text()) if path.exists() else settings
-            if all(known[part] == settings[part] for part in ("model", "seed")):
-                with replacing(path) as partial:
-                    partial.write_text(json.dumps(settings, indent=1))
-                return
-        except OSError as error:
-            raise ValueError(f"{self.folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error
-        raise ValueError(f"{self.folder}: holds a run of another model or seed; choose a new --output or give what it was started with")
+        settings = {"seed": seed, **preset.model_dump(mode="json")}
+        remember_settings(folder, settings, ("model", "seed"))
 
     def stages(self) -> Iterator[dict[str, Any]]:
         """Trains all stages, one record a step (with its `stage`), and writes the pipeline folder at the end."""
@@ -135,7 +122,7 @@ class TrainingRun:
             )
             if not (yield from self._train(stage, settings)):
                 break
-        self._write_model(vae, text_encoder, tokenizer, denoiser, scheduler)
+        write_model(self.folder / "model", model, vae, text_encoder, tokenizer, denoiser, scheduler, card=self.preset.card)
 
     def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
         """What the base's folder holds of a pipeline for text and pictures."""
@@ -175,19 +162,17 @@ class TrainingRun:
 
     def _train(self, stage: Stage, settings: StageSettings) -> Generator[dict[str, Any], None, bool]:
         """Records of a stage; its value says whether the stage is finished. Leaves the averaged weights in the model."""
-        accelerator = Accelerator(mixed_precision=self.preset.recipe.precision)
-        for record in train(
+        step = yield from train(
             stage,
             settings,
             self.folder / stage.name,
             self.folder / "metrics.jsonl",
             seed=self.seed,
-            accelerator=accelerator,
+            accelerator=Accelerator(mixed_precision=self.preset.recipe.precision),
             deadline=self.deadline,
             evaluate=stage.evaluate,
-        ):
-            yield {"max_steps": settings.max_steps, **record}
-        return time.monotonic() < self.deadline
+        )
+        return step >= settings.max_steps
 
     def _tokenizer(self) -> CLIPTokenizer:
         captions = [photo.caption for photo in self.photos[False]] + [clip.caption for clip in self.clips[False]]
@@ -209,23 +194,3 @@ class TrainingRun:
 
         for done, wanted in encode_cache(self.folder / name, draw, encode, num_clips=count, seed=self.seed, key=key):
             yield {"stage": name, "step": done, "max_steps": wanted}
-
-    def _write_model(
-        self, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, denoiser: Denoiser, scheduler: Any
-    ) -> None:
-        """Writes what can be opened and passed on: half precision, shards that any git host takes."""
-        model = self.preset.model
-        TripPipeline(
-            vae=copy.deepcopy(vae).half(),
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=copy.deepcopy(denoiser.unet).half(),
-            fusion=copy.deepcopy(denoiser.fusion).half(),
-            scheduler=scheduler,
-            num_frames=model.num_frames,
-            fps=model.fps,
-            num_steps=model.num_steps,
-            guidance_scale=model.guidance_scale,
-            carry_detail=model.carry_detail,
-            card=self.preset.card,
-        ).save_pretrained(self.folder / "model", max_shard_size="9MB")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, elements, inside, panels, visit
+from trip.ui import animate, api, api_pictures, edit, elements, finetune, inside, models, panels, text_to_video, training, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -35,17 +35,29 @@ def build(studio: Studio) -> gr.Blocks:
         return visit.arrive(studio, visitor, job_id, request)
 
     with gr.Blocks(title="TRIP: photo to clip", analytics_enabled=False, delete_cache=(3600, CACHE_AGE)) as page:
+        api.publish(studio)  # before all else, so that no handler takes an endpoint's name
+        api_pictures.publish(studio)
         state = visit.build()
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
         shared = panels.build(studio, state)
-        with shared.forms, gr.Tabs(), gr.Tab("Animate", id="animate"):
-            animate.build(studio, state)
-        panels.follow_jobs(studio, state, shared, [])
+        with shared.forms, gr.Tabs() as tabs:
+            with gr.Tab("Animate", id="animate"):
+                form = animate.build(studio, state)
+            with gr.Tab("Text to video", id="text-to-video"):
+                painting = text_to_video.build(studio, state)
+            with gr.Tab("Edit", id="edit"):
+                photo, edited = edit.build(studio, state)
+            with gr.Tab("Fine-tune", id="finetune"):
+                workshop = finetune.build(studio, state)
+        with shared.endings:
+            tuned = training.build(workshop, state, form, tabs)
         inside.build(studio, state)
+        fetched = models.build(studio, state)
+        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, tuned, fetched])
+        painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
-        api.publish(studio)
         page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
         page.load(card, None, weights, **visit.QUICK)
     return page

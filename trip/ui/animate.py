@@ -18,6 +18,7 @@ from trip.ui.result import told
 from trip.ui.studio import Studio
 from trip.ui.visit import RAW
 
+NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -33,6 +34,7 @@ class Form:
     estimate: gr.HTML
     restore: gr.File
     more_photos: gr.File
+    lora: gr.Dropdown
 
     @property
     def inputs(self) -> set[Component]:
@@ -61,6 +63,7 @@ def _form() -> Form:
     photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[])
     settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
     settings["prompt"] = control("prompt", lines=2, max_lines=6)
+    lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
     settings["motion"] = control("motion")
     with gr.Row():
         settings |= {name: control(name, min_width=140) for name in ("num_frames", "aspect")}
@@ -83,7 +86,7 @@ def _form() -> Form:
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
         restore = gr.File(label="Drop an MP4 that was made here, to fill in the form", file_types=["video"], height=110, elem_id="restore")
-    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos)
+    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora)
 
 
 def _examples() -> list[list[Any]]:
@@ -149,13 +152,14 @@ def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Ex
     def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> str:
         visitor, settings = values[state.visitor], told(asked, form, values)
         more = [photo["path"] for photo in values[form.more_photos] or []]
-        jobs = [told(ask, visitor, photo, settings) for photo in more or [_path(values[form.photo])]]
+        tuned = {"lora": values[form.lora]} if values[form.lora] else {}
+        jobs = [told(ask, visitor, photo, settings, **tuned) for photo in more or [_path(values[form.photo])]]
         return jobs[0].id
 
     def make_draft(values: dict[Component, Any]) -> str:
         return make(values, studio.draft)
 
-    inputs = form.inputs | {state.visitor, form.more_photos}
+    inputs = form.inputs | {state.visitor, form.more_photos, form.lora}
     triggers = [form.run.click, form.settings["prompt"].submit]
     visit.follow(studio, state, gr.on(triggers, make, inputs, state.job, **RAW))
     visit.follow(studio, state, form.draft.click(make_draft, inputs, state.job, **RAW))

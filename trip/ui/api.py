@@ -17,21 +17,25 @@ from trip.ui.studio import Studio
 SECONDS = 0.25  # between two looks at a job that is waited for
 
 
+async def ended(studio: Studio, job: Job) -> Job:
+    """The job once it is done; a toast of one line where it failed or was stopped."""
+    studio.worker.wake()
+    await asyncio.to_thread(studio.work_until, job.id)
+    while not (job := studio.store.get(job.id)).state.is_final:
+        await asyncio.sleep(SECONDS)
+    if job.state != State.DONE:
+        raise gr.Error(job.error or "the job was stopped", print_exception=False)
+    return job
+
+
+def clip_of(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, Any]]:
+    """What a program gets of a clip: the file, its seed, and its settings with the id of the job."""
+    return FileData(path=str(studio.clip_of(job))), job.result["seed"], job.result["settings"] | {"job": job.id}
+
+
 def publish(studio: Studio) -> None:
     """Adds the endpoints to the current `gr.Blocks`."""
     reading = asyncio.Semaphore(1)  # photos one after the other, so that a crowd does not keep the page from answering
-
-    async def ended(job: Job) -> Job:
-        studio.worker.wake()
-        await asyncio.to_thread(studio.work_until, job.id)
-        while not (job := studio.store.get(job.id)).state.is_final:
-            await asyncio.sleep(SECONDS)
-        if job.state != State.DONE:
-            raise gr.Error(job.error or "the job was stopped", print_exception=False)
-        return job
-
-    def answer(job: Job) -> tuple[FileData, int, dict[str, Any]]:
-        return FileData(path=str(studio.clip_of(job))), job.result["seed"], job.result["settings"] | {"job": job.id}
 
     async def animate(
         image: FileData,
@@ -88,8 +92,8 @@ def publish(studio: Studio) -> None:
             fusion=fusion,
         )
         async with reading:
-            job = await asyncio.to_thread(told, studio.animate, _visitor(request), image and image["path"], settings)
-        return answer(await ended(job))
+            job = await asyncio.to_thread(told, studio.animate, visitor_of(request), image and image["path"], settings)
+        return clip_of(studio, await ended(studio, job))
 
     async def continue_clip(job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
         """Go on from the last frame of a clip, and wait; the result shows both.
@@ -98,19 +102,20 @@ def publish(studio: Studio) -> None:
             job: id of a job that is done
             prompt: what moves now; empty: as before
         """
-        return answer(await ended(await asyncio.to_thread(told, studio.continued, job, _visitor(request), prompt or None)))
+        asked = await asyncio.to_thread(told, studio.continued, job, visitor_of(request), prompt or None)
+        return clip_of(studio, await ended(studio, asked))
 
     def jobs(request: gr.Request = None) -> list[dict[str, Any]]:
         """All jobs of this session, those that wait first."""
-        return [_told(job) for job in studio.store.jobs(_visitor(request))]
+        return [_told(job) for job in studio.store.jobs(visitor_of(request))]
 
     def job(job: str, request: gr.Request = None) -> dict[str, Any]:
         """Where a job stands, and once it is done its figures."""
-        return _told(told(studio.store.get, job, _visitor(request)))
+        return _told(told(studio.store.get, job, visitor_of(request)))
 
     def cancel(job: str, request: gr.Request = None) -> dict[str, Any]:
         """End a job: one that waits at once, a running one within a step."""
-        return _told(told(studio.store.cancel, job, _visitor(request)))
+        return _told(told(studio.store.cancel, job, visitor_of(request)))
 
     def estimate(
         num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
@@ -121,7 +126,7 @@ def publish(studio: Studio) -> None:
 
     def compare(first: str, second: str, request: gr.Request = None) -> dict[str, Any]:
         """How alike two clips are, in dB of peak signal-to-noise ratio, with the figures of both."""
-        visitor = _visitor(request)
+        visitor = visitor_of(request)
         return told(studio.compared, first, second, visitor)
 
     for endpoint in (animate, continue_clip):
@@ -130,7 +135,8 @@ def publish(studio: Studio) -> None:
         gr.api(endpoint, api_name=endpoint.__name__, queue=False)
 
 
-def _visitor(request: gr.Request) -> str:
+def visitor_of(request: gr.Request) -> str:
+    """Whose jobs a program's are."""
     return f"session {request.session_hash}"
 
 

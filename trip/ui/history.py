@@ -103,7 +103,8 @@ def comparison_of(studio: Studio, jobs: list[Job]) -> str:
 def title(job: Job) -> str:
     """A done job in a few words."""
     made = job.result["settings"]
-    return f"{made['prompt'] or 'no prompt'} · {made['num_steps']} steps · seed {job.result['seed']}"
+    tuned = " · fine-tuned" if "lora" in job.settings else ""
+    return f"{made['prompt'] or 'no prompt'} · {made['num_steps']} steps · seed {job.result['seed']}{tuned}"
 
 
 def _number(job: Job, name: str) -> float:

@@ -14,24 +14,29 @@ from trip.ui.studio import Studio
 
 @dataclass(frozen=True)
 class Ending:
-    """What jobs of one kind end in, in whichever tab it lies.
+    """What jobs of one kind, or of some, end in, in whichever tab it lies.
 
     outputs  components that are filled
     shown    values for them, of a job of that kind or of none
     is_live  whether they follow a job that is still running
     """
 
-    kind: str
+    kind: str | tuple[str, ...]
     outputs: list[gr.blocks.Block]
     shown: Callable[[Studio, Job | None], list[Any]]
     is_live: bool = False
 
+    def takes(self, job: Job | None) -> bool:
+        """Whether a job is of its kind."""
+        return job is not None and job.kind in ((self.kind,) if isinstance(self.kind, str) else self.kind)
+
 
 @dataclass(frozen=True)
 class Panels:
-    """The panels beside and below the forms, and the column that the forms go into."""
+    """The panels beside and below the forms, and the columns that the tabs' forms and their own endings go into."""
 
     forms: gr.Column
+    endings: gr.Column
     progress: gr.HTML
     stop: gr.Button
     result: result.ResultPanel
@@ -46,9 +51,10 @@ def build(studio: Studio, state: visit.Visit) -> Panels:
         with gr.Column(min_width=320):
             bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
             stop = gr.Button("Stop", elem_id="stop", visible=False)
+            endings = gr.Column()
             ending = result.build(studio, state)
             waiting = queue.build(studio, state)
-    panels = Panels(forms, bar, stop, ending, waiting, history.build(studio, state))
+    panels = Panels(forms, endings, bar, stop, ending, waiting, history.build(studio, state))
     _wire_buttons(studio, state, panels)
     return panels
 
@@ -58,7 +64,7 @@ def _wire_buttons(studio: Studio, state: visit.Visit, panels: Panels) -> None:
 
     def halt(visitor: str, job_id: str) -> None:
         if visit.look(studio, visitor, job_id):
-            told(studio.store.cancel, job_id, visitor)
+            told(studio.stop, job_id, visitor)
 
     for name, button in panels.result.actions.items():
 
@@ -109,6 +115,6 @@ def _ended(studio: Studio, ending: Ending, job: Job | None, seen: tuple) -> list
     """Values for an ending's outputs; what the visitor already sees is left as it is."""
     was = seen[0] if seen else None
     is_same = was is not None and job is not None and was[:2] == (job.id, job.state)
-    if is_same and not (ending.is_live and job.kind == ending.kind):
+    if is_same and not (ending.is_live and ending.takes(job)):
         return [gr.skip()] * len(ending.outputs)
-    return ending.shown(studio, job if job and job.kind == ending.kind else None)
+    return ending.shown(studio, job if ending.takes(job) else None)

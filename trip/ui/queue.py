@@ -67,7 +67,8 @@ def shown(studio: Studio, visitor: str, besides: str = "") -> list:
 
 
 def _title(job: Job) -> str:
-    return f"{job.state}: {job.settings.get('prompt') or 'no prompt'}"
+    words = next((job.settings[name] for name in ("prompt", "instruction", "name") if job.settings.get(name)), "no prompt")
+    return f"{job.state}: {words}"
 
 
 def _card(studio: Studio, job: Job) -> str:

@@ -96,7 +96,7 @@ def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str
 
 def shown(studio: Studio, job: Job | None) -> list[Any]:
     """Values for `ResultPanel.outputs`."""
-    if job is None or job.state != State.DONE:
+    if job is None or job.state != State.DONE or "clip" not in job.result:
         return [gr.update(visible=False), gr.update(visible=False), "", gr.update(), gr.update()]
     made, path = job.result, studio.clip_of(job)
     label = f"{made['settings']['prompt'] or 'no prompt'}, seed {made['seed']}"

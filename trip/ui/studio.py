@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 from trip.files import replacing
 from trip.jobs.animate import INSIDE, WATCHED, AnimateMaker, likeness
 from trip.jobs.estimate import Estimate, Timings
+from trip.jobs.fetch import FetchMaker
+from trip.jobs.finetune import FinetuneMaker
 from trip.jobs.janitor import Limits, tidy
+from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
 from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings
+from trip.training.requests import ask
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,17 +44,25 @@ class Studio:
     model    folder or hub id of a checkpoint; none: the embedded one
     outputs  folder of the jobs and their results
     limits   what may stay in it
+    models   folder of the models that make first frames, beside the hub's cache
+    fetches  whether visitors may have such models downloaded
     Raises ValueError, in one line, where another app serves that folder.
     """
 
-    def __init__(self, model: str | None, outputs: Path, limits: Limits | None = None):
-        self.model, self.outputs = model, Path(outputs)
+    def __init__(
+        self, model: str | None, outputs: Path, limits: Limits | None = None, *, models: Path | None = None, fetches: bool = False
+    ):
+        self.model, self.outputs, self.models, self.fetches = model, Path(outputs), models, fetches
         self.store = JobStore(self.outputs)
         self._packing = threading.Lock()
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
-        self.worker = Worker(self.store, {"animate": AnimateMaker(model, self.timings)}, before=lambda: tidy(self.store, limits))
+        makers = {"animate": AnimateMaker(model, self.timings), "finetune": FinetuneMaker(model)}
+        makers |= dict.fromkeys(SCHEMAS, PictureMaker(models))
+        if fetches:
+            makers["fetch"] = FetchMaker(models)
+        self.worker = Worker(self.store, makers, before=lambda: tidy(self.store, limits))
 
     # the model
 
@@ -70,7 +82,7 @@ class Studio:
                     maker.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        _ = maker.sampling
+        _ = maker.sampling, self.worker.makers["paint"].drawing
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
@@ -135,10 +147,10 @@ class Studio:
         self.worker.wake()
         return job
 
-    def draft(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings) -> Job:
+    def draft(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
         """Asks for a clip of few steps, which `finished` makes whole."""
         steps = settings.num_steps or self.defaults().get("num_steps", 1)
-        return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}))
+        return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}), **more)
 
     def again(self, job_id: str, visitor: str, **changes: Any) -> Job:
         """The same photo and settings once more, with these changed."""
@@ -162,16 +174,24 @@ class Studio:
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
         settings = used.model_copy(update={"seed": None, "crop": None, "loop": False, "prompt": used.prompt if prompt is None else prompt})
-        return self.animate(visitor, str(self.store.folder_of(job) / "last.png"), settings, after=job.id)
+        return self.animate(visitor, str(self.store.folder_of(job) / "last.png"), settings, **{**self._after(job), "after": job.id})
 
     @staticmethod
     def _after(job: Job) -> dict[str, Any]:
-        """What a job went on from, as a job of the same kind is told; the draft is another seed's."""
-        return {"after": job.settings["after"]} if "after" in job.settings else {}
+        """What a job went on from, and the fine-tune it was made with, as a job of the same kind is told; the draft is another seed's."""
+        return {name: job.settings[name] for name in ("after", "lora") if name in job.settings}
 
     def clips(self, visitor: str, text: str = "") -> list[Job]:
         """A visitor's jobs that gave a clip, newest first; with these words in their prompt."""
         return [job for job in self.store.jobs(visitor, State.DONE, text=text) if "clip" in job.result]
+
+    def stop(self, job_id: str, visitor: str) -> None:
+        """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""
+        job = self.store.get(job_id, visitor)
+        if job.kind == "finetune" and job.state == State.RUNNING:
+            ask(self.store.folder_of(job) / "run", "stop")
+        else:
+            self.store.cancel(job_id, visitor)
 
     def delete(self, job_id: str, visitor: str) -> None:
         """Forgets a job and drops its files, also out of the .zip of all."""
@@ -183,6 +203,8 @@ class Studio:
         job = self.store.get(job_id, visitor)
         if job.state != State.DONE:
             raise ValueError(f"this clip is {job.state}; wait until it is done")
+        if "clip" not in job.result:
+            raise ValueError("this job made no clip; choose one that did")
         return job
 
     @staticmethod

@@ -1,0 +1,271 @@
+"""Clips that a person brings: archives that cannot be trusted, what is seen in a clip, and what mends it."""
+
+import json
+import stat
+import zipfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from trip.data import uploads
+from trip.data.clips import find_clips
+from trip.data.intake import (
+    MENDS,
+    Bars,
+    caption_from_name,
+    clips_to_learn,
+    find_bars,
+    look_at,
+    mark_duplicates,
+    trim,
+    write_captions,
+)
+from trip.data.uploads import take_in
+from trip.media import read_clip
+
+
+def textured(seed: int, num_frames: int, height: int = 48, width: int = 64, speed: int = 2) -> np.ndarray:
+    """A coarse random pattern that slides to the right: f h w 3."""
+    rng = np.random.default_rng(seed)
+    wide = np.kron(rng.integers(20, 236, (height // 8, width // 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+    return np.stack([wide[:, speed * i : speed * i + width] for i in range(num_frames)])
+
+
+def write(
+    path: Path, frames: np.ndarray, *, codec: str = "libx264", pixels: str = "yuv420p", times: list[int] | None = None, **more
+) -> Path:
+    """A clip at 8 frames per second, or with frames at the times given, in 1/100 s."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(8), options={"crf": "10", **more.pop("options", {})})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixels
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 100)
+        for name, value in more.items():
+            setattr(stream.codec_context, name, value)
+        for index, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = times[index] if times else round(12.5 * index), Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def has_encoder(name: str) -> bool:
+    return name in av.codecs_available and av.Codec(name, "w") is not None
+
+
+def refusal(call, *arguments, **more) -> str:
+    with pytest.raises(ValueError) as caught:
+        call(*arguments, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("good") / "good.mp4", textured(0, 16))
+
+
+# taken in
+
+
+def archive(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as packed:
+        for name, content in members:
+            packed.writestr(name, content)
+    return path
+
+
+def test_clips_come_out_of_files_and_archives_flat(good, tmp_path):
+    packed = archive(
+        tmp_path / "clips.zip",
+        ("a/good.mp4", good.read_bytes()),
+        ("b/good.mp4", good.read_bytes()),
+        ("b/good.txt", b"it slides"),
+        ("__MACOSX/._good.mp4", b"x"),
+        ("readme.md", b"x"),
+    )
+    taken = take_in([good, packed], tmp_path / "in")
+    assert sorted(path.name for path in taken) == ["good-2.mp4", "good-3.mp4", "good.mp4"]
+    assert (tmp_path / "in" / "good.txt").read_text() == "it slides" and len(list((tmp_path / "in").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["../evil.mp4", "a/../../evil.mp4", "/etc/evil.mp4", "C:\\evil.mp4", "..\\evil.mp4"])
+def test_an_archive_that_points_outside_is_refused(good, tmp_path, name):
+    packed = archive(tmp_path / "clips.zip", (name, good.read_bytes()))
+    assert "points outside" in refusal(take_in, [packed], tmp_path / "in")
+    assert not list((tmp_path / "in").iterdir())
+
+
+def test_a_link_in_an_archive_is_refused(tmp_path):
+    link = zipfile.ZipInfo("link.mp4")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert "holds a link" in refusal(take_in, [archive(tmp_path / "clips.zip", (link, b"/etc/passwd"))], tmp_path / "in")
+
+
+def test_an_archive_that_swells_is_refused_before_it_is_unpacked(tmp_path):
+    bomb = archive(tmp_path / "bomb.zip", ("zeros.mp4", b"\0" * 40_000_000))
+    assert "unpack to 38 MB" in refusal(take_in, [bomb], tmp_path / "in")
+    assert not list((tmp_path / "in").iterdir())
+
+
+def test_an_archive_that_lies_about_its_size_is_stopped(tmp_path):
+    packed = archive(tmp_path / "lies.zip", ("one.mp4", b"\1" * 100_000), method=zipfile.ZIP_STORED)
+    content = bytearray(packed.read_bytes())
+    at = content.rindex(b"PK\1\2") + 24  # uncompressed size in the central directory
+    content[at : at + 4] = (10).to_bytes(4, "little")
+    packed.write_bytes(content)
+    assert "lies.zip" in refusal(take_in, [packed], tmp_path / "in")
+    assert not list((tmp_path / "in").glob("*.mp4")) or (tmp_path / "in" / "one.mp4").stat().st_size <= 10
+
+
+def test_too_many_files_broken_archives_and_other_kinds_are_refused(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_CLIPS", 1)
+    many = archive(tmp_path / "many.zip", *((f"{i}.mp4", b"x") for i in range(3)))
+    assert "at most 1 clips" in refusal(take_in, [many], tmp_path / "in")
+    (tmp_path / "broken.zip").write_bytes(b"PK nothing")
+    assert "does not" in refusal(take_in, [tmp_path / "broken.zip"], tmp_path / "in")
+    (tmp_path / "model.pt").write_bytes(b"x")
+    assert "wanted clips" in refusal(take_in, [tmp_path / "model.pt"], tmp_path / "in")
+    assert "at least one clip" in refusal(take_in, [], tmp_path / "in")
+
+
+# looked at
+
+
+def test_a_good_clip_is_called_good(good):
+    look = look_at(good, min_frames=16)
+    assert (look.verdict, look.usable, look.mends) == ("good", True, ())
+    assert (look.codec, look.width, look.height, look.num_frames) == ("h264", 64, 48, 16)
+    assert look.seconds == pytest.approx(2.0, abs=0.1) and look.strip.startswith(b"\xff\xd8")
+
+
+def test_short_static_and_broken_clips_are_said(tmp_path):
+    assert "2 frames, 16 are needed" in look_at(write(tmp_path / "short.mp4", textured(0, 2)), min_frames=16).verdict
+    still = look_at(write(tmp_path / "still.mp4", textured(0, 16, speed=0)), min_frames=16)
+    assert "nothing moves" in still.verdict
+    (tmp_path / "broken.mp4").write_bytes(b"no clip at all")
+    broken = look_at(tmp_path / "broken.mp4", min_frames=16)
+    assert not broken.usable and "does not decode" in broken.verdict
+
+
+def test_a_file_with_sound_alone_is_said(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    look = look_at(path, min_frames=16)
+    assert not look.usable and "without pictures" in look.verdict
+
+
+def test_cuts_are_found_and_split(tmp_path):
+    path = write(tmp_path / "cut.mp4", np.concatenate([textured(seed, 16) for seed in (1, 2, 3)]))
+    look = look_at(path, min_frames=16)
+    assert look.cuts == pytest.approx((2.0, 4.0), abs=0.02) and look.mends == ("split",)
+    path.with_suffix(".txt").write_text("it slides")
+    parts = MENDS["split"](path, look)
+    assert [part.name for part in parts] == ["cut-1.mp4", "cut-2.mp4", "cut-3.mp4"] and not path.exists()
+    assert [len(read_clip(part).frames) for part in parts] == [16, 16, 16]
+    assert all(look_at(part, min_frames=16).verdict == "good" and part.with_suffix(".txt").exists() for part in parts)
+
+
+def test_lights_that_flash_are_no_cuts(tmp_path):
+    frames = textured(1, 1).repeat(16, axis=0)
+    frames[::2] //= 3
+    assert look_at(write(tmp_path / "flash.mp4", frames), min_frames=16).cuts == ()
+
+
+def test_black_bars_are_found_and_cropped(tmp_path):
+    frames = np.pad(textured(1, 16), ((0, 0), (12, 12), (0, 0), (0, 0)))
+    path = write(tmp_path / "bars.mp4", frames)
+    look = look_at(path, min_frames=16)
+    assert (look.bars.top, look.bars.bottom, look.mends) == (pytest.approx(12, abs=1), pytest.approx(12, abs=1), ("crop bars",))
+    (cropped,) = MENDS["crop bars"](path, look)
+    assert look_at(cropped, min_frames=16).verdict == "good"
+    assert find_bars(np.zeros((8, 8))) == Bars(), "a black scene has no bars"
+
+
+def test_a_clip_is_trimmed(tmp_path, good):
+    path = Path(tmp_path / "long.mp4")
+    path.write_bytes(good.read_bytes())
+    assert "beginning before the end" in refusal(trim, path, 1.0, 0.5)
+    (short,) = trim(path, 0.5, 1.5)
+    assert len(read_clip(short).frames) == 8 and not path.exists()
+
+
+def test_the_same_clip_in_another_size_and_quality_is_a_duplicate(good, tmp_path):
+    frames = read_clip(good).frames
+    twin = write(tmp_path / "twin.mp4", frames.repeat(2, axis=1).repeat(2, axis=2), options={"crf": "30"})
+    other = write(tmp_path / "other.mp4", textured(5, 16))
+    looks = mark_duplicates([look_at(path, min_frames=16) for path in (good, twin, other)])
+    assert [look.verdict for look in looks] == ["good", "the same as good.mp4; drop one", "good"]
+
+
+def test_uneven_frame_rate_is_a_note(tmp_path):
+    times = [round(12.5 * i + (6 if i % 3 == 0 else 0)) for i in range(16)]
+    look = look_at(write(tmp_path / "uneven.mp4", textured(0, 16), times=times), min_frames=16)
+    assert look.usable and "frame rate varies" in look.verdict
+
+
+def test_a_turned_phone_video_is_set_upright(tmp_path):
+    path = write(tmp_path / "phone.mp4", textured(0, 16))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 4 + 40  # the matrix of a version-0 track header
+    for place, value in enumerate((0, 1, 0, -1, 0, 0, 0, 0)):
+        content[at + 4 * place : at + 4 * place + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(content)
+    look = look_at(path, min_frames=16)
+    assert (look.width, look.height) == (48, 64) and "set upright" in look.verdict and look.usable
+
+
+@pytest.mark.parametrize("codec, pixels", [("libx265", "yuv420p10le"), ("libsvtav1", "yuv420p10le"), ("libx264", "yuv420p10le")])
+def test_ten_bits_hevc_and_av1_decode(tmp_path, codec, pixels):
+    assert has_encoder(codec), "the pinned PyAV brings it"
+    look = look_at(write(tmp_path / "clip.mp4", textured(0, 16, 64, 96), codec=codec, pixels=pixels), min_frames=16)
+    assert look.usable and "10 bits a colour" in look.verdict
+
+
+def test_hdr_is_said(tmp_path):
+    path = write(tmp_path / "hdr.mp4", textured(0, 16), codec="libx265", pixels="yuv420p10le", color_trc=16)
+    assert "HDR (PQ)" in look_at(path, min_frames=16).verdict
+
+
+# said and shared out
+
+
+def test_captions_are_written_where_training_reads_them(good, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(good.read_bytes())
+    write_captions(tmp_path, {"a.mp4": "it  slides"})
+    assert json.loads((tmp_path / "metadata.jsonl").read_text()) == {"file": "a.mp4", "caption": "it slides"}
+    (clip,) = [clip for side in (False, True) for clip in _found(tmp_path, side)]
+    assert clip.caption == "it slides"
+
+
+def _found(folder: Path, held_out: bool) -> list:
+    try:
+        return find_clips(folder, held_out=held_out)
+    except ValueError:
+        return []
+
+
+def test_a_name_gives_words():
+    assert caption_from_name(Path("red_flag-waving_02.mp4")) == "red flag waving"
+
+
+@pytest.mark.parametrize("count, held", [(1, 0), (2, 0), (3, 1), (10, 2)])
+def test_one_in_five_is_held_out_from_three_on(good, tmp_path, count, held):
+    for number in range(count):
+        (tmp_path / f"sliding_{number}.mp4").write_bytes(good.read_bytes())
+    clips, held_out = clips_to_learn(tmp_path, None, min_frames=16)
+    assert (len(clips), len(held_out)) == (count - held, held)
+    assert {clip.caption for clip in clips} == {"sliding"}
+    assert clips_to_learn(tmp_path, None, min_frames=16) == (clips, held_out)
+
+
+def test_a_folder_without_clips_is_refused(tmp_path):
+    assert "wanted clips" in refusal(clips_to_learn, tmp_path, None, min_frames=16)

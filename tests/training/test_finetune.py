@@ -1,0 +1,274 @@
+"""Fine-tuning on a few clips: what is written, resumed, obeyed, refused. Tiny random models, clips made here."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trip.cli import main
+from trip.data.clips import ClipFile
+from trip.media import Clip, read_clip, read_metadata, write_clip
+from trip.model.lora import read_card
+from trip.pipeline import TripPipeline
+from trip.settings import AnimateSettings, FinetuneSettings
+from trip.training.finetune import FinetuneRun, data_digest
+from trip.training.requests import ask
+
+ROOT = Path(__file__).parents[2]
+SHORT = {"max_steps": 4, "sample_every": 2, "rank": 2, "batch_size": 1}
+
+
+def write_moving_square(path: Path, phase: int, num_frames: int = 8) -> None:
+    """A bright square that jumps up and down."""
+    frames = np.full((num_frames, 32, 32, 3), 40, np.uint8)
+    for index, frame in enumerate(frames):
+        top = 4 + 12 * ((index + phase) % 2)
+        frame[top : top + 8, 4 + phase : 12 + phase] = 220
+    write_clip(Clip(frames, 8.0), path)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Five clips, two of them with words beside them."""
+    folder = tmp_path_factory.mktemp("clips")
+    for phase in range(5):
+        write_moving_square(folder / f"jumping_square_{phase}.mp4", phase)
+    for phase in range(2):
+        (folder / f"jumping_square_{phase}.txt").write_text("a square jumps")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model) -> TripPipeline:
+    """The tiny model, opened once."""
+    return TripPipeline.from_pretrained(tiny_model)
+
+
+def a_run(tiny: TripPipeline, clips: Path, folder: Path, **settings) -> FinetuneRun:
+    files = [ClipFile(path, "a square jumps") for path in sorted(clips.glob("*.mp4"))]
+    return FinetuneRun(tiny, files[1:], files[:1], folder, FinetuneSettings(**{**SHORT, **settings}))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny, clips, tmp_path_factory) -> Path:
+    """A run from beginning to end."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    list(a_run(tiny, clips, folder).steps())
+    return folder
+
+
+@pytest.fixture
+def begun(unbroken, tmp_path) -> Path:
+    """The same run, to go on with."""
+    return Path(shutil.copytree(unbroken, tmp_path / "run"))
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"] for line in metrics(folder) if "loss" in line}
+
+
+def refusal(call, *arguments, **more) -> str:
+    with pytest.raises(ValueError) as caught:
+        call(*arguments, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_line_a_step_with_raw_and_smoothed_loss_and_seconds(unbroken):
+    lines = [line for line in metrics(unbroken) if "loss" in line]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    assert all(math.isfinite(line["loss"]) and line["smoothed"] > 0 and line["seconds"] > 0 for line in lines)
+    assert lines[1]["smoothed"] == pytest.approx(0.95 * lines[0]["loss"] + 0.05 * lines[1]["loss"], abs=1e-5)
+
+
+def test_held_out_loss_is_of_the_same_noise_each_time(unbroken):
+    """Before anything is learnt it is the base's, whoever measures it."""
+    told = [line["held_out_loss"] for line in metrics(unbroken) if "held_out_loss" in line]
+    base = json.loads((unbroken / "base.json").read_text())["held_out_loss"]
+    assert len(told) == 2 and all(abs(loss - base) / base < 0.2 for loss in told)
+
+
+def test_samples_show_the_base_beside_the_model(unbroken):
+    names = sorted(path.name for path in (unbroken / "finetune" / "samples").iterdir())
+    assert names == ["0000002-0.mp4", "0000002.png", "0000004-0.mp4", "0000004.png"]
+    assert read_clip(unbroken / "finetune" / "samples" / "0000004-0.mp4").frames.shape == (4, 32, 64, 3)
+
+
+def test_the_lora_says_what_it_belongs_to(unbroken, tiny, clips):
+    card = read_card(unbroken / "lora.safetensors")
+    assert (card.base, card.base_digest, card.rank, card.layers) == (tiny.model_name, tiny.fingerprint, 2, "all")
+    assert card.settings["max_steps"] == 4 and card.num_steps in (2, 4)
+    assert card.figures["held_out_loss"] <= max(line["held_out_loss"] for line in metrics(unbroken) if "held_out_loss" in line)
+    assert len(card.data_digest) == 16
+
+
+def test_the_base_stays_as_it_is(tiny, tiny_model, unbroken):
+    again = TripPipeline.from_pretrained(tiny_model)
+    for name in ("unet", "fusion", "vae"):
+        own, fresh = (getattr(pipe, name).state_dict() for pipe in (tiny, again))
+        assert all(torch.equal(own[key], fresh[key]) for key in fresh)
+    assert again.fingerprint == tiny.fingerprint
+
+
+def test_a_pipeline_with_the_lora_moves_otherwise_and_says_so(unbroken, tiny, photo):
+    tuned = tiny.with_lora(unbroken / "lora.safetensors")
+    settings = AnimateSettings(prompt="a square jumps", seed=1)
+    base, other = tiny(photo, settings), tuned(photo, settings)
+    assert not np.array_equal(base.frames, other.frames)
+    assert "With a LoRA on top" in tuned.weights_card and other.metadata["lora"] and "lora" not in base.metadata
+
+
+def test_merged_changes_equal_those_that_were_trained(unbroken, tiny, clips, photo, begun):
+    """What training sampled with, adapter in place, is what a merged pipeline gives, up to half precision."""
+    run = a_run(tiny, clips, begun)
+    list(run.steps())  # nothing left to do; the averaged weights are put in place
+    run.pipe.unet.eval()
+    run._write_result({"held_out_loss": 0.0})
+    settings = AnimateSettings(prompt="a square jumps", seed=1, num_steps=1)
+    trained, merged = run.pipe(photo, settings), tiny.with_lora(begun / "lora.safetensors")(photo, settings)
+    assert np.abs(trained.frames.astype(int) - merged.frames).mean() < 0.5
+
+
+def test_all_weights_end_in_a_pipeline_folder(tiny, clips, tmp_path, photo):
+    run = a_run(tiny, clips, tmp_path / "run", what="all", max_steps=2)
+    list(run.steps())
+    assert run.result() == tmp_path / "run" / "model"
+    tuned = TripPipeline.from_pretrained(run.result())
+    assert tuned.fingerprint != tiny.fingerprint and run.result_card().num_steps == 2
+    assert tuned(photo, AnimateSettings(num_steps=1)).frames.shape == (4, 32, 32, 3)
+
+
+def test_a_stop_in_the_middle_goes_on_as_if_it_never_was(unbroken, tiny, clips, tmp_path):
+    folder = tmp_path / "run"
+    for record in a_run(tiny, clips, folder).steps():
+        if record.get("step") == 1 and "loss" in record:
+            ask(folder, "stop")
+    assert set(losses(folder)) == {0, 1} and (folder / "lora.safetensors").exists()
+    list(a_run(tiny, clips, folder).steps())
+    assert losses(folder) == losses(unbroken)
+
+
+def test_sample_and_save_now_do_not_change_the_training(unbroken, tiny, clips, tmp_path):
+    folder = tmp_path / "run"
+    for record in a_run(tiny, clips, folder).steps():
+        if "loss" in record and record["step"] == 0:
+            ask(folder, "sample")
+            ask(folder, "save")
+    assert losses(folder) == losses(unbroken)
+    assert (folder / "finetune" / "samples" / "0000001.png").exists()
+
+
+def test_minutes_end_a_call_and_the_next_goes_on(unbroken, tiny, clips, tmp_path):
+    folder = tmp_path / "run"
+    for _ in range(4):  # each takes a step at least
+        list(a_run(tiny, clips, folder, max_minutes=0.01).steps())
+    assert losses(folder) == losses(unbroken)
+
+
+def test_killed_while_training_the_same_command_resumes(unbroken, tiny_model, tiny, clips, tmp_path):
+    """A real SIGKILL between two checkpoints."""
+    folder = tmp_path / "run"
+    flags = [word for name, value in {**SHORT, "max_steps": 400}.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, "-m", "trip", "finetune", "--clips", clips, "--model", tiny_model, "--output", folder, *flags]
+    process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path, end = folder / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < end and (not path.exists() or path.read_text().count("\n") < 4):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = len(losses(folder))
+    assert 3 <= reached < 400
+    resumed = [*command[: -len(flags)], *flags]
+    resumed[resumed.index("400")] = str(reached + 2)
+    assert main([str(word) for word in resumed[3:]]) == 0
+    assert list(losses(folder)) == list(range(reached + 2))
+
+
+def test_a_full_disk_keeps_the_last_whole_checkpoint(tiny_model, clips, begun, tmp_path):
+    """A limit on the size of files stands for the full disk: the checkpoint is larger than it, metrics are not."""
+    code = (
+        "import resource, sys; from trip.cli import main; import trip.training.finetune, trip.runtime;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)); sys.exit(main(sys.argv[1:]))"
+    )
+    settings = json.loads((begun / "settings.json").read_text())
+    words = {"--max-steps": 8, "--sample-every": 2, "--rank": 2, "--batch-size": 1}
+    train, held_out = tmp_path / "train", tmp_path / "held-out"
+    for folder, chosen in ((train, range(1, 5)), (held_out, range(1))):
+        folder.mkdir()
+        for number in chosen:
+            name = f"jumping_square_{number}"
+            shutil.copyfile(clips / f"{name}.mp4", folder / f"{name}.mp4")
+            (folder / f"{name}.txt").write_text("a square jumps")
+    flags = [str(word) for pair in words.items() for word in pair]
+    command = [sys.executable, "-c", code, "finetune", "--clips", train, "--held-out", held_out, "--model", tiny_model, "--output", begun]
+    done = subprocess.run([*map(str, command), *flags], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert "cannot be written" in last and "step-0000004 is whole" in last, (last, settings)
+    assert (begun / "finetune" / "step-0000004" / "optimizer.bin").exists()
+
+
+def test_a_loss_that_is_not_finite_names_the_step(tiny, clips, tmp_path):
+    run = a_run(tiny, clips, tmp_path / "run")
+    with pytest.raises(FloatingPointError, match="loss at step 1 is nan"):
+        for record in run.steps():
+            if "loss" in record:
+                torch.nn.init.constant_(run.pipe.unet.conv_out.base_layer.bias, math.nan)
+    assert not (run.folder / "lora.safetensors").exists()
+
+
+@pytest.mark.parametrize("name, value", [("rank", 4), ("what", "all"), ("seed", 3), ("layers", "motion")])
+def test_a_run_goes_on_with_what_it_began_with(tiny, clips, begun, name, value):
+    assert f"with {name}" in refusal(a_run, tiny, clips, begun, **{name: value})
+
+
+def test_a_run_may_be_made_longer(tiny, clips, begun):
+    assert [record["step"] for record in a_run(tiny, clips, begun, max_steps=5).steps() if "loss" in record] == [4]
+
+
+def test_clips_that_changed_are_refused(tiny, clips, begun, tmp_path):
+    other = Path(shutil.copytree(clips, tmp_path / "clips"))
+    write_moving_square(other / "jumping_square_4.mp4", 2)
+    assert "have changed" in refusal(a_run, tiny, other, begun)
+
+
+def test_a_changed_caption_changes_the_digest(clips):
+    path = clips / "jumping_square_0.mp4"
+    assert data_digest([ClipFile(path, "a square")]) != data_digest([ClipFile(path, "a circle")])
+
+
+def test_no_clips_and_one_clip(tiny, clips, tmp_path):
+    assert "at least one clip" in refusal(FinetuneRun, tiny, [], [], tmp_path / "none", FinetuneSettings())
+    one = [ClipFile(clips / "jumping_square_0.mp4", "a square jumps")]
+    list(FinetuneRun(tiny, one, [], tmp_path / "one", FinetuneSettings(**{**SHORT, "max_steps": 1})).steps())
+    assert "seen_loss" in metrics(tmp_path / "one")[-1] and "held_out_loss" not in metrics(tmp_path / "one")[-1]
+
+
+def test_a_plan_is_measured_and_trains_nothing(tiny, clips, tmp_path):
+    run = a_run(tiny, clips, tmp_path / "run", max_steps=100)
+    plan = run.plan()
+    assert plan.num_steps == 100 and plan.seconds_per_step > 0 and plan.minutes > 0
+    assert 0 < plan.num_trained < sum(p.numel() for p in tiny.unet.parameters()) + sum(p.numel() for p in tiny.fusion.parameters())
+    assert plan.memory_mb > 0 and plan.free_disk_mb > 0 and run.result() is None
+
+
+def test_the_command_line_animates_with_what_it_learnt(unbroken, tiny_model, photo, tmp_path, capsys):
+    photo.save(tmp_path / "photo.png")
+    words = ["animate", tmp_path / "photo.png", "--model", tiny_model, "--lora", unbroken, "--seed", 1, "--output", tmp_path / "clip.mp4"]
+    assert main(list(map(str, words))) == 0
+    assert read_metadata(tmp_path / "clip.mp4")["lora"].endswith("steps")
+    words[words.index(unbroken)] = tmp_path / "nowhere"
+    assert main(list(map(str, words))) == 2
+    assert "found nothing there" in capsys.readouterr().err

@@ -1,0 +1,103 @@
+"""Text-to-video pipelines of the ModelScope family as a start: what is taken, which schedule holds, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet3DConditionModel
+
+from trip.model.build import build_scheduler
+from trip.model.denoiser import Condition
+from trip.settings import PRESETS, changed
+from trip.training.warm_start import licence_of, open_base
+
+PAPER = PRESETS["paper"].model
+TOLD = changed(PRESETS["paper"], {"model.unet.told": ("fps",), "model.unet.photo_warp": True}).model
+
+
+def inputs(base):
+    generator = torch.Generator().manual_seed(0)
+    z_t = torch.randn(2, 4, 5, 8, 8, generator=generator)
+    words, sentence = torch.randn(2, 7, 16, generator=generator), torch.randn(2, 16, generator=generator)
+    timestep = torch.tensor([40, 900])
+    alpha_bar = build_scheduler(base.model).alphas_cumprod[timestep]
+    return z_t, timestep, alpha_bar, Condition(z_t[:, :, :1], words, sentence, torch.arange(5.0).expand(2, -1))
+
+
+@pytest.mark.parametrize("model", [PAPER, TOLD], ids=["paper", "with options"])
+@torch.no_grad()
+def test_the_residual_is_what_the_base_predicts(text_to_video, model):
+    """On the base's schedule: the photo's latent is one more frame, options start at zero."""
+    base = open_base(text_to_video, model)
+    z_t, timestep, alpha_bar, condition = inputs(base)
+    _, residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition)
+    theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
+    wanted = theirs(torch.cat([condition.z_first, z_t], dim=2), timestep, condition.words).sample[:, :, 1:]
+    assert torch.allclose(residual, wanted, atol=1e-4)
+    assert build_scheduler(base.model).config.beta_schedule == "scaled_linear"
+
+
+@torch.no_grad()
+def test_on_the_papers_schedule_the_base_is_told_its_own_step(text_to_video):
+    base = open_base(text_to_video, PAPER, schedule="preset")
+    z_t, timestep, alpha_bar, condition = inputs(base)
+    assert build_scheduler(base.model).config.beta_schedule == "linear"
+    _, residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition)
+    own = torch.linspace(0.00085**0.5, 0.012**0.5, 1000).square().neg().add(1).cumprod(0)
+    nearest = (own.unsqueeze(1) - alpha_bar).abs().argmin(dim=0)
+    theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
+    wanted = theirs(torch.cat([condition.z_first, z_t], dim=2), nearest, condition.words).sample[:, :, 1:]
+    assert torch.allclose(residual, wanted, atol=2e-2) and nearest.tolist() != timestep.tolist()
+
+
+@torch.no_grad()
+def test_with_the_photo_in_the_channels_it_counts_nothing_at_first(text_to_video):
+    base = open_base(text_to_video, changed(PRESETS["paper"], {"model.variant": "trip-c"}).model)
+    z_t, timestep, alpha_bar, condition = inputs(base)
+    _, residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition)
+    theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
+    assert torch.allclose(residual, theirs(z_t, timestep, condition.words).sample, atol=1e-4)
+
+
+def test_the_frozen_parts_and_the_licence_are_the_bases(text_to_video):
+    base = open_base(text_to_video, PAPER)
+    vae, text_encoder, tokenizer = base.frozen_parts()
+    assert not any(p.requires_grad for module in (vae, text_encoder) for p in module.parameters())
+    assert len(tokenizer) == text_encoder.config.vocab_size
+    assert (base.name, base.licence) == (text_to_video.name, "cc-by-nc-4.0")
+
+
+def test_a_licence_that_nobody_states_is_said_to_be_so(tmp_path):
+    assert licence_of(tmp_path) == "not stated"
+    (tmp_path / "README.md").write_text("# no header\nlicense: mit\n")
+    assert licence_of(tmp_path) == "not stated"
+
+
+def refusal(name, model=PAPER) -> str:
+    with pytest.raises(ValueError) as caught:
+        open_base(name, model).denoiser()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def copy(text_to_video, tmp_path) -> Path:
+    return Path(shutil.copytree(text_to_video, tmp_path / "copy"))
+
+
+def test_what_does_not_fit_is_refused_in_one_line(copy, tmp_path):
+    assert "found nothing there" in refusal(tmp_path / "nowhere")
+    assert "model_index.json" in refusal(tmp_path)
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").rename(copy / "unet" / "diffusion_pytorch_model.bin")
+    assert "wanted safetensors" in refusal(copy)
+
+
+def test_another_pipeline_and_a_schedule_without_signal_are_refused(copy):
+    config = copy / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rescale_betas_zero_snr": True}))
+    assert "leaves some signal" in refusal(copy)
+    index = copy / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "StableDiffusionPipeline"}))
+    assert "got a StableDiffusionPipeline" in refusal(copy)

@@ -1,0 +1,224 @@
+"""The job "finetune": clips in the job's folder teach a model a motion, in a process of its own.
+
+JOB/clips/train, held-out   what the person brought, checked and captioned
+JOB/run                     the run folder of `trip.training.finetune`; the job goes on from it after a pause, a kill or a restart
+
+The worker's lease is held as long as the process runs. On a Space whose GPU is lent to a call alone, the training runs inside the
+calls instead, in slices that fit into what is allowed.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trip.jobs.worker import Desk
+from trip.place import on_spaces_gpu
+from trip.settings import FinetuneSettings
+from trip.training.requests import ask
+
+LOOK_SECONDS = 1.0  # between two looks at the metrics
+LEAVE_SECONDS = 8.0  # that a process gets to save when it is not wanted any more; the worker waits ten
+SLICE_MINUTES = 1.5  # of training in one call, where a GPU is lent to each
+SLICE_LEASE = 180  # seconds asked for: a slice, and loading and measuring around it
+CURVE_POINTS = 200  # of each line of a plot
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, from its metrics.
+
+    step              steps done
+    seconds_per_step  median of the last 20
+    smoothed          loss of late; none before the first step
+    held_out          last loss on held-out clips, on those seen where none are held out
+    base              the base model's
+    """
+
+    step: int
+    max_steps: int
+    seconds_per_step: float
+    smoothed: float | None
+    held_out: float | None
+    base: float | None
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the steps to come, without the samples between them."""
+        return (self.max_steps - self.step) * self.seconds_per_step
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        if not self.step:
+            return "Preparing the clips and measuring the base"
+        left = f"{self.seconds_left / 60:.0f} min" if self.seconds_left > 90 else f"{self.seconds_left:.0f} s"
+        words = f"Step {self.step} of {self.max_steps}, {self.seconds_per_step:.2f} s a step, about {left} left"
+        if self.held_out is None or not self.base:
+            return words
+        return f"{words}; held-out loss {self.held_out:.3f}, {change(self.held_out, self.base)}"
+
+
+def change(loss: float, base: float) -> str:
+    """How far a loss lies below the base's, in words."""
+    return f"{abs(1 - loss / base):.0%} {'below' if loss < base else 'above'} the base's"
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run so far, whole ones only: it may be writing."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def progress_of(run: Path, max_steps: int) -> Progress:
+    """Where a run stands."""
+    records = read_metrics(run)
+    steps = [record for record in records if "loss" in record]
+    base = json.loads(path.read_text()) if (path := run / "base.json").exists() else {}
+    measured = [_measured(record) for record in records if _measured(record) is not None]
+    return Progress(
+        step=steps[-1]["step"] + 1 if steps else 0,
+        max_steps=max_steps,
+        seconds_per_step=statistics.median(record["seconds"] for record in steps[-20:]) if steps else 0.0,
+        smoothed=steps[-1].get("smoothed") if steps else None,
+        held_out=measured[-1] if measured else None,
+        base=_measured(base),
+    )
+
+
+def _measured(record: dict[str, Any]) -> float | None:
+    return record.get("held_out_loss", record.get("seen_loss"))
+
+
+def curve(run: Path) -> list[dict[str, Any]]:
+    """Points for a plot, rows of step, loss and line: each step's loss, the smoothed one, and the held-out loss with the base's at 0."""
+    records = read_metrics(run)
+    steps = [record for record in records if "loss" in record]
+    steps = steps[:: max(1, len(steps) // CURVE_POINTS)]
+    rows = [{"step": record["step"], "loss": record["loss"], "line": "each step"} for record in steps]
+    rows += [{"step": record["step"], "loss": record["smoothed"], "line": "smoothed"} for record in steps]
+    base = json.loads(path.read_text()) if (path := run / "base.json").exists() else {}
+    for record in [{"step": 0, **base}, *records]:
+        if (loss := _measured(record)) is not None:
+            rows.append({"step": record["step"], "loss": loss, "line": "held-out" if "held_out_loss" in record else "fixed noise"})
+    return rows
+
+
+def samples_of(run: Path) -> list[Path]:
+    """Clips that show the base (left) beside the model (right), the newest measurement's last."""
+    return sorted((run / "finetune" / "samples").glob("*.mp4"))
+
+
+def in_slices(model: str | None, clips: str, held_out: str | None, run: str, settings: FinetuneSettings) -> Iterator[dict[str, Any]]:
+    """One slice of a training in this process, a record a step; the next call goes on from the run folder."""
+    from trip.data.intake import clips_to_learn
+    from trip.runtime import load_pipeline
+    from trip.training.finetune import FinetuneRun
+
+    pipe = load_pipeline(model)
+    files = clips_to_learn(Path(clips), held_out and Path(held_out), min_frames=pipe.config.num_frames)
+    minutes = min(settings.max_minutes or SLICE_MINUTES, SLICE_MINUTES)
+    yield from FinetuneRun(pipe, *files, Path(run), settings.model_copy(update={"max_minutes": minutes})).steps()
+
+
+class FinetuneMaker:
+    """Makes "finetune" jobs: settings are those of `FinetuneSettings`; the result is what `_result` says."""
+
+    def __init__(self, model: str | None):
+        self.model = model
+        self._slice: Callable[..., Iterator[dict[str, Any]]] | None = None
+
+    def __call__(self, desk: Desk) -> dict[str, Any]:
+        """The result of a job; ValueError, in one line, for people."""
+        settings, begun = FinetuneSettings.checked(**desk.job.settings), time.monotonic()
+        train, held_out = (desk.folder / "clips" / name for name in ("train", "held-out"))
+        if not train.is_dir():
+            raise ValueError("the clips of this job are not there any more; choose them again")
+        desk.report(0.0, "Loading the model")
+        how = self._train_in_slices if on_spaces_gpu() else self._train_apart
+        how(desk, settings, train, held_out if held_out.is_dir() else None)
+        return self._result(desk, settings, time.monotonic() - begun)
+
+    def _train_apart(self, desk: Desk, settings: FinetuneSettings, train: Path, held_out: Path | None) -> None:
+        """In a process of its own, which stops and saves as soon as the job is not wanted, or this process is gone."""
+        command = [sys.executable, "-m", "trip", "finetune", "--clips", train, "--output", desk.folder / "run", "--while-stdin"]
+        command += ["--held-out", held_out] if held_out else []
+        command += ["--model", self.model] if self.model else []
+        command += settings.as_flags()
+        with (desk.folder / "output.txt").open("wb") as output:
+            process = subprocess.Popen(
+                list(map(str, command)), cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
+            try:
+                while process.poll() is None:
+                    self._tell(desk, settings)
+                    time.sleep(LOOK_SECONDS)
+            finally:
+                _leave(process, desk.folder / "run")
+        if process.returncode:
+            raise ValueError(_last_words(desk.folder / "output.txt", process.returncode))
+
+    def _train_in_slices(self, desk: Desk, settings: FinetuneSettings, train: Path, held_out: Path | None) -> None:
+        """Inside calls that hold a GPU, one after the other, until all steps are done or the minutes are over."""
+        if self._slice is None:
+            from trip.runtime import gpu
+
+            self._slice = gpu(in_slices, lambda *_: SLICE_LEASE)
+        run, begun, reached = desk.folder / "run", time.monotonic(), -1
+        while (step := progress_of(run, settings.max_steps).step) < settings.max_steps and step > reached:
+            reached = step
+            with closing(self._slice(self.model, str(train), held_out and str(held_out), str(run), settings)) as records:
+                for _ in records:
+                    self._tell(desk, settings)
+            if settings.max_minutes and time.monotonic() - begun > 60 * settings.max_minutes:
+                return
+
+    @staticmethod
+    def _tell(desk: Desk, settings: FinetuneSettings) -> None:
+        progress = progress_of(desk.folder / "run", settings.max_steps)
+        desk.report(0.99 * progress.step / settings.max_steps, progress.words)
+
+    @staticmethod
+    def _result(desk: Desk, settings: FinetuneSettings, seconds: float) -> dict[str, Any]:
+        """`file` and `samples` by their names in the job's folder, `num_steps`, losses before and after, `settings` and `seconds`."""
+        run = desk.folder / "run"
+        progress = progress_of(run, settings.max_steps)
+        made = run / ("lora.safetensors" if settings.what == "lora" else "model")
+        if not made.exists():
+            raise ValueError("it was stopped before there was a result; start it again")
+        return {
+            "file": made.relative_to(desk.folder).as_posix(),
+            "samples": [path.relative_to(desk.folder).as_posix() for path in samples_of(run)],
+            "num_steps": progress.step,
+            "held_out_loss": progress.held_out,
+            "base_loss": progress.base,
+            "num_bytes": sum(path.stat().st_size for path in ([made] if made.is_file() else made.rglob("*")) if path.is_file()),
+            "settings": settings.model_dump(),
+            "seconds": round(seconds, 1),
+        }
+
+
+def _leave(process: subprocess.Popen, run: Path) -> None:
+    """Ends the process where it has not ended: it is asked to save first."""
+    if process.poll() is None:
+        ask(run, "stop")
+        try:
+            process.wait(LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()  # the last checkpoint is whole
+            process.wait()
+    process.stdin.close()
+
+
+def _last_words(output: Path, code: int) -> str:
+    """Why a process ended, in a line."""
+    lines = [line for line in output.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
+    last = lines[-1].removeprefix("trip: ").strip() if lines else "it said nothing"
+    return last[:300] if code == 2 else f"the training ended with code {code}: {last[:200]}"

@@ -1,0 +1,64 @@
+"""The run folder: which run it belongs to, and the model at its end."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoencoderKL, DDIMScheduler
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from trip.files import replacing
+from trip.model.denoiser import Denoiser
+from trip.pipeline import TripPipeline
+from trip.settings import ModelSettings
+
+
+def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, ...], *, writes: bool = True) -> dict[str, Any]:
+    """Notes what a run folder belongs to, and gives what it was started with.
+
+    fixed  keys that must stay what they were, so that nothing is mixed up
+    Raises ValueError, in one line, where they are not, or where nothing can be written there.
+    """
+    path = folder / "settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = json.loads(path.read_text()) if path.exists() else settings
+        changed = [name for name in fixed if known.get(name) != settings[name]]
+        if not changed:
+            if writes:
+                with replacing(path) as partial:
+                    partial.write_text(json.dumps(settings, indent=1))
+            return known
+    except OSError as error:
+        raise ValueError(f"{folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error
+    raise ValueError(f"{folder}: holds a run of another {' and '.join(changed)}; choose a new --output or give what it was started with")
+
+
+def write_model(
+    folder: Path,
+    model: ModelSettings,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    denoiser: Denoiser,
+    scheduler: DDIMScheduler,
+    *,
+    card: str,
+    max_shard_size: str = "9MB",
+) -> None:
+    """Writes what can be opened and passed on: half precision, shards that any git host takes."""
+    TripPipeline(
+        vae=copy.deepcopy(vae).half(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=copy.deepcopy(denoiser.unet).half(),
+        fusion=copy.deepcopy(denoiser.fusion).half(),
+        scheduler=scheduler,
+        num_frames=model.num_frames,
+        fps=model.fps,
+        num_steps=model.num_steps,
+        guidance_scale=model.guidance_scale,
+        carry_detail=model.carry_detail,
+        card=card,
+    ).save_pretrained(folder, max_shard_size=max_shard_size)

@@ -1,0 +1,149 @@
+"""The Edit tab: a photo is changed by an instruction or drawn anew over its control map, looked at, and animated (Figure 9)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from trip.jobs.store import Job, State
+from trip.settings import AnimateSettings, ControlSettings, EditSettings
+from trip.ui import pictures, visit
+from trip.ui.form import control
+from trip.ui.panels import Ending
+from trip.ui.result import told
+from trip.ui.studio import Studio
+from trip.ui.visit import QUICK, RAW
+
+HINT = (
+    "Canny maps need no model. *Side by side* animates the photo, the newest edit and the newest drawing with one seed and one sentence, "
+    "as Figure 9 of the paper does; tick them under *Compare* in the history."
+)
+SHARED = ("num_steps", "guidance_scale", "size", "seed", "lora", "lora_weight", "embedding", "num_pictures")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The controls of the tab; `edit` and `control` have those of the two schemas by name."""
+
+    photo: gr.Image
+    edit: dict[str, Component]
+    control: dict[str, Component]
+    map: gr.ImageEditor
+    map_notes: gr.HTML
+    buttons: dict[str, gr.Button]
+    slider: gr.ImageSlider
+
+    @property
+    def inputs(self) -> set[Component]:
+        """What a job is asked with."""
+        return {self.photo, self.map, *self.edit.values(), *self.control.values()}
+
+
+def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
+    """Lay out the tab inside the current `gr.Blocks` and wire it; gives the photo, for other tabs, and what jobs end in."""
+    form = _form(studio)
+    made, ending = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
+    motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
+    with gr.Row():
+        animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", scale=2, min_width=120)
+        beside = gr.Button("Side by side", elem_id="figure9", scale=1, min_width=120)
+    gr.Markdown(HINT, elem_classes="trip-hint")
+    _wire_asking(studio, state, form)
+    _wire_comparison(studio, state, form, made)
+
+    def move(values: dict[Component, Any]) -> str:
+        settings = told(AnimateSettings.checked, prompt=values[motion])
+        return told(studio.animate, values[state.visitor], pictures.uploaded(values[made.picture]), settings).id
+
+    def figure(values: dict[Component, Any]) -> str:
+        settings = told(AnimateSettings.checked, prompt=values[motion], seed=0)
+        return told(_figure, studio, values[state.visitor], pictures.uploaded(values[form.photo]), settings)
+
+    inputs = {form.photo, made.picture, motion, state.visitor}
+    visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
+    visit.follow(studio, state, beside.click(figure, inputs, state.job, **RAW))
+    return form.photo, [ending, Ending(pictures.MAP, [form.map, form.map_notes], _map_shown)]
+
+
+def _form(studio: Studio) -> Form:
+    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[])
+    buttons: dict[str, gr.Button] = {}
+    with gr.Tabs():
+        with gr.Tab("By an instruction", id="by-instruction"):
+            edit: dict[str, Component] = {"instruction": control("instruction", EditSettings, elem_id="edit-instruction")}
+            edit["picture_model"] = pictures.model_control(studio, EditSettings, elem_id="edit-model")
+            with gr.Accordion("Advanced", open=False, elem_id="edit-advanced"):
+                edit |= pictures.settings_controls(studio, EditSettings, "edit", ("image_guidance", *SHARED, "negative_prompt"))
+            buttons["edit"] = gr.Button("Edit", variant="primary", elem_id="edit")
+        with gr.Tab("Over a control map", id="over-a-map"):
+            drawn: dict[str, Component] = {"prompt": control("prompt", ControlSettings, elem_id="control-prompt")}
+            with gr.Row():
+                drawn["annotator"] = control("annotator", ControlSettings, elem_id="control-annotator", min_width=140)
+                drawn["is_map"] = control("is_map", ControlSettings, elem_id="control-is_map", min_width=140)
+            buttons["map"] = gr.Button("Make the map", elem_id="control-map-make")
+            found = gr.ImageEditor(
+                label="Control map: draw on it, or drop one of your own", type="filepath", height=260, elem_id="control-map", buttons=[],
+                sources=["upload"], brush=gr.Brush(colors=["#ffffff", "#000000"], color_mode="fixed"), layers=False, transforms=[],
+            )  # fmt: skip
+            notes = gr.HTML(elem_id="control-notes")
+            drawn["picture_model"] = pictures.model_control(studio, ControlSettings, elem_id="control-model")
+            with gr.Accordion("Advanced", open=False, elem_id="control-advanced"):
+                more = ("strength", "low", "start", "high", "end", "controlnet", *SHARED, "negative_prompt")
+                drawn |= pictures.settings_controls(studio, ControlSettings, "control", more)
+            buttons["control"] = gr.Button("Draw", variant="primary", elem_id="control")
+    for boxes in (edit, drawn):
+        pictures.leave_open(boxes)
+    slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
+    return Form(photo, edit, drawn, found, notes, buttons, slider)
+
+
+def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
+    """Edit, Make the map, Draw."""
+
+    def ask_edit(values: dict[Component, Any]) -> str:
+        settings = told(pictures.checked, EditSettings, form.edit, values)
+        return told(pictures.ask, studio, values[state.visitor], settings, pictures.uploaded(values[form.photo])).id
+
+    def ask_map(values: dict[Component, Any]) -> str:
+        settings = told(pictures.checked, ControlSettings, form.control, values)
+        photo = pictures.uploaded(values[form.photo])
+        return told(pictures.ask, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
+
+    def ask_drawing(values: dict[Component, Any]) -> str:
+        settings = told(pictures.checked, ControlSettings, form.control, values)
+        photo, found = (pictures.uploaded(values[box]) for box in (form.photo, form.map))
+        return told(pictures.ask, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
+
+    inputs = form.inputs | {state.visitor}
+    for name, ask in (("edit", ask_edit), ("map", ask_map), ("control", ask_drawing)):
+        visit.follow(studio, state, form.buttons[name].click(ask, inputs, state.job, **RAW))
+
+
+def _map_shown(studio: Studio, job: Job | None) -> list[Any]:
+    """A finished map goes into the editor, with what there is to know of it."""
+    if job is None or job.state != State.DONE:
+        return [gr.skip()] * 2
+    return [pictures.map_of(studio, job), pictures.notes_of(job)]
+
+
+def _wire_comparison(studio: Studio, state: visit.Visit, form: Form, made: pictures.Candidates) -> None:
+    """The picture that is chosen, beside its photo."""
+
+    def before_and_after(visitor: str, job_id: str, picture: str | None) -> Any:
+        job = visit.look(studio, visitor, job_id)
+        if job is None or not picture:
+            return gr.update(visible=False)
+        return gr.update(value=(studio.photo_of(job), picture), visible=True)
+
+    made.picture.change(before_and_after, [state.visitor, made.job, made.picture], form.slider, **QUICK)
+
+
+def _figure(studio: Studio, visitor: str, photo: str | None, settings: AnimateSettings) -> str:
+    """Asks for the clips of Figure 9: the photo, its newest edit and its newest drawing, where there are; gives the first job."""
+    newest = [job for kind in ("edit", "control") if (job := pictures.latest(studio, visitor, kind))]
+    first = studio.animate(visitor, photo, settings)
+    for job in newest:
+        studio.animate(visitor, pictures.paths_of(studio, job)[0], settings)
+    gr.Info(f"{1 + len(newest)} clips are on their way; choose them under Compare in the history")
+    return first.id

@@ -1,0 +1,158 @@
+"""What the fine-tune tab calls: a visitor's clips before a training, the training's job, and what comes of it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trip.files import replacing
+from trip.jobs.draft import ClipsDraft, Row
+from trip.jobs.store import ANYBODY, Job, State
+from trip.media import read_clip
+from trip.settings import AnimateSettings, FinetuneSettings
+from trip.training.requests import ask
+from trip.ui.studio import Studio
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+MIN_FRAMES = 16  # where no model is loaded that says
+COMPARED_SEED = 1
+PAIR = "pair.json"  # in a fine-tune's folder: the clips that compare it with the base
+ROOT = Path(__file__).parents[2]
+
+
+class Workshop:
+    """Fine-tunes of the visitors of a studio."""
+
+    def __init__(self, studio: Studio):
+        self.studio, self.store = studio, studio.store
+
+    # before
+
+    def draft(self, visitor: str) -> ClipsDraft:
+        """The visitor's clips before a training."""
+        folder = self.studio.outputs / "drafts" / hashlib.sha256(visitor.encode()).hexdigest()[:24]
+        return ClipsDraft(folder, int(self.studio.defaults().get("num_frames", MIN_FRAMES)))
+
+    def described(self, visitor: str, rows: list[Row]) -> list[str]:
+        """A caption for each clip by a captioning model; ValueError where its weights are not on this machine."""
+        from trip.data.captions import describe_clips
+
+        folder = self.draft(visitor).folder
+        return describe_clips([folder / row.look.name for row in rows])
+
+    def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> dict[str, Any]:
+        """What the training would take here, measured on some steps of it; ValueError while something else computes."""
+        clips = self.draft(visitor).hand_over(rows)
+        if not self.studio.worker.lease.acquire(blocking=False):
+            raise ValueError(f"{self.holder()}; measure the plan when that has ended")
+        try:
+            run = clips.parent / "plan"
+            command = [sys.executable, "-m", "trip", "finetune", "--clips", clips / "train", "--output", run, "--dry-run"]
+            command += ["--held-out", clips / "held-out"] if (clips / "held-out").is_dir() else []
+            command += ["--model", self.studio.model] if self.studio.model else []
+            command += settings.as_flags()
+            done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+        finally:
+            self.studio.worker.lease.release()
+        if done.returncode:
+            raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("trip: "))
+        return json.loads(done.stdout)
+
+    def holder(self) -> str:
+        """Who has the accelerator, in words."""
+        running = self.store.jobs(ANYBODY, State.RUNNING)
+        if not running:
+            return "The accelerator is free"
+        what = {"finetune": "A fine-tune", "animate": "A clip"}.get(running[0].kind, "Another job")
+        return f"{what} has the accelerator: {running[0].words}"
+
+    def begin(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Job:
+        """Asks for a training on the clips of the draft; ValueError, in one line, where there is nothing to learn from."""
+        job = self.store.submit(visitor, "finetune", settings.model_dump(), clips=self.draft(visitor).hand_over(rows))
+        self.studio.worker.wake()
+        return job
+
+    # meanwhile
+
+    def ask(self, job_id: str, visitor: str, request: str) -> None:
+        """Asks a running training to sample or save now."""
+        job = self.store.get(job_id, visitor)
+        if job.state != State.RUNNING:
+            raise ValueError(f"this fine-tune is {job.state}; it can be asked for that while it runs")
+        ask(self.run_of(job), request)
+
+    def pause(self, job_id: str, visitor: str) -> None:
+        """Saves, and lets others have the accelerator."""
+        self.store.set_aside(job_id, visitor)
+
+    def go_on(self, job_id: str, visitor: str) -> None:
+        """Lets a paused training wait for its turn again."""
+        self.store.resume(job_id, visitor)
+        self.studio.worker.wake()
+
+    # afterwards
+
+    def run_of(self, job: Job) -> Path:
+        """The run folder of a fine-tune."""
+        return self.store.folder_of(job) / "run"
+
+    def done(self, visitor: str) -> list[Job]:
+        """The visitor's fine-tunes that can be used, newest first."""
+        return [job for job in self.store.jobs(visitor, State.DONE) if job.kind == "finetune"] if visitor else []
+
+    def result(self, job_id: str, visitor: str) -> tuple[Job, Path]:
+        """A done fine-tune and its file or folder; ValueError where it is not done."""
+        job = self.store.get(job_id, visitor)
+        if job.kind != "finetune" or job.state != State.DONE:
+            raise ValueError("there is no finished fine-tune yet; let one end first")
+        return job, self.store.folder_of(job) / job.result["file"]
+
+    def caption_of(self, job: Job) -> str:
+        """What happens in the clips that a fine-tune learnt from: the first one's caption."""
+        path = self.store.folder_of(job) / "clips" / "train" / "metadata.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return json.loads(lines[0])["caption"] if lines else ""
+
+    def compared(self, job_id: str, visitor: str) -> tuple[Job, Job]:
+        """Asks for two clips of a held-out first frame and one seed: by the base, and by the fine-tune."""
+        job, _ = self.result(job_id, visitor)
+        samples = job.result["samples"]
+        frames = read_clip(self.store.folder_of(job) / samples[-1], max_frames=1).frames  # the base's picture is the left half
+        photo = self.store.folder_of(job) / "first.png"
+        if not photo.exists():
+            from PIL import Image
+
+            Image.fromarray(frames[0][:, : frames.shape[2] // 2]).save(photo)
+        settings = AnimateSettings(prompt=self.caption_of(job), seed=COMPARED_SEED)
+        pair = self.studio.animate(visitor, str(photo), settings), self.studio.animate(visitor, str(photo), settings, lora=job.id)
+        with replacing(self.store.folder_of(job) / PAIR) as partial:
+            partial.write_text(json.dumps([one.id for one in pair]))
+        return pair
+
+    def pair_of(self, job: Job) -> list[Job]:
+        """The two clips that `compared` asked for; none where it was not, or one was deleted."""
+        path = self.store.folder_of(job) / PAIR
+        try:
+            return [self.store.get(job_id, job.visitor) for job_id in json.loads(path.read_text())] if path.exists() else []
+        except ValueError:
+            return []
+
+    def push(self, job_id: str, visitor: str, repository: str, token: str | None) -> "CommitInfo":
+        """Uploads the result to a repository of the hub's; ValueError, in one line, where that does not work."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        _, path = self.result(job_id, visitor)
+        try:
+            api = HfApi(token=token or None)
+            api.create_repo(repository, private=True, exist_ok=True)
+            if path.is_dir():
+                return api.upload_folder(repo_id=repository, folder_path=path)
+            return api.upload_file(repo_id=repository, path_or_fileobj=path, path_in_repo=path.name)
+        except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise ValueError(f"could not upload to {repository!r} ({reason}); check the name, your login and the network") from error
