@@ -21,6 +21,7 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--remote-debugging-port=9333",
 )
 SLOW = 60_000  # milliseconds that a clip of the tiny model may take
 
@@ -157,7 +158,7 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     page.locator("#prompt textarea").fill("the camera pans left")
     _run(page, num_steps=150)
     expect(page.locator("#progress img")).to_be_visible(timeout=SLOW)
-    assert "?job=" in page.url
+    page.wait_for_url(re.compile(r"\?job="), timeout=SLOW)
     _reload(visit)
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 150"), timeout=SLOW)
     expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)

@@ -93,7 +93,8 @@ def follow_jobs(studio: Studio, state: visit.Visit, panels: Panels, endings: lis
 
     outputs, inputs = [*filled, state.seen, state.timer], [state.visitor, state.job, state.seen]
     state.timer.tick(look, inputs, outputs, **visit.QUICK)
-    state.job.change(look, inputs, outputs, js=None, **visit.QUICK).then(None, state.job, None, js=visit.PUT_IN_ADDRESS)
+    state.job.change(look, inputs, outputs, **visit.QUICK)
+    state.job.change(None, state.job, None, js=visit.PUT_IN_ADDRESS)
 
 
 def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
