@@ -21,7 +21,6 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--remote-debugging-port=9333",
 )
 SLOW = 60_000  # milliseconds that a clip of the tiny model may take
 
