@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trip.media import Clip, MediaError, read_clip, write_clip
+from trip.evaluation.motion import frame_psnr
+from trip.media import Clip, MediaError, mp4, read_clip, write_clip
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 
 MADE_WITH = {"prompt": "the camera pans left, \u96f2", "seed": 7, "negative_prompt": None}
@@ -24,6 +25,12 @@ def numbered(*levels: int, fps: float = 8, metadata: dict | None = None, size: t
 def noisy(num_frames: int = 12) -> Clip:
     frames = np.random.default_rng(0).integers(0, 256, (num_frames, 32, 32, 3), dtype=np.uint8)
     return Clip(frames, 25 / 3, MADE_WITH)
+
+
+def patched(num_frames: int = 12) -> Clip:
+    """Patches of random colours, large enough for H.264 to keep."""
+    colours = np.random.default_rng(0).integers(0, 256, (num_frames, 4, 4, 3), dtype=np.uint8)
+    return Clip(colours.repeat(16, axis=1).repeat(16, axis=2), 25 / 3, MADE_WITH)
 
 
 def levels(clip: Clip) -> list[int]:
@@ -69,6 +76,30 @@ def test_a_rate_that_a_file_rounded_is_the_same_rate():
 def test_clips_that_do_not_fit_are_refused_with_both_values():
     assert "24 x 16 and 16 x 16 pixels" in refusal(joined, numbered(1), numbered(1, size=(16, 16)))
     assert "got 8 and 4 frames per second" in refusal(joined, numbered(1), numbered(1, fps=4))
+
+
+def test_a_file_goes_on_again_and_again_and_loses_nothing(tmp_path):
+    clip = patched()
+    path = write_clip(clip, tmp_path / "clip.mp4")
+    first = read_clip(path)
+    for count in (1, 2, 3):
+        longer = joined(read_clip(path), patched())
+        write_clip(longer, path, start=path)
+        stored = read_clip(path)
+        assert len(stored.frames) == 12 + 11 * count and stored.fps == pytest.approx(clip.fps, rel=1e-3)
+        assert np.array_equal(stored.frames[:12], first.frames)
+        assert frame_psnr(stored.frames[-11:], patched().frames[1:]).min() > 30
+        assert parts(stored.metadata) == [MADE_WITH] * (count + 1)
+
+
+def test_a_file_that_was_coded_otherwise_is_coded_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as today:
+        today.setitem(mp4.CODING, "profile", "baseline")
+        path = write_clip(patched(), tmp_path / "clip.mp4")
+    write_clip(joined(read_clip(path), patched()), tmp_path / "longer.mp4", start=path)
+    stored = read_clip(tmp_path / "longer.mp4")
+    assert len(stored.frames) == 23 and not np.array_equal(stored.frames[:12], read_clip(path).frames)
+    assert frame_psnr(stored.frames[:12], patched().frames).min() > 25
 
 
 # boomerang and loop

@@ -166,7 +166,7 @@ class AnimateMaker:
         from trip.pipeline import Interrupted
 
         asked = dict(desk.job.settings)
-        earlier = {name: self._clip_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
+        earlier = {name: self._file_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
         photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
         desk.report(0.0, "Loading the model")
@@ -197,7 +197,7 @@ class AnimateMaker:
             raise ValueError("the photo of this job is not there any more; choose it again") from error
 
     def _written(
-        self, desk: Desk, sampled: Sampled, photo: Image.Image, earlier: dict[str, Clip], begun: float, expected: float | None
+        self, desk: Desk, sampled: Sampled, photo: Image.Image, earlier: dict[str, Path], begun: float, expected: float | None
     ) -> dict[str, Any]:
         output, seed = sampled.output, sampled.output.metadata["seed"]
         clip = Clip(output.frames, output.fps, output.metadata)
@@ -207,8 +207,9 @@ class AnimateMaker:
         sampled.inside.save(desk.folder / INSIDE)
         (desk.folder / WATCHED).unlink(missing_ok=True)
         if "after" in earlier:
-            clip = joined(earlier["after"], clip)
-        path = write_clip(replace(clip, metadata=with_photo(clip.metadata, photo)), desk.folder / f"trip-{seed}.mp4")
+            clip = joined(read_clip(earlier["after"]), clip)
+        clip = replace(clip, metadata=with_photo(clip.metadata, photo))
+        path = write_clip(clip, desk.folder / f"trip-{seed}.mp4", start=earlier.get("after"))
         self.timings.add(sampled.timing)
         return {
             "clip": path.name,
@@ -219,7 +220,7 @@ class AnimateMaker:
             "figures": measured.rows(),
             "photo_kept_db": measured.photo_kept_db,
             "motion_pixels": measured.motion.median,
-            "draft_db": likeness(output.frames, earlier["draft"].frames[-len(output.frames) :]) if "draft" in earlier else None,
+            "draft_db": likeness(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,
             "loop_gap": round(loop_gap(output.frames), 2),
             "seconds": round(time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
@@ -236,8 +237,15 @@ class AnimateMaker:
         return (str(path), None) if path.is_dir() else (self.model, str(path))
 
     @staticmethod
-    def _clip_of(desk: Desk, job_id: str) -> Clip:
+    def _file_of(desk: Desk, job_id: str) -> Path:
         earlier = desk.store.get(job_id, desk.job.visitor)
         if earlier.state != State.DONE:
             raise ValueError("the clip to go on from is not done; choose another")
-        return read_clip(desk.store.folder_of(earlier) / earlier.result["clip"])
+        path = desk.store.folder_of(earlier) / earlier.result["clip"]
+        if not path.exists():
+            raise ValueError("the clip to go on from is not there any more; choose another")
+        return path
+
+
+def _last(num_frames: int, path: Path) -> np.ndarray:
+    return read_clip(path).frames[-num_frames:]

@@ -9,7 +9,6 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from PIL import Image
 
 from trip.files import replacing
 from trip.media.files import MediaError, opened
+from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo
 from trip.media.video import Video, open_video, upright_pixels
 
@@ -98,11 +98,14 @@ def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def write_clip(clip: Clip, path: str | Path) -> Path:
+def write_clip(clip: Clip, path: str | Path, start: str | Path | None = None) -> Path:
     """Writes .mp4 (H.264, yuv420p), .gif or animated .webp with the metadata inside, whole or not at all.
 
     H.264 wants even sides: an odd one is padded by repeating its last row or column. A GIF keeps time in 1/100 s, at most 50 frames
     a second. Raises MediaError.
+
+    start  an .mp4 that this .mp4 begins with: it is copied as it is coded where it can be, so that however often a clip goes on
+           nothing of it fades
     """
     path = check_writable(path)
     metadata = json.dumps(clip.metadata)  # plain ASCII, which every container keeps
@@ -112,28 +115,15 @@ def write_clip(clip: Clip, path: str | Path) -> Path:
         )
     try:
         with replacing(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
-            _WRITERS[path.suffix.lower()](clip, metadata, partial)
+            if start is None or not go_on(Path(start), clip.frames, clip.fps, metadata, partial):
+                _WRITERS[path.suffix.lower()](clip, metadata, partial)
     except (OSError, ValueError, av.FFmpegError) as error:  # a full disk; a size that the format does not know
         raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
     return path
 
 
 def _write_mp4(clip: Clip, metadata: str, path: Path) -> None:
-    frames = np.pad(clip.frames, [(0, 0), (0, clip.frames.shape[1] % 2), (0, clip.frames.shape[2] % 2), (0, 0)], mode="edge")
-    rate = Fraction(clip.fps).limit_denominator(1001)
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = metadata
-        # without the macroblock tree: with it, small frames are not always coded the same, and the same seed would give another file
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "x264-params": "mbtree=0"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
-        coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1
-        for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-            frame.pts, frame.time_base = index, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    write_mp4(clip.frames, clip.fps, metadata, path)
 
 
 def _write_gif(clip: Clip, metadata: str, path: Path) -> None:
