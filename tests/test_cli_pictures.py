@@ -89,8 +89,8 @@ def test_figure_9_says_what_it_leaves_out(tiny_model, tmp_path, photo_file, caps
     words = ["--edit-instruction", "make it winter", "--control-prompt", "a tiger", "--model", tiny_model, *CLIP]
     assert run("figure9", photo_file, *words, "--output", tmp_path / "figure.mp4") == 0
     said = capsys.readouterr().err
-    assert "left out: InstructPix2Pix: not on this machine" in said and "--fetch sd15" in said
-    assert read_clip(tmp_path / "figure.mp4").frames.shape[2] == 256
+    assert "left out: Stable Diffusion 1.5 and ControlNet" in said and "--fetch control-sd15-canny" in said
+    assert read_clip(tmp_path / "figure.mp4").frames.shape[2] == 2 * 256 + 2  # the photo, and the embedded editor's edit
 
 
 def test_side_by_side_waits_for_the_longest_clip():
@@ -106,9 +106,10 @@ def test_side_by_side_waits_for_the_longest_clip():
         (["text-to-video", "--prompt", "x", "--guidance-scale", "99"], "Guidance must be"),
         (["text-to-video", "--prompt", "x", "--clip-motion", "9"], "Motion must be"),
         (["text-to-video", "--prompt", "x", "--picture-model", "no/such/folder"], "there is no model 'no/such/folder' here"),
-        (["edit", "PHOTO", "--instruction", "winter"], "--fetch ip2p"),
+        (["edit", "PHOTO", "--instruction", "winter", "--picture-model", "ip2p"], "--fetch ip2p"),
+        (["edit", "PHOTO"], "there is no instruction yet"),
         (["edit", "missing.png", "--instruction", "winter"], "missing.png"),
-        (["control", "PHOTO", "--prompt", "x"], "--fetch sd15"),
+        (["control", "PHOTO", "--prompt", "x"], "get it (about 2.9 GB) with: python -m trip models --fetch control-sd15-canny"),
         (["control", "PHOTO", "--annotator", "pose", "--map-only"], "--fetch annotator-pose"),
         (["control", "PHOTO", "--annotator", "x-ray"], "Annotator must be canny"),
     ],

@@ -98,11 +98,6 @@ CARDS: dict[str, Card] = {
         note="the base of the smaller ControlNets; fetched without its safety checker",
     ),
     # by an instruction
-    "editor": Card(
-        "Embedded editor", "edit", None, 0, "Apache-2.0", family="sd", size=128, folder=ASSETS / "editor",
-        num_steps=2, guidance_scale=1.0, image_guidance=1.0, gives_detail_back=True,
-        note="trained by this project at 128 × 128 pixels: light, weather, season, style; the photo's own detail is given back",
-    ),
     "ip2p": Card(
         "InstructPix2Pix", "edit", "timbrooks/instruct-pix2pix", 2130 * MB, "MIT", family="sd", num_steps=50,
         note="fetched without its safety checker",
@@ -110,6 +105,11 @@ CARDS: dict[str, Card] = {
     "ip2p-xl": Card(
         "InstructPix2Pix for SDXL", "edit", "diffusers/sdxl-instructpix2pix-768", 12_300 * MB, RAIL_PP,
         family="sdxl", size=768, num_steps=50, guidance_scale=3.0,
+    ),
+    "editor": Card(
+        "Embedded editor", "edit", None, 0, "Apache-2.0", family="sd", size=128, folder=ASSETS / "editor",
+        num_steps=2, guidance_scale=1.0, image_guidance=1.0, gives_detail_back=True,
+        note="trained by this project at 128 × 128 pixels: light, weather, season, style; the photo's own detail is given back",
     ),
     # over a map
     "control-sd15-canny": _sd_control("canny", "control_v11p_sd15_canny"),

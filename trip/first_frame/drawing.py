@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from trip.first_frame.catalogue import Card
+from trip.first_frame.whereabouts import Model
 from trip.settings import PictureSettings
 
 PREVIEW_SIDE = 16  # of the latents that a preview decodes, pixels
@@ -61,11 +61,11 @@ class Pictures:
     map: Image.Image | None = None
 
 
-def resolved(settings: Asked, card: Card) -> Asked:
+def resolved(settings: Asked, model: Model) -> Asked:
     """The settings with everything filled in that was left open, as the model was made for; a missing seed is drawn."""
-    own = {name: getattr(card, name) for name in ("size", "num_steps", "guidance_scale", "image_guidance")}
-    own["seed"] = secrets.randbelow(2**31)
-    left_open = {name: value for name, value in own.items() if name in type(settings).model_fields and getattr(settings, name) is None}
+    own = {name: getattr(model.card, name) for name in ("size", "num_steps", "guidance_scale", "image_guidance")}
+    own |= {"seed": secrets.randbelow(2**31), "picture_model": model.name}
+    left_open = {name: value for name, value in own.items() if getattr(settings, name, 0) in (None, "")}
     return settings.model_copy(update=left_open)
 
 

@@ -17,10 +17,7 @@ def edit(pipe: DiffusionPipeline, photo: Image.Image, settings: EditSettings, te
     pipe      StableDiffusionInstructPix2PixPipeline or the SDXL one
     settings  resolved
     detail    give the photo's own detail back, in the photo's size
-    Raises ValueError where there is no instruction.
     """
-    if not settings.instruction.strip():
-        raise ValueError("there is no instruction yet: say what to change, such as 'make it winter'")
     width, height = fitted(*photo.size, settings.size, pipe)
     shared = {
         "prompt": settings.instruction,

@@ -17,7 +17,7 @@ from trip.first_frame.edit import edit
 from trip.first_frame.extras import added
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
-from trip.first_frame.whereabouts import Model, find, find_controlnet, how_to_get, where
+from trip.first_frame.whereabouts import Model, how_to_get, models_for, where
 from trip.runtime import shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
@@ -56,7 +56,11 @@ class Makery:
             return self._paint(settings)
         if photo is None and found is None:
             raise ValueError("there is no photo yet: choose one first")
-        return self._edit(settings, photo) if isinstance(settings, EditSettings) else self._draw_over(settings, photo, found)
+        if isinstance(settings, ControlSettings):
+            return self._draw_over(settings, photo, found)
+        if not settings.instruction.strip():
+            raise ValueError("there is no instruction yet: say what to change, such as 'make it winter'")
+        return self._edit(settings, photo)
 
     def map(self, photo: Image.Image, settings: ControlSettings) -> ControlMap:
         """The control map of a photo alone."""
@@ -68,35 +72,30 @@ class Makery:
 
     def prepare(self, settings: PictureSettings) -> None:
         """Finds and opens what the settings ask for, in memory: where a GPU is lent to each call, before the call."""
-        model = self._model(settings)
-        controlnet = self._controlnet(settings, model)
-        shelf().open(*self._entry(model, controlnet))
+        model, other = self._models(settings)
+        shelf().open(*self._entry(model, other if isinstance(settings, ControlSettings) else None))
 
     def _paint(self, settings: PaintSettings) -> Made:
-        model = self._model(settings)
-        settings = resolved(settings, model.card)
-        if not settings.refine:
+        model, refiner = self._models(settings)
+        settings = resolved(settings, model)
+        if refiner is None:
             with self._pipeline(settings, model) as pipe, self._timed("paint"):
                 pictures = paint(pipe, settings, self.tell)
             return Made(pictures, settings, self._seconds)
-        refiner = find("sdxl-refiner", self.models, "refine")
-        if model.card.family != refiner.card.family:
-            raise ValueError(f"Refine works on pictures of SDXL, and {model.name} is another kind; leave it off")
         with self._pipeline(settings, model) as pipe, self._timed("paint"):
             latents = paint_unfinished(pipe, settings, self.tell)
         with self._opened(refiner) as pipe, self._timed("refine"):
             return Made(refine(pipe, latents, settings, self.tell), settings, self._seconds)
 
     def _edit(self, settings: EditSettings, photo: Image.Image) -> Made:
-        model = self._model(settings)
-        settings = resolved(settings, model.card)
+        model, _ = self._models(settings)
+        settings = resolved(settings, model)
         with self._pipeline(settings, model) as pipe, self._timed("edit"):
             return Made(edit(pipe, photo, settings, self.tell, detail=model.card.gives_detail_back), settings, self._seconds)
 
     def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> Made:
-        model = self._model(settings)
-        controlnet = self._controlnet(settings, model)
-        settings = resolved(settings, model.card)
+        model, controlnet = self._models(settings)
+        settings = resolved(settings, model)
         fresh = ControlMap(found) if found else self.map(photo, settings)
         with self._pipeline(settings, model, controlnet) as pipe, self._timed("draw"):
             drawn = draw_over(pipe, fresh.image, settings, self.tell, photo)
@@ -105,14 +104,8 @@ class Makery:
 
     # models
 
-    def _model(self, settings: PictureSettings) -> Model:
-        task = "edit" if isinstance(settings, EditSettings) else "paint"
-        return find(settings.picture_model, self.models, task, anywhere=self.anywhere)
-
-    def _controlnet(self, settings: PictureSettings, model: Model) -> Model | None:
-        if not isinstance(settings, ControlSettings):
-            return None
-        return find_controlnet(settings.controlnet, model, settings.annotator, self.models, anywhere=self.anywhere)
+    def _models(self, settings: PictureSettings) -> tuple[Model, Model | None]:
+        return models_for(settings, self.models, anywhere=self.anywhere)
 
     @contextmanager
     def _pipeline(self, settings: PictureSettings, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:

@@ -9,7 +9,7 @@ from PIL import Image
 from trip.first_frame.catalogue import cards
 from trip.first_frame.drawing import Step
 from trip.first_frame.making import Makery
-from trip.first_frame.whereabouts import where
+from trip.first_frame.whereabouts import is_here
 from trip.runtime import memory_in_use, shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
@@ -25,9 +25,7 @@ def time_pictures(photo: Image.Image, models: Path | None, num_steps: int = 4, s
 
 def _tasks(models: Path | None, num_steps: int, size: int | None) -> list[tuple[str, PictureSettings]]:
     shared, tasks = {"size": size, "num_steps": num_steps, "seed": 0}, []
-    here = {
-        name: card for name, card in cards().items() if where(card, models) and all(where(cards()[need], models) for need in card.needs)
-    }
+    here = {name: card for name, card in cards().items() if all(is_here(one, models) for one in (*card.needs, name))}
     for name, card in here.items():
         if card.task == "paint":
             steps = {"num_steps": min(num_steps, card.num_steps)}

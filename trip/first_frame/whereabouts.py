@@ -9,11 +9,13 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from trip.first_frame.catalogue import CARDS, Card, Task, cards, size_of
+from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pipelines that nothing here asks for
 WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
 INDEX = "model_index.json"
 EXTRAS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
+FIRST = {PaintSettings: "sdxl", EditSettings: "ip2p", ControlSettings: "sd15"}  # what is taken where it is here and nobody names another
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,23 @@ def where(card: Card, models: Path | None) -> Path | None:
     return next((folder for folder in _folders(card, models) if not missing(folder, card)), None)
 
 
+def is_here(name: str, models: Path | None) -> bool:
+    """Whether a card of the catalogue can be used: all its files are here, and of a lone U-Net the rest of the model as well."""
+    wanted = (*CARDS[name].needs, name) if CARDS[name].task == "paint" else (name,)
+    return all(where(CARDS[one], models) for one in wanted)
+
+
+def first_here(schema: type[PictureSettings], models: Path | None) -> str:
+    """The model that is taken where nobody names one: FIRST, or else the first of the list that is here; FIRST where none is."""
+    names = (FIRST[schema], *cards(task_of(schema)))
+    return next((name for name in names if is_here(name, models)), FIRST[schema])
+
+
+def task_of(schema: type[PictureSettings]) -> Task:
+    """What the model of such settings is for."""
+    return "edit" if schema is EditSettings else "paint"
+
+
 def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) -> Model:
     """The model of that name: of the catalogue, in the models folder, or in the hub's cache under its hub id.
 
@@ -38,8 +57,8 @@ def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) 
     """
     known = cards(task)
     if name in known:
-        if folder := where(known[name], models):
-            return Model(name, known[name], folder)
+        if is_here(name, models):
+            return Model(name, known[name], where(known[name], models))
         raise ValueError(how_to_get(name, models))
     if name in CARDS:
         raise ValueError(f"{name} is no model to {task} with; choose from {', '.join(known)}")
@@ -54,18 +73,45 @@ def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) 
     raise ValueError(f"there is no model {name!r} here: wanted {wanted}{hint}")
 
 
-def find_controlnet(name: str, base: Model, annotator: str, models: Path | None, *, anywhere: bool = False) -> Model:
-    """The ControlNet of that name; where the name is empty, the catalogue's for this base model and annotator."""
+def models_for(settings: PictureSettings, models: Path | None, *, anywhere: bool = False) -> tuple[Model, Model | None]:
+    """What settings ask for: the model, and where one is needed, the ControlNet or the refiner that works with it.
+
+    anywhere  as in `find`
+    Raises ValueError, in one line, with what is missing.
+    """
+    name, task = settings.picture_model or first_here(type(settings), models), task_of(type(settings))
+    if isinstance(settings, ControlSettings):
+        return _with_controlnet(name, settings, models, anywhere)
+    model = find(name, models, task, anywhere=anywhere)
+    if isinstance(settings, EditSettings) or not settings.refine:
+        return model, None
+    refiner = find("sdxl-refiner", models, "refine")
+    if model.card.family != refiner.card.family:
+        raise ValueError(f"Refine works on pictures of SDXL, and {model.name} is another kind; leave it off")
+    return model, refiner
+
+
+def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, anywhere: bool) -> tuple[Model, Model]:
+    """A base model and the ControlNet that the settings name; where they name none, the catalogue's for this base and annotator."""
+    name = settings.controlnet
+    both = _controlnets(CARDS[base].family).get(settings.annotator) if base in CARDS and not name else None
+    if both and base in CARDS[both].needs and where(CARDS[base], models) is None:
+        raise ValueError(how_to_get(both, models))  # one command for base and ControlNet
+    model = find(base, models, "paint", anywhere=anywhere)
     if not name:
-        suited = {other for other, card in CARDS.items() if card.task == "control" and card.family == base.card.family}
-        names = [other for other in suited if CARDS[other].annotator == annotator]
-        if not names:
-            known = sorted(CARDS[other].annotator for other in suited)
-            raise ValueError(f"there is no ControlNet for {annotator} on {base_title(base)} in the list; choose from {', '.join(known)}")
-        name = names[0]
+        suited = _controlnets(model.card.family)
+        if settings.annotator not in suited:
+            choice = ", ".join(sorted(suited))
+            raise ValueError(f"there is no ControlNet for {settings.annotator} on {base_title(model)} in the list; choose from {choice}")
+        name = suited[settings.annotator]
         if where(CARDS[name], models) is None:
             raise ValueError(how_to_get(name, models))
-    return find(name, models, "control", anywhere=anywhere)
+    return model, find(name, models, "control", anywhere=anywhere)
+
+
+def _controlnets(family: str) -> dict[str, str]:
+    """Annotator -> the catalogue's ControlNet that reads its maps, for a kind of base model."""
+    return {card.annotator: name for name, card in CARDS.items() if card.task == "control" and card.family == family}
 
 
 def base_title(model: Model) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 from trip.evaluation.figures import figures
 from trip.evaluation.motion import frame_psnr
 from trip.jobs.estimate import Timing, Timings
+from trip.jobs.figure import FIGURE
 from trip.jobs.store import State
 from trip.jobs.stream import compute_thread, streamed
 from trip.jobs.worker import Cancelled, Desk
@@ -165,7 +166,7 @@ class AnimateMaker:
         """The result of a job; ValueError, in one line, for people."""
         from trip.pipeline import Interrupted
 
-        asked = dict(desk.job.settings)
+        asked = {name: value for name, value in desk.job.settings.items() if name != FIGURE}
         earlier = {name: self._file_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
         photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()

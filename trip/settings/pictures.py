@@ -7,14 +7,14 @@ from pydantic import Field
 from trip.settings.base import Request
 
 Annotator = Literal["canny", "hed", "lineart", "depth", "normal", "pose", "mlsd", "scribble", "segment"]
-MODEL_HELP = "From the list, or another folder or hub id that is on this machine"
+MODEL_HELP = "Of the list, or another folder or hub id that is on this machine; empty takes the first of the list that is here"
 
 
 class PictureSettings(Request):
     """What the three ways to a picture share. None means: what the model was made for."""
 
     negative_prompt: str = Field("", title="Negative prompt", description="What the picture should keep away from", max_length=10_000)
-    num_pictures: int = Field(1, ge=1, le=8, title="Pictures", description="How many to choose from, each with a seed of its own")
+    num_pictures: int = Field(1, ge=1, le=8, title="Pictures", description="How many to choose from")
     size: int | None = Field(
         None, ge=64, le=2048, title="Size", description="Pixels of a side of a square; other shapes get as many pixels in all"
     )
@@ -39,7 +39,7 @@ class PaintSettings(PictureSettings):
     """A picture from words alone."""
 
     prompt: str = Field("", title="Picture", description="What the picture shows", max_length=10_000)
-    picture_model: str = Field("sdxl", title="Model", description=MODEL_HELP, max_length=500)
+    picture_model: str = Field("", title="Model", description=MODEL_HELP, max_length=500)
     aspect: Literal["1:1", "4:3", "3:4", "16:9", "9:16"] = Field("1:1", title="Aspect", description="Width to height of the picture")
     refine: bool = Field(False, title="Refine", description="The SDXL refiner takes over for the last fifth of the steps")
 
@@ -47,10 +47,8 @@ class PaintSettings(PictureSettings):
 class EditSettings(PictureSettings):
     """A photo changed by an instruction (InstructPix2Pix)."""
 
-    instruction: str = Field(
-        "", title="Instruction", description="What to change: 'make it winter', 'turn it into a sketch'", max_length=10_000
-    )
-    picture_model: str = Field("ip2p", title="Model", description=MODEL_HELP, max_length=500)
+    instruction: str = Field("", title="Instruction", description="What to change: 'make it winter', 'make it sunset'", max_length=10_000)
+    picture_model: str = Field("", title="Model", description=MODEL_HELP, max_length=500)
     image_guidance: float | None = Field(
         None, ge=1, le=5, title="Image guidance", description="How closely the edit keeps to the photo; more is closer"
     )
@@ -60,12 +58,12 @@ class ControlSettings(PictureSettings):
     """A picture from words, drawn over the map of a photo (ControlNet)."""
 
     prompt: str = Field("", title="Picture", description="What the picture shows", max_length=10_000)
-    picture_model: str = Field("sd15", title="Model", description=MODEL_HELP, max_length=500)
+    picture_model: str = Field("", title="Model", description=MODEL_HELP, max_length=500)
     annotator: Annotator = Field("canny", title="Annotator", description="What is taken over from the photo; canny needs no download")
     controlnet: str = Field(
         "", title="ControlNet", description="Empty takes the one that fits model and annotator; or a folder or hub id", max_length=500
     )
-    is_map: bool = Field(False, title="It is a control map", description="The photo is such a map already and is used as it is")
+    is_map: bool = Field(False, title="The photo is a map already", description="It is used as it is")
     low: int = Field(100, ge=1, le=255, title="Canny, low", description="Edges weaker than this are dropped")
     high: int = Field(200, ge=1, le=255, title="Canny, high", description="Edges stronger than this are kept")
     strength: float = Field(1.0, ge=0, le=2, title="Strength", description="How strictly the map is followed")

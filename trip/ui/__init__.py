@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, api_pictures, edit, elements, finetune, inside, models, panels, text_to_video, training, visit
+from trip.ui import animate, api, api_pictures, edit, elements, figure, finetune, inside, models, panels, text_to_video, training, visit
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -52,9 +52,10 @@ def build(studio: Studio) -> gr.Blocks:
                 workshop = finetune.build(studio, state)
         with shared.endings:
             tuned = training.build(workshop, state, form, tabs)
+            beside = figure.build()
         inside.build(studio, state)
         fetched = models.build(studio, state)
-        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, tuned, fetched])
+        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, beside, tuned, fetched])
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))

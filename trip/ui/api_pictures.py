@@ -27,7 +27,7 @@ def publish(studio: Studio) -> None:
     async def text_to_video(
         prompt: str,
         motion_prompt: str = "",
-        picture_model: str = "sdxl",
+        picture_model: str = "",
         negative_prompt: str = "",
         num_steps: int | None = None,
         guidance_scale: float | None = None,
@@ -42,7 +42,7 @@ def publish(studio: Studio) -> None:
         Args:
             prompt: what the picture shows
             motion_prompt: what moves, and how; empty: as the picture
-            picture_model: a name of the list of models, such as sdxl, sdxl-turbo or sd15
+            picture_model: a name of the list of models, such as sdxl, sdxl-turbo or sd15; empty: the first that is here
             negative_prompt: what the picture should keep away from
             num_steps: denoising steps of the picture; none: as the model was made
             guidance_scale: how strictly the words are followed; none: as the model was made
@@ -65,7 +65,7 @@ def publish(studio: Studio) -> None:
         image: FileData,
         instruction: str,
         motion_prompt: str = "",
-        picture_model: str = "ip2p",
+        picture_model: str = "",
         num_steps: int | None = None,
         guidance_scale: float | None = None,
         image_guidance: float | None = None,
@@ -79,7 +79,7 @@ def publish(studio: Studio) -> None:
             image: the photo
             instruction: what to change, such as: make it winter
             motion_prompt: what moves, and how; may be empty
-            picture_model: a name of the list of models, such as ip2p or ip2p-xl
+            picture_model: a name of the list of models: ip2p, ip2p-xl, editor; empty: the first that is here
             num_steps: denoising steps of the edit; none: as the model was made
             guidance_scale: how strictly the instruction is followed; none: as the model was made
             image_guidance: how closely the edit keeps to the photo; none: as the model was made

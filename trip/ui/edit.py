@@ -1,6 +1,7 @@
 """The Edit tab: a photo is changed by an instruction or drawn anew over its control map, looked at, and animated (Figure 9)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -8,7 +9,7 @@ from gradio.components import Component
 
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
-from trip.ui import pictures, visit
+from trip.ui import figure, pictures, visit
 from trip.ui.form import control
 from trip.ui.panels import Ending
 from trip.ui.result import told
@@ -16,9 +17,9 @@ from trip.ui.studio import Studio
 from trip.ui.visit import QUICK, RAW
 
 HINT = (
-    "Canny maps need no model. *Side by side* animates the photo, the newest edit and the newest drawing with one seed and one sentence, "
-    "as Figure 9 of the paper does; tick them under *Compare* in the history."
+    "**Side by side** animates the photo, its newest edit and its newest drawing with one seed and one sentence, as Figure 9 of the paper."
 )
+FIGURE_SEED = 0  # as the command line's
 SHARED = ("num_steps", "guidance_scale", "size", "seed", "lora", "lora_weight", "embedding", "num_pictures")
 
 
@@ -31,6 +32,7 @@ class Form:
     control: dict[str, Component]
     map: gr.ImageEditor
     map_notes: gr.HTML
+    lacks: dict[str, gr.HTML]
     buttons: dict[str, gr.Button]
     slider: gr.ImageSlider
 
@@ -46,8 +48,8 @@ def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
     made, ending = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
     motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
     with gr.Row():
-        animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", scale=2, min_width=120)
-        beside = gr.Button("Side by side", elem_id="figure9", scale=1, min_width=120)
+        animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", min_width=120)
+        beside = gr.Button("Side by side", elem_id="figure9", min_width=120)
     gr.Markdown(HINT, elem_classes="trip-hint")
     _wire_asking(studio, state, form)
     _wire_comparison(studio, state, form, made)
@@ -56,23 +58,29 @@ def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
         settings = told(AnimateSettings.checked, prompt=values[motion])
         return told(studio.animate, values[state.visitor], pictures.uploaded(values[made.picture]), settings).id
 
-    def figure(values: dict[Component, Any]) -> str:
-        settings = told(AnimateSettings.checked, prompt=values[motion], seed=0)
-        return told(_figure, studio, values[state.visitor], pictures.uploaded(values[form.photo]), settings)
+    def move_all(values: dict[Component, Any]) -> str:
+        settings = told(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED)
+        chosen, photo = (values[made.job], values[made.seed]), pictures.uploaded(values[form.photo])
+        return told(figure.ask, studio, values[state.visitor], photo, chosen, settings).id
 
-    inputs = {form.photo, made.picture, motion, state.visitor}
+    inputs = {form.photo, made.picture, made.job, made.seed, motion, state.visitor}
     visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
-    visit.follow(studio, state, beside.click(figure, inputs, state.job, **RAW))
-    return form.photo, [ending, Ending(pictures.MAP, [form.map, form.map_notes], _map_shown)]
+    visit.follow(studio, state, beside.click(move_all, inputs, state.job, **RAW))
+    fetched = [
+        pictures.follow_models(studio, schema, boxes, lacks)
+        for schema, boxes, lacks in ((EditSettings, form.edit, form.lacks["edit"]), (ControlSettings, form.control, form.lacks["control"]))
+    ]
+    return form.photo, [ending, Ending(pictures.MAP, [form.map, form.map_notes], _map_shown), *fetched]
 
 
 def _form(studio: Studio) -> Form:
     photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[])
     buttons: dict[str, gr.Button] = {}
+    lacks: dict[str, gr.HTML] = {}
     with gr.Tabs():
         with gr.Tab("By an instruction", id="by-instruction"):
             edit: dict[str, Component] = {"instruction": control("instruction", EditSettings, elem_id="edit-instruction")}
-            edit["picture_model"] = pictures.model_control(studio, EditSettings, elem_id="edit-model")
+            edit["picture_model"], lacks["edit"] = pictures.model_control(studio, EditSettings, "edit")
             with gr.Accordion("Advanced", open=False, elem_id="edit-advanced"):
                 edit |= pictures.settings_controls(studio, EditSettings, "edit", ("image_guidance", *SHARED, "negative_prompt"))
             buttons["edit"] = gr.Button("Edit", variant="primary", elem_id="edit")
@@ -83,11 +91,11 @@ def _form(studio: Studio) -> Form:
                 drawn["is_map"] = control("is_map", ControlSettings, elem_id="control-is_map", min_width=140)
             buttons["map"] = gr.Button("Make the map", elem_id="control-map-make")
             found = gr.ImageEditor(
-                label="Control map: draw on it, or drop one of your own", type="filepath", height=260, elem_id="control-map", buttons=[],
+                label="Control map", type="filepath", height=260, elem_id="control-map", buttons=[],
                 sources=["upload"], brush=gr.Brush(colors=["#ffffff", "#000000"], color_mode="fixed"), layers=False, transforms=[],
             )  # fmt: skip
-            notes = gr.HTML(elem_id="control-notes")
-            drawn["picture_model"] = pictures.model_control(studio, ControlSettings, elem_id="control-model")
+            notes = gr.HTML(elem_id="control-notes", visible=False)
+            drawn["picture_model"], lacks["control"] = pictures.model_control(studio, ControlSettings, "control")
             with gr.Accordion("Advanced", open=False, elem_id="control-advanced"):
                 more = ("strength", "low", "start", "high", "end", "controlnet", *SHARED, "negative_prompt")
                 drawn |= pictures.settings_controls(studio, ControlSettings, "control", more)
@@ -95,7 +103,7 @@ def _form(studio: Studio) -> Form:
     for boxes in (edit, drawn):
         pictures.leave_open(boxes)
     slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
-    return Form(photo, edit, drawn, found, notes, buttons, slider)
+    return Form(photo, edit, drawn, found, notes, lacks, buttons, slider)
 
 
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
@@ -124,26 +132,18 @@ def _map_shown(studio: Studio, job: Job | None) -> list[Any]:
     """A finished map goes into the editor, with what there is to know of it."""
     if job is None or job.state != State.DONE:
         return [gr.skip()] * 2
-    return [pictures.map_of(studio, job), pictures.notes_of(job)]
+    return [pictures.map_of(studio, job), pictures.noted(job.result["notes"])]
 
 
 def _wire_comparison(studio: Studio, state: visit.Visit, form: Form, made: pictures.Candidates) -> None:
-    """The picture that is chosen, beside its photo."""
+    """The picture that is chosen, beside its photo; a page that has just been opened gets the photo back."""
 
-    def before_and_after(visitor: str, job_id: str, picture: str | None) -> Any:
+    def before_and_after(visitor: str, job_id: str, picture: str | None, photo: str | None) -> list[Any]:
         job = visit.look(studio, visitor, job_id)
-        if job is None or not picture:
-            return gr.update(visible=False)
-        return gr.update(value=(studio.photo_of(job), picture), visible=True)
+        before = studio.photo_of(job) if job else ""
+        if not picture or not Path(before).exists():  # drawn over a map that came without a photo
+            return [gr.update(visible=False), gr.skip()]
+        return [gr.update(value=(before, picture), visible=True), gr.skip() if photo else before]
 
-    made.picture.change(before_and_after, [state.visitor, made.job, made.picture], form.slider, **QUICK)
-
-
-def _figure(studio: Studio, visitor: str, photo: str | None, settings: AnimateSettings) -> str:
-    """Asks for the clips of Figure 9: the photo, its newest edit and its newest drawing, where there are; gives the first job."""
-    newest = [job for kind in ("edit", "control") if (job := pictures.latest(studio, visitor, kind))]
-    first = studio.animate(visitor, photo, settings)
-    for job in newest:
-        studio.animate(visitor, pictures.paths_of(studio, job)[0], settings)
-    gr.Info(f"{1 + len(newest)} clips are on their way; choose them under Compare in the history")
-    return first.id
+    inputs = [state.visitor, made.job, made.picture, form.photo]
+    made.picture.change(before_and_after, inputs, [form.slider, form.photo], **QUICK)

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from trip.jobs.figure import label_of
 from trip.jobs.store import Job, State
 from trip.ui import elements
 from trip.ui.result import told
@@ -103,8 +104,9 @@ def comparison_of(studio: Studio, jobs: list[Job]) -> str:
 def title(job: Job) -> str:
     """A done job in a few words."""
     made = job.result["settings"]
-    tuned = " · fine-tuned" if "lora" in job.settings else ""
-    return f"{made['prompt'] or 'no prompt'} · {made['num_steps']} steps · seed {job.result['seed']}{tuned}"
+    more = [label_of(job), "fine-tuned" if "lora" in job.settings else ""]
+    words = [made["prompt"] or "no prompt", f"{made['num_steps']} steps", f"seed {job.result['seed']}", *filter(None, more)]
+    return " · ".join(words)
 
 
 def _number(job: Job, name: str) -> float:

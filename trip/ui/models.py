@@ -31,10 +31,10 @@ def build(studio: Studio, state: visit.Visit) -> Ending:
     """Lay out the panel, folded; gives what a download ends in."""
     with gr.Accordion("Models for first frames", open=False, elem_id="models") as folded:
         gr.Markdown(WORDS + (HERE if studio.fetches else "."))
-        listed = gr.HTML(elem_id="models-list")
         with gr.Row(equal_height=True, visible=studio.fetches):
             wanted = gr.Dropdown([], label="Not here yet", elem_id="models-wanted", scale=3, min_width=200)
             fetch = gr.Button("Get it", size="sm", elem_id="models-fetch", scale=1, min_width=90)
+        listed = gr.HTML(elem_id="models-list")
 
     def shown() -> list[Any]:
         lacking = [

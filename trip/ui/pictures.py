@@ -6,19 +6,21 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from PIL import Image
 
 from trip.first_frame.catalogue import cards, size_of
-from trip.first_frame.whereabouts import extras, find, find_controlnet, where
+from trip.first_frame.whereabouts import EXTRAS, extras, first_here, is_here, models_for, task_of
 from trip.jobs.store import Job, State
 from trip.media import read_photo
-from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings, Request
+from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.ui.form import control
 from trip.ui.panels import Ending
 from trip.ui.studio import LARGEST_PHOTO, Studio
-from trip.ui.visit import QUICK, Visit
+from trip.ui.visit import QUICK, RAW, Visit
 
 KINDS = {PaintSettings: "paint", EditSettings: "edit", ControlSettings: "control"}
 MAP = "map"
+MODEL_INFO = "From the list, or another folder or hub id that is on this machine"
 
 
 def ask(
@@ -40,23 +42,26 @@ def ask(
     kind = kind or KINDS[type(settings)]
     if kind != "paint" and photo is None and found is None:
         raise ValueError("there is no photo yet: choose one first")
-    if kind != MAP:
-        _check_models(studio, settings)
-    pictures = [None if one is None else _small(one) for one in (photo, found)]
+    if kind != MAP and (words := lacking(studio, settings)):  # at once, before anything waits in the queue
+        raise ValueError(words)
+    pictures = [None if one is None else small(one) for one in (photo, found)]
     asked = settings.model_dump() | ({"then": then.model_dump()} if then else {})
     job = studio.store.submit(visitor, kind, asked, *pictures)
     studio.worker.wake()
     return job
 
 
-def _check_models(studio: Studio, settings: PictureSettings) -> None:
-    """Says at once what is missing, before anything waits in the queue."""
-    model = find(settings.picture_model, studio.models, "edit" if isinstance(settings, EditSettings) else "paint")
-    if isinstance(settings, ControlSettings):
-        find_controlnet(settings.controlnet, model, settings.annotator, studio.models)
+def lacking(studio: Studio, settings: PictureSettings) -> str:
+    """Which model is missing for that, and how to get it, in one line; empty where nothing is."""
+    try:
+        models_for(settings, studio.models)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
-def _small(source: Any) -> Any:
+def small(source: Any) -> Image.Image:
+    """A photo as jobs keep it; ValueError, in one line, where it is none."""
     picture = read_photo(source).copy()
     picture.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
     return picture
@@ -78,32 +83,51 @@ def map_of(studio: Studio, job: Job) -> str | None:
     return job.result["map"] and str(studio.store.folder_of(job) / job.result["map"])
 
 
-def notes_of(job: Job | None) -> str:
-    """HTML of what a person should know of a done job."""
-    lines = "".join(f"<li>{html.escape(note)}</li>" for note in job.result["notes"]) if job else ""
-    return f'<ul class="trip-notes" role="status">{lines}</ul>' if lines else ""
+def noted(lines: list[str]) -> Any:
+    """What a person should know, as a list; hidden where that is nothing."""
+    listed = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return gr.update(value=f'<ul class="trip-notes" role="status">{listed}</ul>', visible=bool(lines))
 
 
-def model_control(studio: Studio, schema: type[Request], **more: Any) -> Component:
-    """The choice of a model, which says of each whether it is here."""
-    task = "edit" if schema is EditSettings else "paint"
-    known = cards(task)
-    choices = [(f"{card.title} · {_place(studio, name)}", name) for name, card in known.items()]
-    field = schema.model_fields["picture_model"]
-    here = [name for name, card in known.items() if where(card, studio.models)]
-    value = field.default if field.default in here or not here else here[0]
-    common = {"label": field.title, "info": field.description, "allow_custom_value": True}
-    return gr.Dropdown(choices, value=value, **common | more)
+def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) -> tuple[gr.Dropdown, gr.HTML]:
+    """The choice of a model, and what the chosen one lacks; `follow_models` keeps both true."""
+    box = gr.Dropdown(
+        _choices(studio, schema), value=first_here(schema, studio.models), label="Model", info=MODEL_INFO, allow_custom_value=True,
+        elem_id=f"{prefix}-model",
+    )  # fmt: skip
+    return box, gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", visible=False)
 
 
-def _place(studio: Studio, name: str) -> str:
-    card = cards()[name]
-    return "here" if where(card, studio.models) else f"{size_of(card.about_bytes)} to get"
+def _choices(studio: Studio, schema: type[PictureSettings]) -> list[tuple[str, str]]:
+    """Title and name of every model of the list, and whether it is here."""
+    known = cards(task_of(schema))
+    places = {name: "here" if is_here(name, studio.models) else f"{size_of(card.about_bytes)} to get" for name, card in known.items()}
+    return [(f"{known[name].title} · {place}", name) for name, place in places.items()]
+
+
+def follow_models(studio: Studio, schema: type[PictureSettings], boxes: dict[str, Component], lacks: gr.HTML) -> Ending:
+    """What is here, and what the choice lacks: as the page opens, when another is chosen, and after a download, which ends in this."""
+    names = [name for name in ("picture_model", "annotator", "controlnet", "refine") if name in boxes]
+    fetched = gr.State("")  # id of the newest download
+
+    def told(*values: Any) -> Any:
+        try:
+            words = lacking(studio, schema.checked(**dict(zip(names, values, strict=False))))
+        except ValueError as error:
+            words = str(error)
+        more = ", or below under “Models for first frames”" if "--fetch" in words and studio.fetches else ""
+        return gr.update(value=f"<p>{html.escape(words + more)}</p>", visible=bool(words))
+
+    gr.on(None, lambda *_: gr.update(choices=_choices(studio, schema)), fetched, boxes["picture_model"], **QUICK)
+    gr.on(None, told, [*(boxes[name] for name in names), fetched], lacks, **RAW)
+    return Ending("fetch", [fetched], lambda studio, job: [job.id if job and job.state.is_final else gr.skip()])
 
 
 def settings_controls(studio: Studio, schema: type[PictureSettings], prefix: str, wanted: tuple[str, ...]) -> dict[str, Component]:
     """Controls of the settings that are rarely changed, two in a row."""
     made: dict[str, Component] = {}
+    absent = {kind for kind in EXTRAS if not extras(kind, studio.models)}  # a choice of nothing
+    wanted = tuple(name for name in wanted if name.partition("_")[0] not in absent)
     for index in range(0, len(wanted), 2):
         with gr.Row():
             for name in wanted[index : index + 2]:
@@ -160,7 +184,7 @@ def candidates(studio: Studio, state: Visit, prefix: str, *kinds: str, label: st
         elem_id=f"{prefix}-pictures", visible=False,
     )  # fmt: skip
     picture = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=220, elem_id=f"{prefix}-picture", buttons=[])
-    made = Candidates(gallery, picture, gr.HTML(elem_id=f"{prefix}-notes"), gr.State(""), gr.State([]), gr.State(None))
+    made = Candidates(gallery, picture, gr.HTML(elem_id=f"{prefix}-notes", visible=False), gr.State(""), gr.State([]), gr.State(None))
 
     def newest(visitor: str) -> list[Any]:
         return shown(studio, latest(studio, visitor, *kinds))
@@ -179,4 +203,4 @@ def shown(studio: Studio, job: Job | None) -> list[Any]:
         return [gr.skip()] * 6
     listed = [(path, one["seed"]) for path, one in zip(paths_of(studio, job), job.result["pictures"], strict=True)]
     gallery = gr.update(value=[(path, f"seed {seed}") for path, seed in listed], visible=len(listed) > 1)
-    return [gallery, listed[0][0], notes_of(job), job.id, listed, listed[0][1]]
+    return [gallery, listed[0][0], noted(job.result["notes"]), job.id, listed, listed[0][1]]

@@ -10,7 +10,7 @@ from trip.ui.studio import Studio
 def of_job(studio: Studio, job: Job | None) -> str:
     """HTML of the progress panel."""
     if job is None:
-        return panel("Choose a photo, say what moves, and press Run.")
+        return panel("What you make appears here.")
     if job.state == State.FAILED:
         return panel(f"Nothing was made: {job.error}")
     if job.state == State.QUEUED:

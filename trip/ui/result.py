@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from trip.jobs.figure import label_of
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
 from trip.ui import elements
@@ -100,6 +101,7 @@ def shown(studio: Studio, job: Job | None) -> list[Any]:
         return [gr.update(visible=False), gr.update(visible=False), "", gr.update(), gr.update()]
     made, path = job.result, studio.clip_of(job)
     label = f"{made['settings']['prompt'] or 'no prompt'}, seed {made['seed']}"
+    label = " · ".join(filter(None, [label_of(job), label]))
     player = elements.player(path, made["fps"], made["num_frames"], label)
     return [gr.update(value=player, visible=True), gr.update(visible=True), facts_of(job), "MP4", _offered(path, "MP4")]
 

@@ -31,7 +31,7 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
     boxes: dict[str, Component] = {"prompt": control("prompt", PaintSettings, lines=2, max_lines=6, elem_id="paint-prompt")}
     motion = gr.Textbox(label="Motion", info="What moves, and how; empty: as the picture", elem_id="paint-motion")
-    boxes["picture_model"] = pictures.model_control(studio, PaintSettings, elem_id="paint-model")
+    boxes["picture_model"], lacks = pictures.model_control(studio, PaintSettings, "paint")
     with gr.Row():
         boxes["num_pictures"] = control("num_pictures", PaintSettings, value=2, elem_id="paint-num_pictures", min_width=140)
         boxes["aspect"] = control("aspect", PaintSettings, elem_id="paint-aspect", min_width=140)
@@ -39,10 +39,11 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
         boxes["negative_prompt"] = control("negative_prompt", PaintSettings, elem_id="paint-negative_prompt")
         boxes |= pictures.settings_controls(studio, PaintSettings, "paint", ADVANCED)
     pictures.leave_open(boxes)
+    fetched = pictures.follow_models(studio, PaintSettings, boxes, lacks)
     at_once = gr.Checkbox(False, label="Animate the first picture at once", elem_id="paint-at-once")
     with gr.Row():
-        paint = gr.Button("Paint", variant="primary", elem_id="paint", scale=2, min_width=120)
-        again = gr.Button("One more", elem_id="paint-again", scale=1, min_width=110)
+        paint = gr.Button("Paint", variant="primary", elem_id="paint", min_width=120)
+        again = gr.Button("One more", elem_id="paint-again", min_width=110)
     made, ending = pictures.candidates(studio, state, "paint", "paint", label="First frame: a picture, or a photo of your own")
     animate = gr.Button("Animate", variant="primary", elem_id="paint-animate")
     with gr.Row():
@@ -78,4 +79,4 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
     visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
     keep.click(lambda seed: seed, made.seed, boxes["seed"], **visit.QUICK)
     made.job.change(follow_clip, [state.visitor, made.job, state.job], state.job, **visit.QUICK)
-    return Tab(send, made.picture, [ending])
+    return Tab(send, made.picture, [ending, fetched])
