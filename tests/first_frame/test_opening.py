@@ -10,7 +10,7 @@ import torch
 from trip import runtime
 from trip.first_frame.making import Makery
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
-from trip.first_frame.whereabouts import family_of, find
+from trip.first_frame.whereabouts import family_of, find, first_here
 from trip.runtime import Shelf, num_bytes_of
 from trip.settings import ControlSettings, EditSettings, PaintSettings
 
@@ -95,8 +95,18 @@ def test_a_controlnet_that_is_not_here_is_told(models, shelf, landscape, setting
 
 def test_without_any_model_each_task_says_how_to_get_one(tmp_path, landscape):
     makery = Makery(tmp_path, lambda step: None)
-    for settings in (PaintSettings(), EditSettings(instruction="winter"), ControlSettings()):
+    for settings in (PaintSettings(), EditSettings(instruction="winter", picture_model="ip2p"), ControlSettings()):
         assert "not on this machine; get it (about " in refusal(makery.make, settings, landscape)
+
+
+def test_where_no_model_is_named_the_first_that_is_here_is_taken(models, tmp_path):
+    assert [first_here(schema, models) for schema in (PaintSettings, EditSettings, ControlSettings)] == ["sdxl", "ip2p", "sd15"]
+    assert [first_here(schema, tmp_path) for schema in (PaintSettings, EditSettings, ControlSettings)] == ["sdxl", "editor", "sd15"]
+    lightning = tmp_path / "ByteDance--SDXL-Lightning"
+    shutil.copytree(models / lightning.name, lightning)
+    assert first_here(PaintSettings, tmp_path) == "sdxl"  # a U-Net without the rest of SDXL paints nothing
+    shutil.copytree(models / "sdxl-turbo", tmp_path / "sdxl-turbo")
+    assert first_here(PaintSettings, tmp_path) == "sdxl-turbo"
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])

@@ -86,19 +86,17 @@ def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):  # noqa: F8
     page.locator("#paint-animate").click()
     expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
     expect(page.locator("#facts")).to_contain_text("a red house under a blue sky")
-
-
-def test_a_ticked_box_goes_on_to_the_clip_by_itself(visit):  # noqa: F811
-    page = visit.page
-    page.get_by_role("tab", name="Text to video").click()
-    page.locator("#paint-prompt textarea").fill("a red house")
-    _small(page, "paint")
+    # where the box is ticked, it goes on to the clip by itself
+    page.locator("#paint-prompt textarea").fill("a house by the sea")
     page.locator("#paint-at-once input").check()
     page.locator("#paint").click()
-    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#facts")).to_contain_text("a house by the sea", timeout=SLOW)
+    page.locator("#models > button").click()
+    expect(page.locator("#models-list")).to_contain_text("not here, about 5.1 GB")
+    expect(page.locator("#models-list li.here").first).to_contain_text("on this machine")
 
 
-def test_a_picture_is_sent_to_be_edited_and_compared_with_the_edit(visit):  # noqa: F811
+def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):  # noqa: F811
     page = visit.page
     page.get_by_role("tab", name="Text to video").click()
     page.set_input_files("#paint-picture input[type=file]", PHOTO)
@@ -108,42 +106,36 @@ def test_a_picture_is_sent_to_be_edited_and_compared_with_the_edit(visit):  # no
     page.locator("#edit-instruction textarea, #edit-instruction input").fill("make it winter")
     _small(page, "edit")
     page.locator("button#edit").click()
-    expect(page.locator("#edit-picture img")).to_be_visible(timeout=SLOW)
     expect(page.locator("#before-after")).to_be_visible(timeout=SLOW)
-    page.locator("#edit-animate").click()
-    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
-
-
-def test_a_map_is_shown_before_it_is_drawn_over(visit):  # noqa: F811
-    page = visit.page
-    page.get_by_role("tab", name="Edit", exact=True).click()
-    page.set_input_files("#edit-photo input[type=file]", PHOTO)
-    expect(page.locator("#edit-photo img")).to_be_visible()
+    # a model that is not here is told before and after it is asked for, and the page goes on
     page.get_by_role("tab", name="Over a control map").click()
+    _choose(page, "#control-annotator", "pose")
+    expect(page.locator("#control-lacks")).to_contain_text("--fetch control-sd15-pose", timeout=SLOW)
+    page.locator("#control-map-make").click()
+    expect(page.locator("#progress")).to_contain_text("--fetch annotator-pose", timeout=SLOW)
+    _choose(page, "#control-annotator", "canny")
+    expect(page.locator("#control-lacks")).to_be_hidden()
+    # the map is shown before it is drawn over
     page.locator("#control-map-make").click()
     expect(page.locator("#progress")).to_contain_text("Done", timeout=SLOW)
     page.locator("#control-prompt textarea, #control-prompt input").fill("a tiger")
     _small(page, "control")
+    before = page.locator("#edit-picture img").get_attribute("src")
     page.locator("button#control").click()
-    expect(page.locator("#edit-picture img")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#edit-picture img")).not_to_have_attribute("src", before, timeout=SLOW)
     page.locator("#edit-motion textarea, #edit-motion input").fill("the camera zooms in")
     page.locator("#figure9").click()
-    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+    clips = page.locator("#figure-clips video")
+    expect(clips).to_have_count(3, timeout=SLOW)
+    expect(page.locator("#figure-missing")).to_be_hidden()
+    page.reload()
+    expect(clips).to_have_count(3, timeout=SLOW)
+    expect(page.locator("#figure-clips")).to_contain_text("edit: make it winter")
 
 
-def test_a_model_that_is_not_here_is_told_and_the_page_goes_on(visit):  # noqa: F811
-    page = visit.page
-    page.locator("#models > button").click()
-    expect(page.locator("#models-list")).to_contain_text("not here, about 5.1 GB")
-    expect(page.locator("#models-list li.here").first).to_contain_text("on this machine")
-    page.get_by_role("tab", name="Edit", exact=True).click()
-    page.get_by_role("tab", name="Over a control map").click()
-    page.set_input_files("#edit-photo input[type=file]", PHOTO)
-    expect(page.locator("#edit-photo img")).to_be_visible()
-    page.locator("#control-annotator input").click()
-    page.get_by_role("option", name="pose").click()
-    page.locator("#control-map-make").click()
-    expect(page.locator("#progress")).to_contain_text("--fetch annotator-pose", timeout=SLOW)
+def _choose(page: Page, dropdown: str, option: str) -> None:
+    page.locator(f"{dropdown} input").click()
+    page.get_by_role("option", name=option).click()
 
 
 def test_every_model_has_a_card_with_licence_size_and_source(tmp_path: Path):
