@@ -121,9 +121,13 @@ def test_what_cannot_work_is_told_in_one_line(tmp_path, photo_file, capsys, word
     assert len(lines) == 1 and said in lines[0] and printed.out == "" and not list(tmp_path.glob("clip*"))
 
 
-def test_bench_times_every_picture_model_that_is_here(picture_models, photo_file, capsys):
-    assert run("bench", "--pictures", photo_file, "--models", picture_models, "--num-steps", 1, "--size", 64) == 0
+def test_bench_times_every_picture_model_that_is_here(picture_models, tiny_model, photo_file, capsys):
+    here = ["--models", picture_models, "--model", tiny_model]
+    assert run("bench", "--pictures", photo_file, *here, "--num-steps", 1, "--size", 64) == 0
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"sdxl", "sdxl-turbo", "sdxl-lightning-4", "sd15", "ip2p", "ip2p-xl", "control-sd15-canny", "control-sdxl-canny"} <= set(rows)
-    assert not [row for row in rows.values() if row["first_seconds"] <= 0 or row["most_bytes"] <= 0]
-    assert not [row for row in rows.values() if row["put_away"]]
+    assert {"editor", "trip"} <= set(rows) and set(rows["trip"]["seconds"]) == {"open", "animate"}
+    for row in rows.values():
+        assert set(row["seconds"]) == set(row["bytes"]) >= {"open"} and min(row["bytes"].values()) > 0
+        assert row["most_bytes"] >= max(row["bytes"].values()) and row["again_seconds"] > 0
+        assert row["switch_seconds"] < 1 and not row["put_away"]  # there is room for all of them

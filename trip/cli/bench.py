@@ -12,7 +12,7 @@ def add(verbs: Verbs) -> None:
     bench = verbs.add_parser("bench", help="time a step, and the share of prior and fusion in it; or the models that make first frames")
     bench.add_argument("--model", metavar="FOLDER_OR_ID")
     bench.add_argument("--repeats", type=int, default=10, metavar="N")
-    bench.add_argument("--pictures", metavar="PHOTO", help="time every picture model that is here, on this photo")
+    bench.add_argument("--pictures", metavar="PHOTO", help="time every picture model that is here, a clip, and switches, on this photo")
     bench.add_argument("--models", type=Path, metavar="DIR", help="folder of picture models, beside the hub's cache")
     bench.add_argument("--num-steps", type=int, default=4, metavar="N", help="of each picture")
     bench.add_argument("--size", type=int, metavar="PIXELS", help="of each picture; what each model was made for where none is given")
@@ -35,4 +35,4 @@ def _pictures(options: argparse.Namespace) -> list[dict]:
     from trip.first_frame.speed import time_pictures
     from trip.media import read_photo
 
-    return time_pictures(read_photo(options.pictures), options.models, options.num_steps, options.size)
+    return time_pictures(read_photo(options.pictures), options.models, options.num_steps, options.size, options.model)

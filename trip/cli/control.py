@@ -1,6 +1,7 @@
 """`python -m trip control`: a picture from words over the map of a photo, and a clip of it (Sec. 4.5, Figure 9)."""
 
 import argparse
+import sys
 
 from trip.cli.stages import CLIP, add_stages, beside, checked_output, finish, made
 from trip.cli.verbs import Verbs, settings_in
@@ -38,5 +39,6 @@ def _map_only(options: argparse.Namespace, settings: ControlSettings, photo: obj
     found = Makery(options.models, lambda step: None, anywhere=True).map(photo, settings)
     path = output if output.suffix.lower() == ".png" else beside(output, "map")
     found.image.save(path)
-    for line in (*(f"trip: {note}" for note in found.notes), path):
-        print(line)
+    for note in found.notes:
+        print(f"trip: {note}", file=sys.stderr)
+    print(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from trip.cli.stages import BAR_DELAY
 from trip.cli.verbs import Verbs
 
 
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from trip.first_frame.fetch import fetch
 
-    with tqdm(unit="B", unit_scale=True, desc=options.fetch, total=0) as bar:
+    with tqdm(unit="B", unit_scale=True, desc=options.fetch, total=0, delay=BAR_DELAY) as bar:
 
         def tell(done: int, total: int, speed: float) -> None:
             bar.total = total

@@ -1,6 +1,7 @@
 """What the verbs that make a first frame share: pictures first, then the clip, and every picture kept beside it."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from trip.first_frame.making import Made
 
 CLIP = "clip-"  # prefix of the flags that set the clip
+BAR_DELAY = 0.5  # seconds before a bar is drawn: what is refused by then is refused in one line
 
 
 def add_stages(parser: argparse.ArgumentParser, schema: type[PictureSettings]) -> None:
@@ -48,15 +50,15 @@ def made(
     """The pictures, with a bar; what people should know is printed above it."""
     from trip.first_frame.making import Makery
 
-    with tqdm(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+    with tqdm(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}", delay=BAR_DELAY) as bar:
 
         def tell(step: "Step") -> None:
-            bar.set_description_str(step.words)
+            bar.set_description_str(step.words, refresh=False)
             bar.update(step.fraction - bar.n)
 
         result = Makery(options.models, tell, anywhere=True).make(settings, photo, found)
     for note in result.pictures.notes:
-        tqdm.write(f"trip: {note}", file=None)
+        print(f"trip: {note}", file=sys.stderr)
     return result
 
 

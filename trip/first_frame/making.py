@@ -18,17 +18,18 @@ from trip.first_frame.extras import added
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
 from trip.first_frame.whereabouts import Model, how_to_get, models_for, where
-from trip.runtime import shelf
+from trip.runtime import memory_in_use, shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
 
 @dataclass(frozen=True)
 class Made:
-    """Pictures, the settings as they were used, and the seconds of each stage by its name."""
+    """Pictures, the settings as they were used, and of each stage by its name the seconds and the bytes in use as it ended."""
 
     pictures: Pictures
     settings: PictureSettings
     seconds: dict[str, float]
+    num_bytes: dict[str, int]
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Makery:
     tell: Tell
     anywhere: bool = False
     _seconds: dict[str, float] = field(default_factory=dict)
+    _num_bytes: dict[str, int] = field(default_factory=dict)
 
     def make(self, settings: PictureSettings, photo: Image.Image | None = None, found: Image.Image | None = None) -> Made:
         """Pictures as the settings ask: painted, edited from a photo, or drawn over a photo's map.
@@ -51,7 +53,7 @@ class Makery:
         found  the map, where it has been made or edited already
         Raises ValueError, in one line, where a model is not here or does not fit.
         """
-        self._seconds = {}
+        self._seconds, self._num_bytes = {}, {}
         if isinstance(settings, PaintSettings):
             return self._paint(settings)
         if photo is None and found is None:
@@ -81,17 +83,19 @@ class Makery:
         if refiner is None:
             with self._pipeline(settings, model) as pipe, self._timed("paint"):
                 pictures = paint(pipe, settings, self.tell)
-            return Made(pictures, settings, self._seconds)
+            return self._made(pictures, settings)
         with self._pipeline(settings, model) as pipe, self._timed("paint"):
             latents = paint_unfinished(pipe, settings, self.tell)
         with self._opened(refiner) as pipe, self._timed("refine"):
-            return Made(refine(pipe, latents, settings, self.tell), settings, self._seconds)
+            pictures = refine(pipe, latents, settings, self.tell)
+        return self._made(pictures, settings)
 
     def _edit(self, settings: EditSettings, photo: Image.Image) -> Made:
         model, _ = self._models(settings)
         settings = resolved(settings, model)
         with self._pipeline(settings, model) as pipe, self._timed("edit"):
-            return Made(edit(pipe, photo, settings, self.tell, detail=model.card.gives_detail_back), settings, self._seconds)
+            pictures = edit(pipe, photo, settings, self.tell, detail=model.card.gives_detail_back)
+        return self._made(pictures, settings)
 
     def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> Made:
         model, controlnet = self._models(settings)
@@ -100,7 +104,10 @@ class Makery:
         with self._pipeline(settings, model, controlnet) as pipe, self._timed("draw"):
             drawn = draw_over(pipe, fresh.image, settings, self.tell, photo)
         notes = fresh.notes + [note for note in drawn.notes if not fresh.notes or "empty" not in note]
-        return Made(Pictures(drawn.pictures, notes, drawn.map), settings, self._seconds)
+        return self._made(Pictures(drawn.pictures, notes, drawn.map), settings)
+
+    def _made(self, pictures: Pictures, settings: PictureSettings) -> Made:
+        return Made(pictures, settings, self._seconds, self._num_bytes)
 
     # models
 
@@ -143,3 +150,4 @@ class Makery:
             yield
         finally:
             self._seconds[stage] = round(self._seconds.get(stage, 0) + time.monotonic() - begun, 3)
+            self._num_bytes[stage] = memory_in_use()

@@ -95,7 +95,7 @@ def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) ->
         _choices(studio, schema), value=first_here(schema, studio.models), label="Model", info=MODEL_INFO, allow_custom_value=True,
         elem_id=f"{prefix}-model",
     )  # fmt: skip
-    return box, gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", visible=False)
+    return box, gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", padding=False, visible=False)
 
 
 def _choices(studio: Studio, schema: type[PictureSettings]) -> list[tuple[str, str]]:
