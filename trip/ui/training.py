@@ -70,7 +70,7 @@ def _bench() -> Bench:
         samples, facts = gr.HTML(elem_id="samples"), gr.HTML(elem_id="finetune-facts")
         with gr.Accordion("Push to the hub", open=False):
             repository = gr.Textbox(label="Repository, owner/name", elem_id="push-to")
-            token = gr.Textbox(label="Token; empty: this machine's login", type="password", elem_id="push-token")
+            token = gr.Textbox(label="Your token, with the right to write", type="password", elem_id="push-token")
             buttons["push"] = gr.Button("Push, as a private repository", size="sm", elem_id="push")
     return Bench(box, plot, samples, facts, buttons, after, download, comparison, repository, token)
 
