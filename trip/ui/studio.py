@@ -185,6 +185,13 @@ class Studio:
         """A visitor's jobs that gave a clip, newest first; with these words in their prompt."""
         return [job for job in self.store.jobs(visitor, State.DONE, text=text) if "clip" in job.result]
 
+    def finetune(self, job_id: str, visitor: str) -> Job:
+        """A visitor's fine-tune that is done; ValueError where it is not, or is none."""
+        job = self.store.get(job_id, visitor)
+        if job.kind != "finetune" or job.state != State.DONE:
+            raise ValueError("there is no finished fine-tune yet; let one end first")
+        return job
+
     def stop(self, job_id: str, visitor: str) -> None:
         """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""
         job = self.store.get(job_id, visitor)
