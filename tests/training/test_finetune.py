@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,15 @@ def write_moving_square(path: Path, phase: int, num_frames: int = 8) -> None:
         top = 4 + 12 * ((index + phase) % 2)
         frame[top : top + 8, 4 + phase : 12 + phase] = 220
     write_clip(Clip(frames, 8.0), path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_windows() -> Iterator[None]:
+    """Encoding is most of what a short run costs; some windows show as much."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "WINDOWS_EACH", 3)
+        patch.setattr(finetune, "HELD_OUT_WINDOWS", 4)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request): 
     page.locator("#finetune-preset label", has_text="light").click()
     expect(page.locator("#finetune-rank input[type=number]")).to_have_value("8")
     page.locator("#plan").click()
-    expect(page.locator("#plan-words")).to_contain_text(re.compile(r"for 4 steps .* free; measured just now\.$"), timeout=TRAINED)
+    expect(page.locator("#plan-words")).to_contain_text("for 4 steps", timeout=TRAINED)
     expect(page.locator("#lighter")).to_be_hidden()
     page.locator("#finetune-rank input[type=number]").fill("2")
     page.locator("#train").click()
