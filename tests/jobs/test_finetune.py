@@ -20,6 +20,7 @@ from trip.jobs.store import JobStore, State
 from trip.jobs.worker import Worker
 from trip.model.lora import read_card
 from trip.settings import FinetuneSettings
+from trip.training import finetune as training
 from trip.training.checkpoint import completed, step_of
 from trip.training.requests import ask
 
@@ -128,8 +129,15 @@ def _is_free(run: Path) -> bool:
     return True
 
 
-def test_where_a_gpu_is_lent_to_each_call_it_trains_in_slices(store, clips, tiny_model, monkeypatch):
+@pytest.fixture
+def lent_gpu(monkeypatch) -> None:
+    """As where a GPU is lent to each call, with few windows of each clip to encode."""
     monkeypatch.setattr(finetune, "on_spaces_gpu", lambda: True)
+    for name in ("WINDOWS_EACH", "HELD_OUT_WINDOWS"):
+        monkeypatch.setattr(training, name, 2)
+
+
+def test_where_a_gpu_is_lent_to_each_call_it_trains_in_slices(store, clips, tiny_model, monkeypatch, lent_gpu):
     monkeypatch.setattr(finetune, "SLICE_MINUTES", 0.0001)  # a step or so
     job = submitted(store, clips)
     Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}).work_until(job.id)
@@ -138,8 +146,7 @@ def test_where_a_gpu_is_lent_to_each_call_it_trains_in_slices(store, clips, tiny
     assert steps_in(store.folder_of(job) / "run") == [0, 1, 2]
 
 
-def test_slices_save_for_a_pause_and_end_when_asked(store, clips, tiny_model, monkeypatch):
-    monkeypatch.setattr(finetune, "on_spaces_gpu", lambda: True)
+def test_slices_save_for_a_pause_and_end_when_asked(store, clips, tiny_model, lent_gpu):
     worker, job = Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}), submitted(store, clips, max_steps=400, sample_every=400)
     run = store.folder_of(job) / "run"
     worker.start()

@@ -8,6 +8,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+from trip.jobs import finetune
 from trip.jobs.draft import Row
 from trip.jobs.store import Job
 from trip.settings import FinetuneSettings
@@ -138,7 +139,7 @@ def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free
 
 def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(workshop, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "on_spaces_gpu", lambda: True)
-    monkeypatch.setattr(module, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
+    monkeypatch.setattr(finetune, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
     monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
     monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     assert workshop.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trip.jobs.worker import Cancelled, Desk
 from trip.place import on_spaces_gpu
 from trip.settings import FinetuneSettings
-from trip.training.requests import ask
+from trip.training.requests import ask, forget_requests
 
 if TYPE_CHECKING:
     from trip.training.finetune import FinetuneRun
@@ -159,7 +160,20 @@ class FinetuneMaker:
 
     def __init__(self, model: str | None):
         self.model = model
-        self._slice: Callable[..., Iterator[dict[str, Any]]] | None = None
+
+    @cached_property
+    def slicing(self) -> Callable[..., Iterator[dict[str, Any]]]:
+        """`in_slices`, with a Spaces GPU around each slice where the app runs on one."""
+        from trip.runtime import gpu
+
+        return gpu(in_slices, lambda *_: SLICE_LEASE)
+
+    @cached_property
+    def planning(self) -> Callable[..., dict[str, Any]]:
+        """`plan_here`, likewise."""
+        from trip.runtime import gpu
+
+        return gpu(plan_here, lambda *_: SLICE_LEASE)
 
     def __call__(self, desk: Desk) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
@@ -187,14 +201,11 @@ class FinetuneMaker:
 
     def _train_in_slices(self, desk: Desk, settings: FinetuneSettings) -> None:
         """Inside calls that hold a GPU, one after the other, until all steps are done, the minutes are over or somebody asks to stop."""
-        if self._slice is None:
-            from trip.runtime import gpu
-
-            self._slice = gpu(in_slices, lambda *_: SLICE_LEASE)
         clips, run, begun, reached = desk.folder / "clips", desk.folder / "run", time.monotonic(), -1
+        forget_requests(run)
         while (step := progress_of(run, settings.max_steps).step) < settings.max_steps and step > reached:
             reached = step
-            with closing(self._slice(self.model, clips, run, settings)) as records:
+            with closing(self.slicing(self.model, clips, run, settings)) as records:
                 try:
                     for record in records:
                         self._tell(desk, settings)

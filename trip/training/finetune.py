@@ -73,30 +73,35 @@ class FinetuneRun:
         self.folder, self.settings = Path(folder), settings
         self.base_name, self.base_digest = pipe.model_name, pipe.fingerprint
         self.data_digest = data_digest([*self.clips, *self.held_out])
-        self._remember()
+        self.asked = {
+            "base": self.base_name,
+            "base_digest": self.base_digest,
+            "data_digest": self.data_digest,
+            **settings.model_dump(),
+        }
+        self._check_folder()
         self.pipe = pipe.copied(torch.float32)
         self.is_stopped = False  # because somebody asked
         self._changes: LoraModel | None = None
 
-    def _remember(self) -> None:
-        asked = {"base": self.base_name, "base_digest": self.base_digest, "data_digest": self.data_digest, **self.settings.model_dump()}
+    def _check_folder(self) -> None:
         path = self.folder / "settings.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _check_same(self.folder, json.loads(path.read_text()) if path.exists() else asked, asked)
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(asked, indent=1))
+            known = json.loads(path.read_text()) if path.exists() else self.asked
         except OSError as error:
             raise ValueError(f"{self.folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error
+        _check_same(self.folder, known, self.asked)
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Trains, one record a step, until steps or minutes are up or somebody asks to stop. The result is then in the folder.
 
         Raises ValueError where the disk is full: the last whole checkpoint stays. Raises FloatingPointError where a loss is not finite.
         """
-        shutil.rmtree(self.folder / "asked", ignore_errors=True)
         try:
             with alone(self.folder):
+                with replacing(self.folder / "settings.json") as partial:
+                    partial.write_text(json.dumps(self.asked, indent=1))
                 yield from self._stretches()
         except (OSError, SafetensorError) as error:
             whole = checkpoint.completed(self.folder / ClipsStage.name)

@@ -47,7 +47,7 @@ def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Datafra
         static_columns=[0],
         type="array",
         column_count=3,
-        column_widths=["36%", "42%", "22%"],
+        column_widths=["36%", "38%", "26%"],
         label="Captions; clips ticked as test are measured, never learnt from",
         elem_id="captions",
         wrap=True,

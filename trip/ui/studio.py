@@ -82,7 +82,8 @@ class Studio:
                     maker.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        _ = maker.sampling, self.worker.makers["paint"].drawing
+        tuner = self.worker.makers["finetune"]
+        _ = maker.sampling, self.worker.makers["paint"].drawing, tuner.slicing, tuner.planning
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trip.files import replacing
 from trip.jobs.draft import ClipsDraft, Row
-from trip.jobs.finetune import ROOT, SLICE_LEASE, command, plan_here
+from trip.jobs.finetune import ROOT, command
 from trip.jobs.store import ANYBODY, Job, State
 from trip.media import read_clip
 from trip.place import on_spaces_gpu
@@ -58,9 +58,7 @@ class Workshop:
 
     def _measured(self, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
         if on_spaces_gpu():
-            from trip.runtime import gpu
-
-            return gpu(plan_here, lambda *_: SLICE_LEASE)(self.studio.model, clips, run, settings)
+            return self.studio.worker.makers["finetune"].planning(self.studio.model, clips, run, settings)
         words = [*command(self.studio.model, clips, run, settings), "--dry-run"]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         if done.returncode == 2:
