@@ -20,6 +20,8 @@ from trip.jobs.store import JobStore, State
 from trip.jobs.worker import Worker
 from trip.model.lora import read_card
 from trip.settings import FinetuneSettings
+from trip.training import finetune as training
+from trip.training.checkpoint import completed, step_of
 from trip.training.requests import ask
 
 ROOT = Path(__file__).parents[2]
@@ -127,14 +129,44 @@ def _is_free(run: Path) -> bool:
     return True
 
 
-def test_where_a_gpu_is_lent_to_each_call_it_trains_in_slices(store, clips, tiny_model, monkeypatch):
+@pytest.fixture
+def lent_gpu(monkeypatch) -> None:
+    """As where a GPU is lent to each call, with few windows of each clip to encode."""
     monkeypatch.setattr(finetune, "on_spaces_gpu", lambda: True)
+    for name in ("WINDOWS_EACH", "HELD_OUT_WINDOWS"):
+        monkeypatch.setattr(training, name, 2)
+
+
+def test_where_a_gpu_is_lent_to_each_call_it_trains_in_slices(store, clips, tiny_model, monkeypatch, lent_gpu):
     monkeypatch.setattr(finetune, "SLICE_MINUTES", 0.0001)  # a step or so
     job = submitted(store, clips)
     Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}).work_until(job.id)
     done = store.get(job.id)
     assert done.state == State.DONE, done.error
     assert steps_in(store.folder_of(job) / "run") == [0, 1, 2]
+
+
+def test_slices_save_for_a_pause_and_end_when_asked(store, clips, tiny_model, lent_gpu):
+    worker, job = Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}), submitted(store, clips, max_steps=400, sample_every=400)
+    run = store.folder_of(job) / "run"
+    worker.start()
+    try:
+        wait_for(lambda: len(steps_in(run)) > 1)
+        store.set_aside(job.id)
+        wait_for(lambda: worker.lease.acquire(blocking=False))
+        worker.lease.release()
+        assert store.get(job.id).state == State.PAUSED
+        assert [step_of(path) for path in completed(run / "finetune")] == [len(steps_in(run))]
+        reached = len(steps_in(run))
+        store.resume(job.id)
+        wait_for(lambda: len(steps_in(run)) > reached)
+        ask(run, "stop")
+        wait_for(lambda: store.get(job.id).state.is_final)
+    finally:
+        worker.stop()
+    done = store.get(job.id)
+    assert done.state == State.DONE and reached < done.result["num_steps"] < 400, done.error
+    assert steps_in(run) == list(range(done.result["num_steps"]))
 
 
 def test_what_the_training_refuses_is_the_jobs_error(store, clips, tmp_path):

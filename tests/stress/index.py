@@ -6,6 +6,7 @@ python tests/stress/index.py [--clips 10700000] [--shard-size 1024]
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from trip.data.layouts import Entry, entries
-from trip.data.shards import EncodedDataSet, Encoders, encode_shards
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from trip.data.layouts import Entry, entries  # noqa: E402
+from trip.data.shards import EncodedDataSet, Encoders, encode_shards  # noqa: E402
 
 READ_SHARDS, READ_SIZE, LISTED, HEADERS = 16, 64, 50_000, 500
 SHAPE, WORDS = (1, 4, 16, 32, 32), (77, 1024)  # of the paper's clips

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "training")]
 
 from on_many import train_to  # noqa: E402
 

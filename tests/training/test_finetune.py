@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from trip.media import Clip, read_clip, read_metadata, write_clip
 from trip.model.lora import read_card
 from trip.pipeline import TripPipeline
 from trip.settings import AnimateSettings, FinetuneSettings
+from trip.training import finetune, finetune_plan
+from trip.training.clips_stage import ClipsStage
 from trip.training.finetune import FinetuneRun, data_digest
+from trip.training.finetune_plan import Memory
 from trip.training.requests import ask
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +37,15 @@ def write_moving_square(path: Path, phase: int, num_frames: int = 8) -> None:
         top = 4 + 12 * ((index + phase) % 2)
         frame[top : top + 8, 4 + phase : 12 + phase] = 220
     write_clip(Clip(frames, 8.0), path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_windows() -> Iterator[None]:
+    """Encoding is most of what a short run costs; some windows show as much."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "WINDOWS_EACH", 3)
+        patch.setattr(finetune, "HELD_OUT_WINDOWS", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +257,16 @@ def test_clips_that_changed_are_refused(tiny, clips, begun, tmp_path):
     assert "have changed" in refusal(a_run, tiny, other, begun)
 
 
+def test_clips_that_go_away_while_training_do_not_disturb_it(tiny, clips, begun, tmp_path):
+    other = Path(shutil.copytree(clips, tmp_path / "clips"))
+    for record in a_run(tiny, other, begun, max_steps=6, sample_every=6).steps():
+        if record["step"] == 4 and "loss" in record:
+            shutil.rmtree(other)
+    assert list(losses(begun)) == list(range(6)) and "held_out_loss" in metrics(begun)[-1]
+    gone = [ClipFile(other / "jumping_square_1.mp4", "a square jumps")]
+    assert "cannot be read any more" in refusal(FinetuneRun, tiny, gone, [], begun, FinetuneSettings(**SHORT))
+
+
 def test_a_changed_caption_changes_the_digest(clips):
     path = clips / "jumping_square_0.mp4"
     assert data_digest([ClipFile(path, "a square")]) != data_digest([ClipFile(path, "a circle")])
@@ -261,7 +284,24 @@ def test_a_plan_is_measured_and_trains_nothing(tiny, clips, tmp_path):
     plan = run.plan()
     assert plan.num_steps == 100 and plan.seconds_per_step > 0 and plan.minutes > 0
     assert 0 < plan.num_trained < sum(p.numel() for p in tiny.unet.parameters()) + sum(p.numel() for p in tiny.fusion.parameters())
-    assert plan.memory_mb > 0 and plan.free_disk_mb > 0 and run.result() is None
+    assert 0 < plan.memory_mb < plan.free_memory_mb and plan.free_disk_mb > 0
+    assert (plan.fits, plan.advice, run.result()) == (True, None, None)
+    assert not list(run.folder.iterdir()), "nothing of it stays, and the folder is free for other settings"
+
+
+@pytest.mark.parametrize(("room", "advice"), [(5.0, "usual"), (1.2, "light"), (0.5, None)])
+def test_where_memory_is_short_the_plan_names_the_preset_of_the_most_that_fits(tiny, clips, tmp_path, monkeypatch, room, advice):
+    """Memory stands for what is trained: as many megabytes as clips a step, and four times as many where every weight learns."""
+
+    def measured(stage: ClipsStage) -> Memory:
+        size = stage.settings.batch_size * (1 if any(".lora_" in name for name, _ in stage.model.named_parameters()) else 4)
+        assert any(weight.requires_grad for weight in stage.model.unet.parameters())
+        return Memory(100 * size, int(100 * 1.1 * room) + 1)
+
+    monkeypatch.setattr(finetune_plan, "measured_memory", measured)
+    monkeypatch.setattr(finetune, "measured_memory", measured)
+    plan = a_run(tiny, clips, tmp_path / "run", what="all", batch_size=2).plan()
+    assert (plan.memory_mb, plan.fits, plan.advice) == (800, False, advice)
 
 
 def test_the_command_line_animates_with_what_it_learnt(unbroken, tiny_model, photo, tmp_path, capsys):

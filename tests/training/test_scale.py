@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.utils import DistributedType
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from accelerate.utils import DeepSpeedPlugin, DistributedType, LoggerType
 
 from trip.cli import main
 from trip.data.photos import is_held_out
@@ -21,7 +22,7 @@ from trip.model.build import build_fusion, build_unet
 from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
 from trip.settings import PRESETS, AnimateSettings, changed
-from trip.training import checkpoint
+from trip.training import checkpoint, scale
 from trip.training.cost import cost_of_a_clip
 from trip.training.scale import ScaleRun
 from trip.training.warm_start import open_base
@@ -185,6 +186,49 @@ def test_checkpointing_costs_operations_and_saves_memory():
     assert costs[1].activations < costs[0].activations / 3 and costs[1].peak < costs[0].peak
     assert costs[0].weights == costs[1].weights > 0
     assert torch.nn.functional.linear.__module__ != "trip.training.cost", "what was put in place of torch's functions is gone"
+
+
+def test_a_tracker_gets_the_values_of_each_step(cache, text_to_video, tmp_path, monkeypatch):
+    """A tracker of accelerate's own kind stands where TensorBoard would, which is not installed here."""
+    told: dict[int, dict] = {}
+
+    class Noted(GeneralTracker):
+        name, requires_logging_directory = "tensorboard", True
+
+        def __init__(self, run_name: str, logging_dir: str, **_):
+            super().__init__()
+            told[-1] = {"run": run_name, "folder": logging_dir}
+
+        @property
+        def tracker(self) -> dict:
+            return told
+
+        def store_init_configuration(self, values: dict) -> None:
+            pass
+
+        def log(self, values: dict, step: int | None = None, **_) -> None:
+            told[step] = values
+
+    monkeypatch.setattr(scale, "find_spec", lambda name: True)
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Noted)
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.TENSORBOARD])
+    run = tmp_path / "run"
+    assert main(command(cache, text_to_video, run, "--max-steps", "2", "--log-with", "tensorboard")) == 0
+    assert told.pop(-1) == {"run": "trip", "folder": str(run)}
+    assert [told[step]["denoiser/loss"] for step in (0, 1)] == losses(run)
+
+
+def test_the_deepspeed_configuration_is_one_that_accelerates_plugin_takes():
+    """As the launcher hands it over. DeepSpeed itself is not installed: that it takes it was not tried."""
+    config = load_config_from_file(str(ROOT / "examples" / "accelerate" / "deepspeed.yaml")).deepspeed_config
+    plugin = DeepSpeedPlugin(
+        zero_stage=config["zero_stage"],
+        offload_optimizer_device=config["offload_optimizer_device"],
+        offload_param_device=config["offload_param_device"],
+        zero3_init_flag=config["zero3_init_flag"],
+    )
+    assert plugin.deepspeed_config["zero_optimization"]["stage"] == 2
+    assert set(config) == {"zero_stage", "offload_optimizer_device", "offload_param_device", "zero3_init_flag"}
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed"])

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from tests.training.test_finetune import write_moving_square
 from trip.media import photo_inside, read_clip, read_metadata
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +36,7 @@ def animate(client: Client, photo: Path = PHOTO, **values: Any) -> tuple[str, in
 def test_programs_see_the_endpoints_meant_for_them(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     clips = ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs"]
-    assert sorted(endpoints) == sorted([*clips, "/control_map", "/edit_and_animate", "/text_to_video"])
+    assert sorted(endpoints) == sorted([*clips, "/control_map", "/edit_and_animate", "/fine_tune", "/text_to_video"])
 
 
 def test_animate_gives_a_clip_its_seed_and_its_settings(client):
@@ -46,6 +49,24 @@ def test_animate_gives_a_clip_its_seed_and_its_settings(client):
     stored = read_metadata(path)
     assert {name: stored[name] for name in settings if name != "job"} == {k: v for k, v in settings.items() if k != "job"}
     assert photo_inside(stored).size == Image.open(PHOTO).size
+
+
+def test_a_program_teaches_a_motion_and_uses_it(client, tmp_path):
+    with zipfile.ZipFile(tmp_path / "clips.zip", "w") as packed:
+        for phase in range(2):
+            write_moving_square(tmp_path / f"jumping_square_{phase}.mp4", phase)
+            packed.write(tmp_path / f"jumping_square_{phase}.mp4", f"jumping_square_{phase}.mp4")
+    asked = {"rank": 1, "batch_size": 1, "max_steps": 1, "sample_every": 1}
+    job = client.predict(handle_file(tmp_path / "clips.zip"), **asked, api_name="/fine_tune")
+    assert job["settings"]["rank"] == 1 and job["state"] in ("queued", "running")
+    with pytest.raises(AppError, match="no finished fine-tune yet"):
+        animate(client, lora=job["id"])
+    end = time.monotonic() + 120
+    while client.predict(job["id"], api_name="/job")["state"] != "done":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    path, _, _ = animate(client, lora=job["id"])
+    assert read_metadata(path)["lora"].endswith("1 steps") and "lora" not in read_metadata(animate(client)[0])
 
 
 def test_same_seed_gives_the_same_frames(client):
@@ -99,8 +120,9 @@ def test_not_a_number_in_raw_json_is_refused(app):
     assert "Motion must be a number from 0 to 2, not nan" in told
 
 
-def test_files_of_the_server_are_out_of_reach(app):
-    photo = {"path": str(PHOTO), "meta": {"_type": "gradio.FileData"}}
+@pytest.mark.parametrize("said", [{"meta": {"_type": "gradio.FileData"}}, {}])
+def test_files_of_the_server_are_out_of_reach(app, said):
+    photo = {"path": str(PHOTO), **said}
     told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained"])
     assert told.startswith("event: error")
 

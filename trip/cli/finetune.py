@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import FinetuneSettings
+from trip.training.requests import ask, forget_requests
 
 
 def add(verbs: Verbs) -> None:
@@ -31,6 +32,7 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it."""
     settings = settings_in(options, FinetuneSettings)
+    forget_requests(options.output)
     from trip.data.intake import clips_to_learn
     from trip.runtime import load_pipeline
     from trip.training.finetune import FinetuneRun
@@ -56,8 +58,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _stop_at_end_of_input(folder: Path) -> None:
-    from trip.training.requests import ask
-
     while os.read(sys.stdin.fileno(), 1024):  # unbuffered: a buffer's lock, held by a thread, would break Python's own end
         pass
     ask(folder, "stop")

@@ -37,8 +37,9 @@ class ClipFile:
     source: str = ""
 
 
-def find_clips(folder: Path, *, held_out: bool, min_frames: int = 2) -> list[ClipFile]:
-    """One side of the split, each file's first frame decoded once; broken and short files are counted, named and left out.
+def find_clips(folder: Path, *, held_out: bool | None, min_frames: int = 2) -> list[ClipFile]:
+    """One side of the split, or with none for `held_out` both; each file's first frame is decoded once, and broken and short files are
+    counted, named and left out.
 
     Captions come from clips.csv, metadata.csv (columns file or file_name, caption or text, and source_path where there is one) or
     metadata.jsonl (the same keys) in the folder or above it, else from a .txt beside the clip.
@@ -52,17 +53,18 @@ def find_clips(folder: Path, *, held_out: bool, min_frames: int = 2) -> list[Cli
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in CLIP_SUFFIXES):
         names = (path.relative_to(folder).as_posix(), path.relative_to(folder.parent).as_posix(), path.name)
         caption, source = next((captions[name] for name in names if name in captions), ("", ""))
-        if is_held_out(source or path.name) != held_out:
+        if held_out not in (None, is_held_out(source or path.name)):
             continue
         if fault := _fault(path, min_frames):
             faults.append(fault)
         else:
             clips.append(ClipFile(path, caption or sidecar(path), source))
-    if faults:
+    if faults and clips:
         logger.warning("%d of %d clips left out: %s", len(faults), len(faults) + len(clips), _few(faults))
     if not clips:
-        side = "held-out" if held_out else "training"
-        raise ValueError(f"{folder}: wanted {side} clips ({', '.join(sorted(CLIP_SUFFIXES))}) that decode, found none; add clips")
+        side = {True: "held-out clips", False: "training clips", None: "clips"}[held_out]
+        reason = f" ({_few(faults)})" if faults else ""
+        raise ValueError(f"{folder}: wanted {side} ({', '.join(sorted(CLIP_SUFFIXES))}) that decode, found none{reason}; add clips")
     return clips
 
 

@@ -291,15 +291,7 @@ def clips_to_learn(folder: Path, held_out: Path | None, *, min_frames: int) -> t
 
 
 def _all_clips(folder: Path, min_frames: int) -> list[ClipFile]:
-    """Both sides of the split that large data sets have."""
-    found, complaint = [], None
-    for side in (False, True):
-        try:
-            found += find_clips(folder, held_out=side, min_frames=min_frames)
-        except ValueError as error:
-            complaint = error
-    if not found:
-        raise ValueError(str(complaint).replace("held-out clips", "clips"))
+    found = find_clips(folder, held_out=None, min_frames=min_frames)
     return [clip if clip.caption else replace(clip, caption=caption_from_name(clip.path)) for clip in found]
 
 

@@ -99,13 +99,10 @@ class ClipsDraft:
 
     def _captions(self) -> dict[str, str]:
         """What is written beside the clips."""
-        found = {}
-        for side in (False, True):
-            try:
-                found |= {clip.path.name: clip.caption for clip in find_clips(self.folder, held_out=side)}
-            except ValueError:  # none on this side of the split, which means nothing here
-                continue
-        return found
+        try:
+            return {clip.path.name: clip.caption for clip in find_clips(self.folder, held_out=None)}
+        except ValueError:  # none decodes, which each one's look says
+            return {}
 
 
 def _with_some_held_out(rows: list[Row]) -> list[Row]:

@@ -15,14 +15,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trip.jobs.worker import Desk
+from trip.jobs.worker import Cancelled, Desk
 from trip.place import on_spaces_gpu
 from trip.settings import FinetuneSettings
-from trip.training.requests import ask
+from trip.training.requests import ask, forget_requests
 
+if TYPE_CHECKING:
+    from trip.training.finetune import FinetuneRun
+
+ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 1.0  # between two looks at the metrics
 LEAVE_SECONDS = 8.0  # that a process gets to save when it is not wanted any more; the worker waits ten
 SLICE_MINUTES = 1.5  # of training in one call, where a GPU is lent to each
@@ -116,16 +121,38 @@ def samples_of(run: Path) -> list[Path]:
     return sorted((run / "finetune" / "samples").glob("*.mp4"))
 
 
-def in_slices(model: str | None, clips: str, held_out: str | None, run: str, settings: FinetuneSettings) -> Iterator[dict[str, Any]]:
-    """One slice of a training in this process, a record a step; the next call goes on from the run folder."""
+def command(model: str | None, clips: Path, run: Path, settings: FinetuneSettings) -> list[str]:
+    """The command that trains on a folder's `train` and `held-out` clips in a process of its own."""
+    words = [sys.executable, "-m", "trip", "finetune", "--clips", clips / "train", "--output", run]
+    words += ["--held-out", clips / "held-out"] if (clips / "held-out").is_dir() else []
+    words += ["--model", model] if model else []
+    return [*map(str, words), *settings.as_flags()]
+
+
+def in_slices(model: str | None, clips: Path, run: Path, settings: FinetuneSettings) -> Iterator[dict[str, Any]]:
+    """One slice of a training in this process, a record a step; the next call goes on from the run folder.
+
+    The last record says with `stopped` whether somebody asked for the end.
+    """
+    minutes = min(settings.max_minutes or SLICE_MINUTES, SLICE_MINUTES)
+    training = _run_here(model, clips, run, settings.model_copy(update={"max_minutes": minutes}))
+    yield from training.steps()
+    yield {"stopped": training.is_stopped}
+
+
+def plan_here(model: str | None, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
+    """The plan of a training, measured in this process."""
+    return vars(_run_here(model, clips, run, settings).plan())
+
+
+def _run_here(model: str | None, clips: Path, run: Path, settings: FinetuneSettings) -> "FinetuneRun":
     from trip.data.intake import clips_to_learn
     from trip.runtime import load_pipeline
     from trip.training.finetune import FinetuneRun
 
-    pipe = load_pipeline(model)
-    files = clips_to_learn(Path(clips), held_out and Path(held_out), min_frames=pipe.config.num_frames)
-    minutes = min(settings.max_minutes or SLICE_MINUTES, SLICE_MINUTES)
-    yield from FinetuneRun(pipe, *files, Path(run), settings.model_copy(update={"max_minutes": minutes})).steps()
+    pipe, held_out = load_pipeline(model), clips / "held-out"
+    files = clips_to_learn(clips / "train", held_out if held_out.is_dir() else None, min_frames=pipe.config.num_frames)
+    return FinetuneRun(pipe, *files, run, settings)
 
 
 class FinetuneMaker:
@@ -133,29 +160,36 @@ class FinetuneMaker:
 
     def __init__(self, model: str | None):
         self.model = model
-        self._slice: Callable[..., Iterator[dict[str, Any]]] | None = None
+
+    @cached_property
+    def slicing(self) -> Callable[..., Iterator[dict[str, Any]]]:
+        """`in_slices`, with a Spaces GPU around each slice where the app runs on one."""
+        from trip.runtime import gpu
+
+        return gpu(in_slices, lambda *_: SLICE_LEASE)
+
+    @cached_property
+    def planning(self) -> Callable[..., dict[str, Any]]:
+        """`plan_here`, likewise."""
+        from trip.runtime import gpu
+
+        return gpu(plan_here, lambda *_: SLICE_LEASE)
 
     def __call__(self, desk: Desk) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
         settings, begun = FinetuneSettings.checked(**desk.job.settings), time.monotonic()
-        train, held_out = (desk.folder / "clips" / name for name in ("train", "held-out"))
-        if not train.is_dir():
+        if not (desk.folder / "clips" / "train").is_dir():
             raise ValueError("the clips of this job are not there any more; choose them again")
         desk.report(0.0, "Loading the model")
         how = self._train_in_slices if on_spaces_gpu() else self._train_apart
-        how(desk, settings, train, held_out if held_out.is_dir() else None)
+        how(desk, settings)
         return self._result(desk, settings, time.monotonic() - begun)
 
-    def _train_apart(self, desk: Desk, settings: FinetuneSettings, train: Path, held_out: Path | None) -> None:
+    def _train_apart(self, desk: Desk, settings: FinetuneSettings) -> None:
         """In a process of its own, which stops and saves as soon as the job is not wanted, or this process is gone."""
-        command = [sys.executable, "-m", "trip", "finetune", "--clips", train, "--output", desk.folder / "run", "--while-stdin"]
-        command += ["--held-out", held_out] if held_out else []
-        command += ["--model", self.model] if self.model else []
-        command += settings.as_flags()
+        words = [*command(self.model, desk.folder / "clips", desk.folder / "run", settings), "--while-stdin"]
         with (desk.folder / "output.txt").open("wb") as output:
-            process = subprocess.Popen(
-                list(map(str, command)), cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=output, stderr=output
-            )
+            process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=output, stderr=output)
             try:
                 while process.poll() is None:
                     self._tell(desk, settings)
@@ -165,19 +199,22 @@ class FinetuneMaker:
         if process.returncode:
             raise ValueError(_last_words(desk.folder / "output.txt", process.returncode))
 
-    def _train_in_slices(self, desk: Desk, settings: FinetuneSettings, train: Path, held_out: Path | None) -> None:
-        """Inside calls that hold a GPU, one after the other, until all steps are done or the minutes are over."""
-        if self._slice is None:
-            from trip.runtime import gpu
-
-            self._slice = gpu(in_slices, lambda *_: SLICE_LEASE)
-        run, begun, reached = desk.folder / "run", time.monotonic(), -1
+    def _train_in_slices(self, desk: Desk, settings: FinetuneSettings) -> None:
+        """Inside calls that hold a GPU, one after the other, until all steps are done, the minutes are over or somebody asks to stop."""
+        clips, run, begun, reached = desk.folder / "clips", desk.folder / "run", time.monotonic(), -1
+        forget_requests(run)
         while (step := progress_of(run, settings.max_steps).step) < settings.max_steps and step > reached:
             reached = step
-            with closing(self._slice(self.model, str(train), held_out and str(held_out), str(run), settings)) as records:
-                for _ in records:
-                    self._tell(desk, settings)
-            if settings.max_minutes and time.monotonic() - begun > 60 * settings.max_minutes:
+            with closing(self.slicing(self.model, clips, run, settings)) as records:
+                try:
+                    for record in records:
+                        self._tell(desk, settings)
+                        is_stopped = record.get("stopped", False)
+                except Cancelled:
+                    ask(run, "stop")
+                    list(records)  # it saves
+                    raise
+            if is_stopped or (settings.max_minutes and time.monotonic() - begun > 60 * settings.max_minutes):
                 return
 
     @staticmethod

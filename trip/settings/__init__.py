@@ -3,7 +3,7 @@
 from trip.settings.animate import AnimateSettings
 from trip.settings.base import Request
 from trip.settings.editor import EDITORS, EditorSettings
-from trip.settings.finetune import FinetuneSettings
+from trip.settings.finetune import FINETUNE_PRESETS, FinetuneSettings
 from trip.settings.model import VARIANTS, ModelSettings, Variant
 from trip.settings.pictures import Annotator, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.settings.presets import PRESETS, Preset, changed
@@ -11,6 +11,7 @@ from trip.settings.recipe import RecipeSettings, StageSettings
 
 __all__ = [
     "EDITORS",
+    "FINETUNE_PRESETS",
     "PRESETS",
     "VARIANTS",
     "AnimateSettings",

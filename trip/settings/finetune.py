@@ -1,6 +1,6 @@
 """What a person asks of a fine-tune."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -8,7 +8,11 @@ from trip.settings.base import Request
 from trip.settings.recipe import RecipeSettings, StageSettings
 
 RATES = {"lora": 1e-3, "all": 2e-4}  # learning rates where none is given
-CACHED_EACH = 24  # windows of each clip that are encoded ahead
+FINETUNE_PRESETS: dict[str, dict[str, Any]] = {  # what is trained, from least memory to most
+    "light": {"what": "lora", "layers": "motion", "rank": 8, "batch_size": 1},
+    "usual": {"what": "lora", "layers": "all", "rank": 16, "batch_size": 2},
+    "everything": {"what": "all", "layers": "all", "rank": 16, "batch_size": 2},
+}
 
 
 class FinetuneSettings(Request):

@@ -18,12 +18,15 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from peft import LoraModel
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -34,10 +37,10 @@ from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.lora import LoraCard, add_lora, read_card, save_lora
 from trip.pipeline import TripPipeline
-from trip.settings import FinetuneSettings
+from trip.settings import FINETUNE_PRESETS, FinetuneSettings
 from trip.training import checkpoint
 from trip.training.clips_stage import ClipsStage, last_record
-from trip.training.finetune_plan import Plan, measured_plan
+from trip.training.finetune_plan import Plan, measured_memory, measured_plan
 from trip.training.loop import train
 from trip.training.requests import Deadline
 
@@ -46,6 +49,7 @@ logger = logging.getLogger(__name__)
 WINDOWS_EACH = 24  # pieces of a clip that are encoded ahead, at other places and moments
 HELD_OUT_WINDOWS = 24  # pieces that the held-out loss is measured on, in all
 SAMPLES = 2  # held-out clips that are drawn
+PLANNED_WINDOWS = 2  # of each that a plan is measured on
 FREE_TO_CHANGE = {"max_steps", "max_minutes", "sample_every"}  # settings that a run may go on with other values of
 PATIENCE = 60.0  # seconds that a run waits for another process to leave its folder
 PRECISION = "bf16"  # of the arithmetic; weights are trained in float32
@@ -69,34 +73,45 @@ class FinetuneRun:
         self.folder, self.settings = Path(folder), settings
         self.base_name, self.base_digest = pipe.model_name, pipe.fingerprint
         self.data_digest = data_digest([*self.clips, *self.held_out])
-        self._remember()
+        self.asked = {
+            "base": self.base_name,
+            "base_digest": self.base_digest,
+            "data_digest": self.data_digest,
+            **settings.model_dump(),
+        }
+        self._check_folder()
         self.pipe = pipe.copied(torch.float32)
+        self.is_stopped = False  # because somebody asked
+        self._changes: LoraModel | None = None
 
-    def _remember(self) -> None:
-        asked = {"base": self.base_name, "base_digest": self.base_digest, "data_digest": self.data_digest, **self.settings.model_dump()}
+    def _check_folder(self) -> None:
         path = self.folder / "settings.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _check_same(self.folder, json.loads(path.read_text()) if path.exists() else asked, asked)
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(asked, indent=1))
+            known = json.loads(path.read_text()) if path.exists() else self.asked
         except OSError as error:
             raise ValueError(f"{self.folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error
+        _check_same(self.folder, known, self.asked)
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Trains, one record a step, until steps or minutes are up or somebody asks to stop. The result is then in the folder.
 
         Raises ValueError where the disk is full: the last whole checkpoint stays. Raises FloatingPointError where a loss is not finite.
         """
-        shutil.rmtree(self.folder / "asked", ignore_errors=True)
         try:
             with alone(self.folder):
+                with replacing(self.folder / "settings.json") as partial:
+                    partial.write_text(json.dumps(self.asked, indent=1))
                 yield from self._stretches()
         except (OSError, SafetensorError) as error:
             whole = checkpoint.completed(self.folder / ClipsStage.name)
             kept = f"{whole[-1].name} is whole" if whole else "there was no checkpoint yet"
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
             raise ValueError(f"{self.folder}: cannot be written ({reason}); {kept}; free some space and give the same command") from error
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"not enough memory for {self.settings.batch_size} clips a step; take fewer, a lower rank, or the layers of motion alone"
+            ) from error
 
     def _stretches(self) -> Iterator[dict[str, Any]]:
         stage = yield from self._prepared()
@@ -105,15 +120,27 @@ class FinetuneRun:
         while asked and asked <= {"save", "sample"}:  # those end a stretch, and the next one goes on from there
             asked.clear()
             yield from self._stretch(stage, Deadline(end, self.folder, asked))
+        self.is_stopped = "stop" in asked
 
     def plan(self) -> Plan:
-        """What the run would take, measured; its clips are encoded for that, and nothing is trained."""
-        preparing = self._prepared()
-        try:
-            while True:
-                next(preparing)
-        except StopIteration as prepared:
-            return measured_plan(prepared.value, self.settings, self.folder)
+        """What the run would take, measured on a few pieces of its clips; nothing is trained, and nothing of it stays.
+
+        Where memory is short, the plan names the preset of the most that fits.
+        """
+        self._to_device()
+        with TemporaryDirectory(dir=self.folder) as aside:
+            begun = time.monotonic()
+            for name, clips in (("windows", self.clips), ("held-out", self._measured_clips)):
+                list(self._encode(Path(aside) / name, clips, PLANNED_WINDOWS))
+            seconds_each = (time.monotonic() - begun) / (2 * PLANNED_WINDOWS)
+            encoding = seconds_each * (WINDOWS_EACH * len(self.clips) + HELD_OUT_WINDOWS)
+            plan = measured_plan(self._stage(Path(aside), self.settings), self.settings, self.folder, encoding, HELD_OUT_WINDOWS)
+            for name, values in () if plan.fits else reversed(FINETUNE_PRESETS.items()):
+                lighter = self.settings.model_copy(update=values)
+                memory = measured_memory(self._stage(Path(aside), lighter))
+                if memory.fits and memory.needed_mb < plan.memory_mb:
+                    return replace(plan, advice=name)
+        return plan
 
     def result(self) -> Path | None:
         """The LoRA or the pipeline folder that was written; none before the first measurement."""
@@ -138,32 +165,46 @@ class FinetuneRun:
 
     def _prepared(self) -> Generator[dict[str, Any], None, ClipsStage]:
         """The stage, with clips encoded and the base measured; yields records on the way."""
-        pipe, settings = self.pipe, self.settings
-        pipe.to(Accelerator(mixed_precision=PRECISION).device)
-        for module in (pipe.vae, pipe.text_encoder):
-            module.eval().requires_grad_(False)
-        measured = self.held_out or self.clips[:1]
-        yield from self._encode("windows", self.clips, WINDOWS_EACH * len(self.clips))
-        yield from self._encode("held-out", measured, HELD_OUT_WINDOWS)
-        if settings.what == "lora":
-            torch.manual_seed(settings.seed)  # half of the changes begin at random
-            add_lora(pipe.unet, rank=settings.rank, layers=settings.layers)
-        stage = ClipsStage(
-            Denoiser(pipe.unet, pipe.fusion),
-            pipe,
-            LatentCache(self.folder / "windows"),
-            LatentCache(self.folder / "held-out"),
-            settings,
-            photos=[(self._first_frame(clip), clip.caption) for clip in measured[:SAMPLES]],
-            metrics_path=self.folder / "metrics.jsonl",
-        )
+        self._to_device()
+        yield from self._encode(self.folder / "windows", self.clips, WINDOWS_EACH * len(self.clips))
+        yield from self._encode(self.folder / "held-out", self._measured_clips, HELD_OUT_WINDOWS)
+        stage = self._stage(self.folder, self.settings)
         self._measure_base(stage)
         return stage
+
+    @property
+    def _measured_clips(self) -> list[ClipFile]:
+        return self.held_out or self.clips[:1]
+
+    def _to_device(self) -> None:
+        self.pipe.to(Accelerator(mixed_precision=PRECISION).device)
+        for module in (self.pipe.vae, self.pipe.text_encoder):
+            module.eval().requires_grad_(False)
+
+    def _stage(self, encoded: Path, settings: FinetuneSettings) -> ClipsStage:
+        """What is trained, on the clips encoded in a folder; changes that another call added are taken out again."""
+        pipe = self.pipe
+        if self._changes:
+            self._changes.unload()
+            pipe.unet.requires_grad_(True)
+        self._changes = None
+        if settings.what == "lora":
+            torch.manual_seed(settings.seed)  # half of the changes begin at random
+            self._changes = add_lora(pipe.unet, rank=settings.rank, layers=settings.layers)
+        return ClipsStage(
+            Denoiser(pipe.unet, pipe.fusion),
+            pipe,
+            LatentCache(encoded / "windows"),
+            LatentCache(encoded / "held-out"),
+            settings,
+            photos=[(self._first_frame(clip), clip.caption) for clip in self._measured_clips[:SAMPLES]],
+            metrics_path=self.folder / "metrics.jsonl",
+        )
 
     def _first_frame(self, clip: ClipFile) -> np.ndarray:
         return read_window(clip, num_frames=self.pipe.config.num_frames, size=self.pipe.frame_size, rng=None)[0][0]
 
-    def _encode(self, name: str, clips: list[ClipFile], count: int) -> Iterator[dict[str, Any]]:
+    def _encode(self, folder: Path, clips: list[ClipFile], count: int) -> Iterator[dict[str, Any]]:
         pipe, seed = self.pipe, self.settings.seed
         size, num_frames = pipe.frame_size, pipe.config.num_frames
         key = {"vae": digest(pipe.vae.state_dict()), "frames": num_frames, "size": size, "data": self.data_digest}
@@ -175,8 +216,8 @@ class FinetuneRun:
         def encode(video: Tensor) -> Tensor:
             return encode_video(pipe.vae, video)
 
-        for done, wanted in encode_cache(self.folder / name, draw, encode, num_clips=count, seed=seed, key=key):
-            yield {"stage": name, "step": done, "max_steps": wanted}
+        for done, wanted in encode_cache(folder, draw, encode, num_clips=count, seed=seed, key=key):
+            yield {"stage": folder.name, "step": done, "max_steps": wanted}
 
     def _measure_base(self, stage: ClipsStage) -> None:
         """Figures and samples of the base: changes are zero as long as nothing was trained."""
@@ -254,11 +295,14 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def data_digest(clips: Sequence[ClipFile]) -> str:
-    """Sixteen letters that change with any clip or caption."""
+    """Sixteen letters that change with any clip or caption. Raises ValueError, in one line, where a clip is gone."""
     state = hashlib.sha256()
     for clip in sorted(clips, key=lambda clip: clip.path.name):
-        with clip.path.open("rb") as file:
-            state.update(hashlib.file_digest(file, "sha256").digest() + clip.caption.encode())
+        try:
+            with clip.path.open("rb") as file:
+                state.update(hashlib.file_digest(file, "sha256").digest() + clip.caption.encode())
+        except OSError as error:
+            raise ValueError(f"{clip.path.name}: this clip cannot be read any more ({error.strerror}); give the same command") from error
     return state.hexdigest()[:16]
 
 

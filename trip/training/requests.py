@@ -13,6 +13,12 @@ def ask(folder: Path, request: str) -> None:
     (folder / "asked" / request).touch()
 
 
+def forget_requests(folder: Path) -> None:
+    """Drops what was asked of an earlier process."""
+    for request in REQUESTS:
+        (folder / "asked" / request).unlink(missing_ok=True)
+
+
 class Deadline(float):
     """A moment of `time.monotonic` that has also come once something is asked; a number, since that is what the loop takes.
 

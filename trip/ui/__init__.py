@@ -5,8 +5,24 @@ from pathlib import Path
 
 import gradio as gr
 
-from trip.ui import animate, api, api_pictures, edit, elements, figure, finetune, inside, models, panels, text_to_video, training, visit
+from trip.ui import (
+    animate,
+    api,
+    api_finetune,
+    api_pictures,
+    edit,
+    elements,
+    figure,
+    finetune,
+    inside,
+    models,
+    panels,
+    text_to_video,
+    training,
+    visit,
+)
 from trip.ui.studio import Studio
+from trip.ui.workshop import Workshop
 
 ASSETS = Path(__file__).parents[2] / "assets"
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
@@ -34,9 +50,11 @@ def build(studio: Studio) -> gr.Blocks:
     def arrive(visitor: str, job_id: str, request: gr.Request) -> tuple[str, str]:
         return visit.arrive(studio, visitor, job_id, request)
 
+    workshop = Workshop(studio)
     with gr.Blocks(title="TRIP: photo to clip", analytics_enabled=False, delete_cache=(3600, CACHE_AGE)) as page:
         api.publish(studio)  # before all else, so that no handler takes an endpoint's name
         api_pictures.publish(studio)
+        api_finetune.publish(workshop)
         state = visit.build()
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
@@ -49,7 +67,7 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Edit", id="edit"):
                 photo, edited = edit.build(studio, state)
             with gr.Tab("Fine-tune", id="finetune"):
-                workshop = finetune.build(studio, state)
+                finetune.build(workshop, state)
         with shared.endings:
             tuned = training.build(workshop, state, form, tabs)
             beside = figure.build()

@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
+from gradio.utils import get_upload_folder, is_in_or_equal
 
 from trip.jobs.store import Job, State
-from trip.settings import AnimateSettings
+from trip.settings import AnimateSettings, FinetuneSettings
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -52,6 +53,7 @@ def publish(studio: Studio) -> None:
         crop: str | None = None,
         loop: bool = False,
         fusion: str = "trained",
+        lora: str | None = None,
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
         """Turn a photo into a short clip that follows a sentence, and wait for it.
@@ -71,6 +73,7 @@ def publish(studio: Studio) -> None:
             crop: left, top, width and height of the part to animate, in shares of the photo
             loop: whether the clip comes back to the photo
             fusion: trained, linear (Eq. 9 alone) or none (the residual alone), where the checkpoint can
+            lora: id of a done fine-tune of this session's, to make the clip with; none: the model as it is
 
         Returns:
             the clip as MP4, its seed, and the settings that made it with the id of its job
@@ -91,8 +94,9 @@ def publish(studio: Studio) -> None:
             loop=loop,
             fusion=fusion,
         )
+        tuned = {"lora": told(studio.finetune, lora, visitor_of(request)).id} if lora else {}
         async with reading:
-            job = await asyncio.to_thread(told, studio.animate, visitor_of(request), image and image["path"], settings)
+            job = await asyncio.to_thread(told, studio.animate, visitor_of(request), told(uploaded, image), settings, **tuned)
         return clip_of(studio, await ended(studio, job))
 
     async def continue_clip(job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
@@ -107,15 +111,15 @@ def publish(studio: Studio) -> None:
 
     def jobs(request: gr.Request = None) -> list[dict[str, Any]]:
         """All jobs of this session, those that wait first."""
-        return [_told(job) for job in studio.store.jobs(visitor_of(request))]
+        return [told_job(job) for job in studio.store.jobs(visitor_of(request))]
 
     def job(job: str, request: gr.Request = None) -> dict[str, Any]:
         """Where a job stands, and once it is done its figures."""
-        return _told(told(studio.store.get, job, visitor_of(request)))
+        return told_job(told(studio.store.get, job, visitor_of(request)))
 
     def cancel(job: str, request: gr.Request = None) -> dict[str, Any]:
         """End a job: one that waits at once, a running one within a step."""
-        return _told(told(studio.store.cancel, job, visitor_of(request)))
+        return told_job(told(studio.store.cancel, job, visitor_of(request)))
 
     def estimate(
         num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
@@ -140,9 +144,19 @@ def visitor_of(request: gr.Request) -> str:
     return f"session {request.session_hash}"
 
 
-def _told(job: Job) -> dict[str, Any]:
+def uploaded(file: dict[str, Any] | None) -> str | None:
+    """Where an upload lies; ValueError for a path that nobody uploaded, which Gradio itself lets pass where the type is not said."""
+    if not file:
+        return None
+    if not is_in_or_equal(file["path"], get_upload_folder()):
+        raise ValueError("wanted a file that was uploaded, got a path; upload it first, as gradio_client's handle_file does")
+    return file["path"]
+
+
+def told_job(job: Job) -> dict[str, Any]:
     """A job as programs see it."""
-    settings = {name: job.settings.get(name) for name in AnimateSettings.model_fields}
+    schema = FinetuneSettings if job.kind == "finetune" else AnimateSettings
+    settings = {name: job.settings.get(name) for name in schema.model_fields}
     return {
         "id": job.id,
         "state": str(job.state),

@@ -9,7 +9,7 @@ from gradio.data_classes import FileData
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings
 from trip.ui import pictures
-from trip.ui.api import clip_of, ended, visitor_of
+from trip.ui.api import clip_of, ended, uploaded, visitor_of
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -94,7 +94,7 @@ def publish(studio: Studio) -> None:
             guidance_scale=guidance_scale, image_guidance=image_guidance, size=size, seed=seed,
         )  # fmt: skip
         then = told(AnimateSettings.checked, prompt=motion_prompt)
-        job = await asyncio.to_thread(told, pictures.ask, studio, visitor_of(request), settings, image and image["path"], then=then)
+        job = await asyncio.to_thread(told, pictures.ask, studio, visitor_of(request), settings, told(uploaded, image), then=then)
         return await pictured(job)
 
     async def control_map(
@@ -113,7 +113,7 @@ def publish(studio: Studio) -> None:
             the map as PNG, and what there is to know of it
         """
         settings = told(ControlSettings.checked, annotator=annotator, low=low, high=high, size=size)
-        visitor, photo = visitor_of(request), image and image["path"]
+        visitor, photo = visitor_of(request), told(uploaded, image)
         job = await ended(studio, await asyncio.to_thread(told, pictures.ask, studio, visitor, settings, photo, kind=pictures.MAP))
         return FileData(path=pictures.map_of(studio, job)), job.result["notes"]
 

@@ -9,28 +9,26 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.jobs.draft import Row
-from trip.settings import FinetuneSettings
+from trip.settings import FINETUNE_PRESETS, FinetuneSettings
 from trip.ui import visit
 from trip.ui.form import control
 from trip.ui.result import told
-from trip.ui.studio import Studio
 from trip.ui.workshop import Workshop
 
-COLUMNS = ["clip", "what happens in it", "only measured"]
+COLUMNS = ["clip", "what happens in it", "test"]
 WORDS = (
     "Bring three clips or more of **one** motion (or a .zip of them), a few seconds each. What is learnt is a small file that is added to "
     "the model; the model itself stays as it is."
 )
+PRESET_WORDS = "Light needs least memory, everything most and gives a whole model instead of a small file; Plan says what fits here"
 KINDS = [".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif", ".zip"]
 
 
-def build(studio: Studio, state: visit.Visit) -> Workshop:
+def build(workshop: Workshop, state: visit.Visit) -> None:
     """Lay out the form inside the current `gr.Tab` and wire it; `training` shows what comes of it."""
-    workshop = Workshop(studio)
     gr.Markdown(WORDS)
     rows, table = _clips(workshop, state)
-    _asking(studio, workshop, state, rows, table)
-    return workshop
+    _asking(workshop, state, rows, table)
 
 
 # clips
@@ -49,7 +47,8 @@ def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Datafra
         static_columns=[0],
         type="array",
         column_count=3,
-        label="Captions; clips that are only measured are never learnt from",
+        column_widths=["36%", "38%", "26%"],
+        label="Captions; clips ticked as test are measured, never learnt from",
         elem_id="captions",
         wrap=True,
         buttons=[],
@@ -119,14 +118,16 @@ def _clip(row: Row) -> str:
 # asking
 
 
-def _asking(studio: Studio, workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Dataframe) -> None:
+def _asking(workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Dataframe) -> None:
     """What to train, the plan, and the button that begins."""
     settings: dict[str, Component] = {"max_steps": _control("max_steps", maximum=2000)}
     with gr.Row():
         begin = gr.Button("Train", variant="primary", elem_id="train", scale=3, min_width=120)
         plan = gr.Button("Plan", elem_id="plan", scale=1, min_width=90)
-    foretold = gr.HTML(elem_id="plan-words")
+    foretold = gr.HTML(elem_id="plan-words", min_height=40)
+    lighter = gr.Button(visible=False, size="sm", elem_id="lighter")
     with gr.Accordion("What to train", open=False, elem_id="what-to-train"):
+        chosen = gr.Radio(list(FINETUNE_PRESETS), value="usual", label="Preset", info=PRESET_WORDS, elem_id="finetune-preset")
         settings |= {name: _control(name) for name in ("what", "layers")}
         settings |= {"rank": _control("rank", maximum=64), "batch_size": _control("batch_size", maximum=8)}
         with gr.Row():
@@ -136,9 +137,14 @@ def _asking(studio: Studio, workshop: Workshop, state: visit.Visit, rows: gr.Sta
     def asked(values: dict[Component, Any]) -> FinetuneSettings:
         return told(FinetuneSettings.checked, **{name: values[box] for name, box in settings.items()})
 
-    def planned(values: dict[Component, Any]) -> str:
+    def planned(values: dict[Component, Any]) -> list[Any]:
         clips = edited(values[rows], values[table]["data"])
-        return plan_words(told(workshop.plan, values[state.visitor], clips, asked(values)))
+        plan = told(workshop.plan, values[state.visitor], clips, asked(values))
+        advice = gr.update(visible=bool(plan["advice"]), value=f"Take the preset {plan['advice']}: it fits")
+        return [plan_words(plan), advice, plan["advice"]]
+
+    def taken(name: str) -> list[Any]:
+        return ["", gr.update(visible=False), *(FINETUNE_PRESETS[name][box] for box in preset_boxes)]
 
     def make(values: dict[Component, Any]) -> str:
         clips = edited(values[rows], values[table]["data"])
@@ -148,8 +154,13 @@ def _asking(studio: Studio, workshop: Workshop, state: visit.Visit, rows: gr.Sta
     gr.on(None, lambda: [None] * len(empty), None, empty, **visit.QUICK)  # when the page opens: else Gradio says 0
 
     inputs = {state.visitor, rows, table, *settings.values()}
-    plan.click(planned, inputs, foretold, preprocess=False, concurrency_limit=1, api_visibility="private")
-    visit.follow(studio, state, begin.click(make, inputs, state.job, **visit.RAW))
+    advised = gr.State(None)
+    plan.click(planned, inputs, [foretold, lighter, advised], preprocess=False, concurrency_limit=1, api_visibility="private")
+    preset_boxes = list(FINETUNE_PRESETS["usual"])
+    filled = [foretold, lighter, *(settings[box] for box in preset_boxes)]
+    chosen.input(taken, chosen, filled, **visit.QUICK)
+    lighter.click(lambda name: name, advised, chosen, **visit.QUICK).then(taken, advised, filled, **visit.QUICK)
+    visit.follow(workshop.studio, state, begin.click(make, inputs, state.job, **visit.RAW))
 
 
 def _control(name: str, **more: Any) -> Component:
@@ -158,10 +169,15 @@ def _control(name: str, **more: Any) -> Component:
 
 def plan_words(plan: dict[str, Any]) -> str:
     """What a training would take, in a sentence."""
-    short = plan["disk_mb"] > plan["free_disk_mb"]
-    disk = f"{plan['disk_mb']} MB of disk" + (f", of which only {plan['free_disk_mb']} MB are free" if short else "")
-    memory = "" if plan["fits"] else "; that is more than is free, take fewer clips a step"
+    disk = f"disk {_size(plan['disk_mb'])} of {_size(plan['free_disk_mb'])} free"
+    memory = f"memory {_size(plan['memory_mb'])} of {_size(plan['free_memory_mb'])} free"
+    short = [name for name, fits in (("memory", plan["fits"]), ("disk", plan["disk_mb"] <= plan["free_disk_mb"])) if not fits]
+    said = f" <b>Too little {' and '.join(short)}.</b>" if short else ""
     return (
-        f"<p>About {plan['minutes']:.0f} min for {plan['num_steps']} steps ({plan['seconds_per_step']:.2f} s each), "
-        f"{plan['num_trained'] / 1e6:.1f} M weights learn, {plan['memory_mb']} MB of memory{memory}, {disk}; measured just now.</p>"
+        f"<p>About {max(1, plan['minutes']):.0f} min for {plan['num_steps']} steps ({plan['seconds_per_step']:.2f} s each); "
+        f"{plan['num_trained'] / 1e6:.1f} M weights learn; {memory}; {disk}; measured just now.{said}</p>"
     )
+
+
+def _size(megabytes: int) -> str:
+    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"

@@ -82,7 +82,8 @@ class Studio:
                     maker.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        _ = maker.sampling, self.worker.makers["paint"].drawing
+        tuner = self.worker.makers["finetune"]
+        _ = maker.sampling, self.worker.makers["paint"].drawing, tuner.slicing, tuner.planning
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
@@ -184,6 +185,13 @@ class Studio:
     def clips(self, visitor: str, text: str = "") -> list[Job]:
         """A visitor's jobs that gave a clip, newest first; with these words in their prompt."""
         return [job for job in self.store.jobs(visitor, State.DONE, text=text) if "clip" in job.result]
+
+    def finetune(self, job_id: str, visitor: str) -> Job:
+        """A visitor's fine-tune that is done; ValueError where it is not, or is none."""
+        job = self.store.get(job_id, visitor)
+        if job.kind != "finetune" or job.state != State.DONE:
+            raise ValueError("there is no finished fine-tune yet; let one end first")
+        return job
 
     def stop(self, job_id: str, visitor: str) -> None:
         """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""

@@ -66,12 +66,12 @@ def _bench() -> Bench:
                 buttons["compare"] = gr.Button("Compare with base", size="sm", min_width=110, elem_id="compare-base")
                 download = gr.DownloadButton("Download", size="sm", min_width=90, elem_id="download-lora")
             comparison = gr.HTML(elem_id="base-comparison")
+            with gr.Accordion("Push to the hub", open=False):
+                repository = gr.Textbox(label="Repository, owner/name", elem_id="push-to")
+                token = gr.Textbox(label="Your token, with the right to write", type="password", elem_id="push-token")
+                buttons["push"] = gr.Button("Push, as a private repository", size="sm", elem_id="push")
         plot = gr.LinePlot(x="step", y="loss", color="line", title="Loss", height=220, elem_id="loss", buttons=[])
         samples, facts = gr.HTML(elem_id="samples"), gr.HTML(elem_id="finetune-facts")
-        with gr.Accordion("Push to the hub", open=False):
-            repository = gr.Textbox(label="Repository, owner/name", elem_id="push-to")
-            token = gr.Textbox(label="Token; empty: this machine's login", type="password", elem_id="push-token")
-            buttons["push"] = gr.Button("Push, as a private repository", size="sm", elem_id="push")
     return Bench(box, plot, samples, facts, buttons, after, download, comparison, repository, token)
 
 

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trip.files import replacing
 from trip.jobs.draft import ClipsDraft, Row
+from trip.jobs.finetune import ROOT, command
 from trip.jobs.store import ANYBODY, Job, State
 from trip.media import read_clip
+from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.training.requests import ask
 from trip.ui.studio import Studio
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 MIN_FRAMES = 16  # where no model is loaded that says
 COMPARED_SEED = 1
 PAIR = "pair.json"  # in a fine-tune's folder: the clips that compare it with the base
-ROOT = Path(__file__).parents[2]
 
 
 class Workshop:
@@ -50,16 +51,20 @@ class Workshop:
         if not self.studio.worker.lease.acquire(blocking=False):
             raise ValueError(f"{self.holder()}; measure the plan when that has ended")
         try:
-            run = clips.parent / "plan"
-            command = [sys.executable, "-m", "trip", "finetune", "--clips", clips / "train", "--output", run, "--dry-run"]
-            command += ["--held-out", clips / "held-out"] if (clips / "held-out").is_dir() else []
-            command += ["--model", self.studio.model] if self.studio.model else []
-            command += settings.as_flags()
-            done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+            return self._measured(clips, clips.parent / "plan", settings)
         finally:
+            shutil.rmtree(clips.parent / "plan", ignore_errors=True)
             self.studio.worker.lease.release()
-        if done.returncode:
+
+    def _measured(self, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
+        if on_spaces_gpu():
+            return self.studio.worker.makers["finetune"].planning(self.studio.model, clips, run, settings)
+        words = [*command(self.studio.model, clips, run, settings), "--dry-run"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode == 2:
             raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("trip: "))
+        if done.returncode:
+            raise ValueError(f"the measurement ended with code {done.returncode}, maybe for want of memory; take a lighter preset")
         return json.loads(done.stdout)
 
     def holder(self) -> str:
@@ -106,9 +111,7 @@ class Workshop:
 
     def result(self, job_id: str, visitor: str) -> tuple[Job, Path]:
         """A done fine-tune and its file or folder; ValueError where it is not done."""
-        job = self.store.get(job_id, visitor)
-        if job.kind != "finetune" or job.state != State.DONE:
-            raise ValueError("there is no finished fine-tune yet; let one end first")
+        job = self.studio.finetune(job_id, visitor)
         return job, self.store.folder_of(job) / job.result["file"]
 
     def caption_of(self, job: Job) -> str:
@@ -141,18 +144,45 @@ class Workshop:
         except ValueError:
             return []
 
-    def push(self, job_id: str, visitor: str, repository: str, token: str | None) -> "CommitInfo":
-        """Uploads the result to a repository of the hub's; ValueError, in one line, where that does not work."""
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    def push(self, job_id: str, visitor: str, repository: str, token: str) -> "CommitInfo":
+        """Uploads the result and a card to a private repository of the hub's; ValueError, in one line, where that does not work.
 
-        _, path = self.result(job_id, visitor)
+        The token is the visitor's own: a login of this machine's is not for everybody who sees the page.
+        """
+        from httpx2 import HTTPError  # the hub's own errors are of this kind or OSErrors, its refused names ValueErrors
+        from huggingface_hub import HfApi
+
+        job, path = self.result(job_id, visitor)
+        if repository.count("/") != 1:
+            raise ValueError(f"wanted a repository as owner/name, got {repository!r}; correct it")
+        if not token:
+            raise ValueError("the hub needs a token that may write; make one at huggingface.co/settings/tokens and paste it")
+        api = HfApi(token=token)
         try:
-            api = HfApi(token=token or None)
             api.create_repo(repository, private=True, exist_ok=True)
             if path.is_dir():
                 return api.upload_folder(repo_id=repository, folder_path=path)
+            api.upload_file(repo_id=repository, path_or_fileobj=self._card(job).encode(), path_in_repo="README.md")
             return api.upload_file(repo_id=repository, path_or_fileobj=path, path_in_repo=path.name)
-        except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise ValueError(f"could not upload to {repository!r} ({reason}); check the name, your login and the network") from error
+        except (HTTPError, OSError, ValueError) as error:
+            raise ValueError(f"could not upload to {repository!r} ({_reason(error)}") from error
+
+    def _card(self, job: Job) -> str:
+        """What the file is and how to use it, for the repository's page."""
+        caption = " ".join(self.caption_of(job).split())
+        return (
+            "---\ntags: [image-to-video, trip, lora]\n---\n\n"
+            f"A LoRA for TRIP, learnt from a few clips of one motion: {caption or 'no caption'}. "
+            f"{job.result['num_steps']} steps; base, rank, data digest and settings are in the file's metadata.\n\n"
+            "`python -m trip animate PHOTO --prompt TEXT --lora lora.safetensors --output clip.mp4`\n"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Why the hub did not take it, and what to do."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return "the token was refused); take one that may write there"
+    if status is None and not isinstance(error, ValueError):
+        return "the hub does not answer); check the network"
+    return f"{' '.join(str(error).split())[:160]}); check the name"

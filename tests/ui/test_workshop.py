@@ -1,0 +1,152 @@
+"""What the Fine-tune tab calls, apart from the training itself: what goes to the hub, and what is said where it does not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from trip.jobs import finetune
+from trip.jobs.draft import Row
+from trip.jobs.store import Job
+from trip.settings import FinetuneSettings
+from trip.ui import workshop as module
+from trip.ui.studio import Studio
+from trip.ui.workshop import Workshop
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    studio = Studio(None, tmp_path / "outputs")
+    yield Workshop(studio)
+    studio.close()
+
+
+@pytest.fixture
+def tuned(workshop, tmp_path) -> Job:
+    """A fine-tune that is done."""
+    clips = tmp_path / "clips"
+    (clips / "train").mkdir(parents=True)
+    (clips / "train" / "metadata.jsonl").write_text('{"file": "a.mp4", "caption": "flames leap"}\n')
+    workshop.store.submit("me", "finetune", FinetuneSettings().model_dump(), clips=clips)
+    job = workshop.store.take()
+    run = workshop.run_of(job)
+    run.mkdir()
+    (run / "lora.safetensors").write_bytes(b"weights")
+    workshop.store.finish(job.id, {"file": "run/lora.safetensors", "samples": [], "num_steps": 200})
+    return job
+
+
+class Hub:
+    """Stands in for huggingface_hub.HfApi: notes what it is asked, or refuses."""
+
+    calls: list[tuple]
+    refusal: Exception | None = None
+
+    def __init__(self, token: str):
+        type(self).calls = [("token", token)]
+
+    def __getattr__(self, name: str):
+        def call(*arguments, **more):
+            if self.refusal:
+                raise self.refusal
+            self.calls.append((name, *arguments, more))
+
+        return call
+
+
+@pytest.fixture
+def hub(monkeypatch) -> type[Hub]:
+    monkeypatch.setattr(Hub, "refusal", None)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    return Hub
+
+
+def test_the_file_and_a_card_go_to_a_private_repository(workshop, tuned, hub):
+    workshop.push(tuned.id, "me", "somebody/flames", "hf_mine")
+    token, created, card, file = hub.calls
+    assert token == ("token", "hf_mine")
+    assert created == ("create_repo", "somebody/flames", {"private": True, "exist_ok": True})
+    assert card[1]["path_in_repo"] == "README.md" and b"flames leap" in card[1]["path_or_fileobj"]
+    assert file[1] == {
+        "repo_id": "somebody/flames",
+        "path_or_fileobj": workshop.run_of(tuned) / "lora.safetensors",
+        "path_in_repo": "lora.safetensors",
+    }
+
+
+def test_a_whole_model_goes_as_its_folder(workshop, tuned, hub):
+    (workshop.run_of(tuned) / "lora.safetensors").unlink()
+    (workshop.run_of(tuned) / "lora.safetensors").mkdir()
+    workshop.push(tuned.id, "me", "somebody/flames", "hf_mine")
+    assert hub.calls[-1] == (
+        "upload_folder",
+        {"repo_id": "somebody/flames", "folder_path": workshop.run_of(tuned) / "lora.safetensors"},
+    )
+
+
+def _refused(status: int) -> HfHubHTTPError:
+    return HfHubHTTPError("Forbidden:\nyou may not", response=httpx2.Response(status, request=httpx2.Request("POST", "https://hub")))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (_refused(401), "the token was refused); take one that may write there"),
+        (_refused(403), "the token was refused); take one that may write there"),
+        (_refused(500), "Forbidden: you may not); check the name"),
+        (httpx2.ConnectError("Name or service not known"), "the hub does not answer); check the network"),
+        (OfflineModeIsEnabled("offline mode"), "the hub does not answer); check the network"),
+        (HFValidationError("Repo id must not\nend so"), "Repo id must not end so); check the name"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(workshop, tuned, hub, monkeypatch, refusal, said):
+    monkeypatch.setattr(Hub, "refusal", refusal)
+    with pytest.raises(ValueError) as caught:
+        workshop.push(tuned.id, "me", "somebody/flames", "hf_mine")
+    assert str(caught.value) == f"could not upload to 'somebody/flames' ({said}"
+
+
+@pytest.mark.parametrize(
+    ("visitor", "repository", "token", "said"),
+    [
+        ("me", "somebody/flames", "", "needs a token"),
+        ("me", "flames", "hf_mine", "owner/name"),
+        ("you", "somebody/flames", "hf_mine", "no such job"),
+    ],
+)
+def test_nothing_is_sent_without_name_token_and_a_fine_tune_of_ones_own(
+    workshop, tuned, hub, monkeypatch, visitor, repository, token, said
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_machine")
+    hub.calls = []
+    with pytest.raises(ValueError, match=said):
+        workshop.push(tuned.id, visitor, repository, token)
+    assert not hub.calls
+
+
+def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free(workshop, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "command", lambda *_: ["sh", "-c", "kill -9 $$"])
+    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
+    rows: list[Row] = []
+    with pytest.raises(ValueError, match="code -9, maybe for want of memory"):
+        workshop.plan("me", rows, FinetuneSettings())
+    assert workshop.studio.worker.lease.acquire(blocking=False)
+
+
+def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(workshop, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "on_spaces_gpu", lambda: True)
+    monkeypatch.setattr(finetune, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
+    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
+    assert workshop.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}
+    workshop.studio.worker.lease.acquire(blocking=False)
+    with pytest.raises(ValueError, match="measure the plan when that has ended"):
+        workshop.plan("me", [], FinetuneSettings())
+
+
+def test_the_caption_of_a_fine_tune_is_its_first_clips(workshop, tuned):
+    assert workshop.caption_of(workshop.store.get(tuned.id)) == "flames leap"
