@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from trip.ui import animate, api, api_pictures, edit, elements, figure, finetune, inside, models, panels, text_to_video, training, visit
+from trip.ui.form import leave_empty
 from trip.ui.studio import Studio
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -59,6 +60,7 @@ def build(studio: Studio) -> gr.Blocks:
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
+        leave_empty(page)
         page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
         page.load(card, None, weights, **visit.QUICK)
     return page

@@ -2,7 +2,7 @@
 
 import csv
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Form:
     run: gr.Button
     draft: gr.Button
     estimate: gr.HTML
-    restore: gr.File
+    restore: gr.UploadButton
     more_photos: gr.File
     lora: gr.Dropdown
 
@@ -85,7 +85,7 @@ def _form() -> Form:
         more_photos = gr.File(
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
-        restore = gr.File(label="Drop an MP4 that was made here, to fill in the form", file_types=["video"], height=110, elem_id="restore")
+    restore = gr.UploadButton("Fill in from a clip made here", file_types=["video"], size="sm", elem_id="restore")
     return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora)
 
 
@@ -134,16 +134,13 @@ def _wire_form(studio: Studio, form: Form) -> None:
     gr.on(changing, foretold, form.inputs, form.estimate, **RAW)
     form.restore.upload(restored, form.restore, [form.photo, form.randomize, *form.settings.values()], **visit.QUICK)
 
-    def shown_defaults() -> Iterator[list[Any]]:
+    def shown_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
-        yield [None] * len(automatic)
         defaults = studio.defaults()
-        yield [gr.update(placeholder=f"{defaults[name]:g}" if name in defaults else "automatic") for name in automatic]
+        return [gr.update(placeholder=f"{defaults[name]:g}" if name in defaults else "automatic") for name in automatic]
 
     automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
-    gr.on(
-        None, shown_defaults, None, list(automatic.values()), show_progress="hidden", concurrency_limit=None, api_visibility="private"
-    ).then(foretold, form.inputs, form.estimate, **RAW)
+    gr.on(None, shown_defaults, None, list(automatic.values()), **visit.QUICK).then(foretold, form.inputs, form.estimate, **RAW)
 
 
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:

@@ -38,3 +38,9 @@ def control(name: str, schema: type[Request] = AnimateSettings, **more: Any) -> 
         common |= {"minimum": low, "maximum": high, "placeholder": "automatic"}
         return gr.Number(**common | {"precision": 0 if kind is int else None, "step": 1 if kind is int else 0.5} | more)
     return gr.Slider(**common | {"minimum": low, "maximum": high, "step": 1 if kind is int else 0.05} | more)
+
+
+def leave_empty(page: gr.Blocks) -> None:
+    """Has the browser send nothing for a number that is left empty. Gradio keeps an empty start out of the page, which is then a 0."""
+    numbers = [box for box in page.blocks.values() if isinstance(box, gr.Number) and box.value is None]
+    page.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill(null)")
