@@ -1,4 +1,5 @@
-// What the page needs and Gradio lacks: <trip-player>, <trip-compare> and <trip-crop>. Made in trip/ui/elements.py.
+// What the page needs and Gradio lacks: <trip-player>, <trip-compare> and <trip-crop>, made in trip/ui/elements.py, and clips dropped
+// anywhere.
 //
 // All insides live in a shadow tree. gr.HTML compares its new HTML with the page, child by child, and would remove whatever an
 // element had put into itself; and Gradio's own styles end at that border. Texts become text nodes, never HTML.
@@ -440,6 +441,26 @@
       this.turned = setTimeout(() => this.hand(true), 200);
     }
   }
+
+  // A video dropped anywhere fills the form in, as the button does, while the button is in sight: other tabs take videos of their own.
+  function droppedVideo(event) {
+    const button = document.getElementById("restore");
+    const input = button?.offsetParent && button.parentElement.querySelector("input[type=file][accept^='video']");
+    const item = [...(event.dataTransfer?.items ?? [])].find(({ type }) => type.startsWith("video/"));
+    return input && item ? { input, item } : null;
+  }
+
+  document.addEventListener("dragover", (event) => droppedVideo(event) && event.preventDefault(), true);
+  document.addEventListener("drop", (event) => {
+    const { input, item } = droppedVideo(event) ?? {};
+    if (!input) return;
+    event.preventDefault();
+    event.stopPropagation(); // the photo's own place would refuse it
+    const files = new DataTransfer();
+    files.items.add(item.getAsFile());
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
 
   const elements = { "trip-player": TripPlayer, "trip-compare": TripCompare, "trip-crop": TripCrop };
   for (const [name, element] of Object.entries(elements)) if (!customElements.get(name)) customElements.define(name, element);

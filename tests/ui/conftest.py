@@ -1,18 +1,31 @@
 """The real app, running in a process of its own on tiny checkpoints, with no way out to the network."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 ROOT = Path(__file__).parents[2]
+SLOW = 60_000  # milliseconds that a clip of the tiny model may take
 DEAD_END = "http://127.0.0.1:9"  # a proxy that is not there
 NO_NETWORK = {
     "HTTP_PROXY": DEAD_END,
@@ -27,6 +40,18 @@ NO_NETWORK = {
 def no_network() -> dict[str, str]:
     """Environment in which whatever asks for something outside this machine fails."""
     return os.environ | NO_NETWORK
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the tests of a file; a context of its own gives each of them a clean one."""
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    with sync_playwright() as playwright:
+        if not found and not Path(playwright.chromium.executable_path).exists():
+            pytest.fail("no Chromium found; run tests/install_browser.py, or on Debian: apt-get install chromium")
+        browser = playwright.chromium.launch(executable_path=found, headless=True, args=QUIET, timeout=30_000)
+        yield browser
+        browser.close()
 
 
 @dataclass(frozen=True)
@@ -65,3 +90,31 @@ def _answers(url: str) -> bool:
         return httpx.get(url, trust_env=False, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@dataclass
+class Visit:
+    """An open page, and what must stay empty: errors in its console, requests that leave this machine."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def visit(app: App, browser: Browser) -> Iterator[Visit]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    visit = Visit(context.new_page())
+    visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
+    visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    visit.page.on("request", lambda request: visit.outside.append(request.url) if _leaves(request.url, app.url) else None)
+    visit.page.goto(app.url)
+    expect(visit.page.locator("#weights")).not_to_contain_text("Loading", timeout=SLOW)
+    yield visit
+    context.close()
+    assert not visit.errors
+    assert not visit.outside
+
+
+def _leaves(url: str, home: str) -> bool:
+    return not url.startswith((home, "data:", "blob:"))

@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.training.test_finetune import write_moving_square
+from trip import flags
 from trip.media import photo_inside, read_clip, read_metadata
 
 ROOT = Path(__file__).parents[2]
@@ -205,30 +206,36 @@ def _refusal(flags: list[str], environment: dict[str, str]) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [["--port", "0"], ["--port", "http"], ["--auth", "nobody"], ["--auth", ":secret"], ["--colour", "blue"], ["--model", "no/such/folder"]],
-)
-def test_a_bad_flag_is_one_line_and_exit_code_2(flags, no_network):
-    told = _refusal(flags, no_network)
+def test_a_bad_flag_ends_the_app_with_one_line(no_network):
+    told = _refusal(["--colour", "blue"], no_network)
     assert told.startswith("app.py: ")
     assert len(told.splitlines()) == 1
-    assert len(told) < 200
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--port", "0"], ["--port", "http"], ["--auth", "nobody"], ["--auth", ":secret"], ["--model", "no/such/folder"], ["--models", "none"]],
+)
+def test_a_bad_flag_is_one_line_and_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        flags.parser().parse_args(arguments)
+    told = capsys.readouterr().err
+    assert end.value.code == 2
+    assert told.startswith(f"app.py: argument {arguments[0]}: ")
+    assert len(told.splitlines()) == 1 and len(told) < 200
 
 
 @pytest.mark.skipif(find_spec("mcp") is not None, reason="the package is there")
-def test_a_missing_package_for_agents_is_named(no_network):
-    assert _refusal(["--mcp"], no_network) == 'app.py: --mcp needs a package that is not installed; run: pip install "gradio[mcp]"\n'
+def test_a_missing_package_for_agents_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["app.py", "--mcp"])
+    with pytest.raises(SystemExit):
+        flags.parsed(flags.parser())
+    assert capsys.readouterr().err == 'app.py: --mcp needs a package that is not installed; run: pip install "gradio[mcp]"\n'
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_code_2(app, no_network, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    told = _refusal(["--port", app.url.rpartition(":")[2]], no_network)
-    assert told.splitlines()[-1].startswith("app.py: cannot listen on this machine, port ")
-    assert "Traceback" not in told
-
-
-def test_share_without_auth_warns(app, no_network, tmp_path, monkeypatch):
+def test_a_port_that_is_taken_is_one_line_and_a_link_open_to_all_is_warned_of(app, no_network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = _refusal(["--share", "--port", app.url.rpartition(":")[2]], no_network)  # the taken port keeps it from being shared
     assert told.startswith("WARNING: --share without --auth")
+    assert told.splitlines()[-1].startswith("app.py: cannot listen on this machine, port ")
+    assert "Traceback" not in told

@@ -1,71 +1,16 @@
 """The page, as a person meets it in Chromium."""
 
+import base64
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.ui.conftest import SLOW, Visit
 from trip.media import read_clip, read_metadata
 
 PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-SLOW = 60_000  # milliseconds that a clip of the tiny model may take
-
-
-@dataclass
-class Visit:
-    """An open page, and what must stay empty: errors in its console, requests that leave this machine."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser_path() -> str:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found:
-        return found
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-    if not Path(own).exists():
-        pytest.fail("no Chromium found; run tests/install_browser.py, or on Debian: apt-get install chromium")
-    return own
-
-
-@pytest.fixture
-def visit(app, browser_path, tmp_path) -> Iterator[Visit]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=browser_path, headless=True, args=QUIET, viewport={"width": 1280, "height": 900}
-        )
-        visit = Visit(browser.pages[0])
-        visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
-        visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
-        visit.page.on("request", lambda request: visit.outside.append(request.url) if _leaves(request.url, app.url) else None)
-        visit.page.goto(app.url)
-        expect(visit.page.locator("#weights")).not_to_contain_text("Loading", timeout=SLOW)
-        yield visit
-        browser.close()
-    assert not visit.errors
-    assert not visit.outside
-
-
-def _leaves(url: str, home: str) -> bool:
-    return not url.startswith((home, "data:", "blob:"))
 
 
 def _run(page: Page, num_steps: int = 2) -> None:
@@ -113,6 +58,18 @@ def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(visit):
     expect(page.locator("#stop")).to_be_hidden()
 
 
+def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered(visit):
+    page, asked = visit.page, []
+    page.route("**/queue/join*", lambda route: asked.append(route.request.post_data_json["data"]))  # and never answered
+    page.reload()
+    page.locator("#run").wait_for()
+    page.wait_for_timeout(1000)
+    asked.clear()
+    page.locator("#run").click()
+    page.wait_for_timeout(500)
+    assert len(asked) == 1 and 0 not in [value for value in asked[0] if type(value) is int]
+
+
 def test_stop_ends_a_run_at_once_and_the_next_one_works(visit, app):
     page = visit.page
     page.set_input_files("#photo input[type=file]", PHOTO)
@@ -150,17 +107,30 @@ def _reload(visit: Visit) -> None:
     visit.errors.clear()
 
 
+def _drop(page: Page, place: str, clip: Path) -> None:
+    """A file is let go over a part of the page."""
+    moved = page.evaluate_handle(
+        """data => {
+            const moved = new DataTransfer();
+            moved.items.add(new File([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], "clip.mp4", { type: "video/mp4" }));
+            return moved;
+        }""",
+        base64.b64encode(clip.read_bytes()).decode(),
+    )
+    page.dispatch_event(place, "drop", {"dataTransfer": moved})
+
+
 def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
-    """Run, reload in the middle, step by keyboard, continue, compare, and fill the form in from the file."""
+    """Run, reload in the middle, step by keyboard, continue, compare, and fill the form in from the file, let go anywhere."""
     page = visit.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     page.locator("#prompt textarea").fill("the camera pans left")
-    _run(page, num_steps=150)
+    _run(page, num_steps=60)
     expect(page.locator("#progress img")).to_be_visible(timeout=SLOW)
     page.wait_for_url(re.compile(r"\?job="), timeout=SLOW)
     _reload(visit)
-    expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 150"), timeout=SLOW)
-    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 60"), timeout=SLOW)
+    expect(page.locator("#clip video")).to_be_visible(timeout=3 * SLOW)
 
     page.locator("#clip trip-player").locator("button").first.focus()
     page.keyboard.press("Home")
@@ -180,10 +150,10 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
         page.locator("#compared [role=option]:not(.selected)").first.click()
     expect(page.locator("#comparison video")).to_have_count(2)
 
-    page.locator("#advanced > button").click()
-    page.set_input_files("#restore input[type=file]", first)
+    _drop(page, "#photo", first)
     expect(page.locator("#prompt textarea")).to_have_value("the camera pans left", timeout=SLOW)
-    expect(page.locator("#num_steps input")).to_have_value("150")
+    page.locator("#advanced > button").click()
+    expect(page.locator("#num_steps input")).to_have_value("60")
     expect(page.locator("#photo img")).to_be_visible()
 
 

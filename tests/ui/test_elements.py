@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from trip.media import Clip, write_clip
 from trip.ui.elements import HEAD, Shown, chosen_box, compare, crop_box, crop_value, player
@@ -18,8 +17,6 @@ from trip.ui.elements import HEAD, Shown, chosen_box, compare, crop_box, crop_va
 TIMEOUT = 10_000  # milliseconds
 FPS, FRAMES = 8, 16
 HOSTILE = """"><img src=x onerror="window.broken=1"> ${window.broken=1} {{label}} `'</trip-player><script>window.broken=1</script>"""
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 
 def grey(index: int) -> int:
@@ -61,14 +58,11 @@ def url(folder) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory) -> Iterator:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, headless=True, args=QUIET, timeout=30_000)
-        context = browser.new_context(viewport={"width": 1000, "height": 900})
-        context.set_default_timeout(TIMEOUT)
-        yield context
-        browser.close()
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context.set_default_timeout(TIMEOUT)
+    yield context
+    context.close()
 
 
 @pytest.fixture

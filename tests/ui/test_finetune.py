@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.training.test_finetune import write_moving_square
-from tests.ui.test_browser import SLOW, browser_path, visit  # noqa: F401  fixtures
+from tests.ui.conftest import SLOW
 
 TRAINED = 180_000  # milliseconds that a few steps of the tiny model may take, its process included
 
@@ -23,7 +23,7 @@ def clips(tmp_path_factory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):  # noqa: F811
+def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):
     page = visit.page
     page.get_by_role("tab", name="Fine-tune").click()
     page.set_input_files("#clips input[type=file]", clips)
@@ -66,7 +66,7 @@ def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request): 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_what_is_no_clip_is_refused_in_a_toast(visit, tmp_path):  # noqa: F811
+def test_what_is_no_clip_is_refused_in_a_toast(visit, tmp_path):
     page = visit.page
     (tmp_path / "clips.zip").write_bytes(b"PK no archive")
     page.get_by_role("tab", name="Fine-tune").click()

@@ -9,7 +9,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.ui.test_browser import PHOTO, SLOW, browser_path, visit  # noqa: F401  fixtures
+from tests.ui.conftest import SLOW
+from tests.ui.test_browser import PHOTO
 from trip.media import read_clip, read_metadata
 from trip.ui.models import cards_of
 from trip.ui.studio import Studio
@@ -70,7 +71,7 @@ def _small(page: Page, prefix: str) -> None:
     page.locator(f"#{prefix}-size input").fill("64")
 
 
-def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):  # noqa: F811
+def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):
     page = visit.page
     page.get_by_role("tab", name="Text to video").click()
     page.locator("#paint-prompt textarea").fill("a red house under a blue sky")
@@ -96,7 +97,7 @@ def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):  # noqa: F8
     expect(page.locator("#models-list li.here").first).to_contain_text("on this machine")
 
 
-def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):  # noqa: F811
+def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):
     page = visit.page
     page.get_by_role("tab", name="Text to video").click()
     page.set_input_files("#paint-picture input[type=file]", PHOTO)

@@ -26,6 +26,7 @@ from typing import Any
 from PIL import Image
 
 from trip.files import replacing
+from trip.jobs.table import open_table
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +36,6 @@ MOST_QUEUED_EACH = 20  # of one visitor
 LEAST_FREE_BYTES = 200 * 2**20  # on the disk, before a job is taken in
 LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, visitor TEXT NOT NULL, kind TEXT NOT NULL, settings TEXT NOT NULL, state TEXT NOT NULL,
-    place REAL NOT NULL, created REAL NOT NULL, started REAL, ended REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    fraction REAL NOT NULL DEFAULT 0, words TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '{}'
-);
-CREATE INDEX IF NOT EXISTS by_visitor ON jobs (visitor, created);
-CREATE INDEX IF NOT EXISTS by_state ON jobs (state);
-"""
 # All that wait, each visitor's in their order.
 _LINE = """
 SELECT id, visitor, place, last FROM jobs JOIN (SELECT visitor, MAX(started) AS last FROM jobs GROUP BY visitor) USING (visitor)
@@ -133,41 +125,14 @@ class JobStore:
             raise ValueError(f"{self.folder}: another app serves this folder; stop it or choose another --output-dir") from error
         self._path = self.folder / "jobs.sqlite"
         try:
-            self._connection = self._opened()
+            self._connection, damage = open_table(self._path)
+            self.notices += [damage] if damage else []
             self._take_up()
         except sqlite3.OperationalError as error:  # locked, full, not permitted: no reason to put a sound table aside
             self._lock_file.close()
             raise ValueError(f"{self._path}: cannot be opened ({error}); free it or choose another --output-dir") from error
 
     # at the start
-
-    def _opened(self) -> sqlite3.Connection:
-        """The table; a damaged one is moved aside."""
-        try:
-            return self._connected()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            aside = self._path.with_name(f"jobs-damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}.sqlite")
-            self._path.rename(aside)
-            for companion in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + companion).unlink(missing_ok=True)
-            self.notices.append(f"The list of jobs was damaged ({error}) and lies aside as {aside.name}.")
-            return self._connected()
-
-    def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
-        connection.row_factory = sqlite3.Row
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if (verdict := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(str(verdict).splitlines()[0])
-            connection.executescript(_TABLE)
-        except sqlite3.DatabaseError:
-            connection.close()
-            raise
-        return connection
 
     def _take_up(self) -> None:
         """What was running when the last app died waits again, in its old place; what killed it too often has failed."""

@@ -21,6 +21,7 @@ from trip.ui import (
     training,
     visit,
 )
+from trip.ui.form import leave_empty
 from trip.ui.studio import Studio
 from trip.ui.workshop import Workshop
 
@@ -77,6 +78,7 @@ def build(studio: Studio) -> gr.Blocks:
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
+        leave_empty(page)
         page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
         page.load(card, None, weights, **visit.QUICK)
     return page

@@ -2,7 +2,7 @@
 
 import csv
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from gradio.components import Component
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.ui import elements, presets, visit
-from trip.ui.form import control
+from trip.ui.form import control, uploaded
 from trip.ui.result import told
 from trip.ui.studio import Studio
 from trip.ui.visit import RAW
@@ -32,7 +32,7 @@ class Form:
     run: gr.Button
     draft: gr.Button
     estimate: gr.HTML
-    restore: gr.File
+    restore: gr.UploadButton
     more_photos: gr.File
     lora: gr.Dropdown
 
@@ -85,7 +85,7 @@ def _form() -> Form:
         more_photos = gr.File(
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
-        restore = gr.File(label="Drop an MP4 that was made here, to fill in the form", file_types=["video"], height=110, elem_id="restore")
+    restore = gr.UploadButton("Fill in from a clip made here", file_types=["video"], size="sm", elem_id="restore")
     return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora)
 
 
@@ -134,16 +134,13 @@ def _wire_form(studio: Studio, form: Form) -> None:
     gr.on(changing, foretold, form.inputs, form.estimate, **RAW)
     form.restore.upload(restored, form.restore, [form.photo, form.randomize, *form.settings.values()], **visit.QUICK)
 
-    def shown_defaults() -> Iterator[list[Any]]:
+    def shown_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
-        yield [None] * len(automatic)
         defaults = studio.defaults()
-        yield [gr.update(placeholder=f"{defaults[name]:g}" if name in defaults else "automatic") for name in automatic]
+        return [gr.update(placeholder=f"{defaults[name]:g}" if name in defaults else "automatic") for name in automatic]
 
     automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
-    gr.on(
-        None, shown_defaults, None, list(automatic.values()), show_progress="hidden", concurrency_limit=None, api_visibility="private"
-    ).then(foretold, form.inputs, form.estimate, **RAW)
+    gr.on(None, shown_defaults, None, list(automatic.values()), **visit.QUICK).then(foretold, form.inputs, form.estimate, **RAW)
 
 
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:
@@ -151,9 +148,9 @@ def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Ex
 
     def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> str:
         visitor, settings = values[state.visitor], told(asked, form, values)
-        more = [photo["path"] for photo in values[form.more_photos] or []]
+        photos = [told(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
         tuned = {"lora": values[form.lora]} if values[form.lora] else {}
-        jobs = [told(ask, visitor, photo, settings, **tuned) for photo in more or [_path(values[form.photo])]]
+        jobs = [told(ask, visitor, photo, settings, **tuned) for photo in photos]
         return jobs[0].id
 
     def make_draft(values: dict[Component, Any]) -> str:
@@ -164,8 +161,3 @@ def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Ex
     visit.follow(studio, state, gr.on(triggers, make, inputs, state.job, **RAW))
     visit.follow(studio, state, form.draft.click(make_draft, inputs, state.job, **RAW))
     visit.follow(studio, state, examples.load_input_event.then(make, inputs, state.job, **RAW))
-
-
-def _path(photo: dict[str, Any] | None) -> str | None:
-    """Where the upload lies."""
-    return photo and photo["path"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.utils import get_upload_folder, is_in_or_equal
 
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, FinetuneSettings
+from trip.ui.form import uploaded
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -36,9 +36,22 @@ def clip_of(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, Any]]:
 
 def publish(studio: Studio) -> None:
     """Adds the endpoints to the current `gr.Blocks`."""
-    reading = asyncio.Semaphore(1)  # photos one after the other, so that a crowd does not keep the page from answering
+    clips = ClipEndpoints(studio)
+    for endpoint in (clips.animate, clips.continue_clip):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    for endpoint in (clips.jobs, clips.job, clips.cancel, clips.estimate, clips.compare):
+        gr.api(endpoint, api_name=endpoint.__name__, queue=False)
+
+
+class ClipEndpoints:
+    """The endpoints about clips, a method each; what programs read of them is their docstrings."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+        self.reading = asyncio.Semaphore(1)  # photos one after the other, so that a crowd does not keep the page from answering
 
     async def animate(
+        self,
         image: FileData,
         prompt: str = "",
         negative_prompt: str = "",
@@ -94,63 +107,49 @@ def publish(studio: Studio) -> None:
             loop=loop,
             fusion=fusion,
         )
-        tuned = {"lora": told(studio.finetune, lora, visitor_of(request)).id} if lora else {}
-        async with reading:
-            job = await asyncio.to_thread(told, studio.animate, visitor_of(request), told(uploaded, image), settings, **tuned)
-        return clip_of(studio, await ended(studio, job))
+        tuned = {"lora": told(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
+        async with self.reading:
+            job = await asyncio.to_thread(told, self.studio.animate, visitor_of(request), told(uploaded, image), settings, **tuned)
+        return clip_of(self.studio, await ended(self.studio, job))
 
-    async def continue_clip(job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
+    async def continue_clip(self, job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
         """Go on from the last frame of a clip, and wait; the result shows both.
 
         Args:
             job: id of a job that is done
             prompt: what moves now; empty: as before
         """
-        asked = await asyncio.to_thread(told, studio.continued, job, visitor_of(request), prompt or None)
-        return clip_of(studio, await ended(studio, asked))
+        asked = await asyncio.to_thread(told, self.studio.continued, job, visitor_of(request), prompt or None)
+        return clip_of(self.studio, await ended(self.studio, asked))
 
-    def jobs(request: gr.Request = None) -> list[dict[str, Any]]:
+    def jobs(self, request: gr.Request = None) -> list[dict[str, Any]]:
         """All jobs of this session, those that wait first."""
-        return [told_job(job) for job in studio.store.jobs(visitor_of(request))]
+        return [told_job(job) for job in self.studio.store.jobs(visitor_of(request))]
 
-    def job(job: str, request: gr.Request = None) -> dict[str, Any]:
+    def job(self, job: str, request: gr.Request = None) -> dict[str, Any]:
         """Where a job stands, and once it is done its figures."""
-        return told_job(told(studio.store.get, job, visitor_of(request)))
+        return told_job(told(self.studio.store.get, job, visitor_of(request)))
 
-    def cancel(job: str, request: gr.Request = None) -> dict[str, Any]:
+    def cancel(self, job: str, request: gr.Request = None) -> dict[str, Any]:
         """End a job: one that waits at once, a running one within a step."""
-        return told_job(told(studio.store.cancel, job, visitor_of(request)))
+        return told_job(told(self.studio.store.cancel, job, visitor_of(request)))
 
     def estimate(
-        num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
+        self, num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
     ) -> dict[str, Any]:
         """Seconds and bytes that a clip should take on this machine, from the clips before it; null where there were none."""
         settings = told(AnimateSettings.checked, num_frames=num_frames, num_steps=num_steps, guidance_scale=guidance_scale, aspect=aspect)
-        return vars(told(studio.estimate, settings))
+        return vars(told(self.studio.estimate, settings))
 
-    def compare(first: str, second: str, request: gr.Request = None) -> dict[str, Any]:
+    def compare(self, first: str, second: str, request: gr.Request = None) -> dict[str, Any]:
         """How alike two clips are, in dB of peak signal-to-noise ratio, with the figures of both."""
         visitor = visitor_of(request)
-        return told(studio.compared, first, second, visitor)
-
-    for endpoint in (animate, continue_clip):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
-    for endpoint in (jobs, job, cancel, estimate, compare):
-        gr.api(endpoint, api_name=endpoint.__name__, queue=False)
+        return told(self.studio.compared, first, second, visitor)
 
 
 def visitor_of(request: gr.Request) -> str:
     """Whose jobs a program's are."""
     return f"session {request.session_hash}"
-
-
-def uploaded(file: dict[str, Any] | None) -> str | None:
-    """Where an upload lies; ValueError for a path that nobody uploaded, which Gradio itself lets pass where the type is not said."""
-    if not file:
-        return None
-    if not is_in_or_equal(file["path"], get_upload_folder()):
-        raise ValueError("wanted a file that was uploaded, got a path; upload it first, as gradio_client's handle_file does")
-    return file["path"]
 
 
 def told_job(job: Job) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from gradio.data_classes import FileData
 
 from trip.jobs.store import Job
 from trip.settings import FinetuneSettings
-from trip.ui.api import told_job, uploaded, visitor_of
+from trip.ui.api import told_job, visitor_of
+from trip.ui.form import uploaded
 from trip.ui.result import told
 from trip.ui.workshop import Workshop
 

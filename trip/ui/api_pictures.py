@@ -9,22 +9,34 @@ from gradio.data_classes import FileData
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings
 from trip.ui import pictures
-from trip.ui.api import clip_of, ended, uploaded, visitor_of
+from trip.ui.api import clip_of, ended, visitor_of
+from trip.ui.form import uploaded
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
 
 def publish(studio: Studio) -> None:
     """Adds the endpoints to the current `gr.Blocks`."""
+    first_frames = PictureEndpoints(studio)
+    for endpoint in (first_frames.text_to_video, first_frames.edit_and_animate, first_frames.control_map):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
-    async def pictured(job: Job) -> tuple[FileData, FileData, dict[str, Any]]:
+
+class PictureEndpoints:
+    """The endpoints about first frames, a method each; what programs read of them is their docstrings."""
+
+    def __init__(self, studio: Studio):
+        self.studio = studio
+
+    async def _pictured(self, job: Job) -> tuple[FileData, FileData, dict[str, Any]]:
         """The clip, the picture that it was made of, and how both were made."""
-        drawn = await ended(studio, job)
-        clip, _, made = clip_of(studio, await ended(studio, studio.store.get(drawn.result["next"])))
-        picture = FileData(path=pictures.paths_of(studio, drawn)[0])
+        drawn = await ended(self.studio, job)
+        clip, _, made = clip_of(self.studio, await ended(self.studio, self.studio.store.get(drawn.result["next"])))
+        picture = FileData(path=pictures.paths_of(self.studio, drawn)[0])
         return clip, picture, {"picture": drawn.result["settings"], "clip": made, "notes": drawn.result["notes"], "job": drawn.id}
 
     async def text_to_video(
+        self,
         prompt: str,
         motion_prompt: str = "",
         picture_model: str = "",
@@ -59,9 +71,10 @@ def publish(studio: Studio) -> None:
             guidance_scale=guidance_scale, size=size, aspect=aspect, refine=refine, seed=seed,
         )  # fmt: skip
         then = told(AnimateSettings.checked, prompt=motion_prompt or prompt, aspect=aspect)
-        return await pictured(told(pictures.ask, studio, visitor_of(request), settings, then=then))
+        return await self._pictured(told(pictures.ask, self.studio, visitor_of(request), settings, then=then))
 
     async def edit_and_animate(
+        self,
         image: FileData,
         instruction: str,
         motion_prompt: str = "",
@@ -94,11 +107,17 @@ def publish(studio: Studio) -> None:
             guidance_scale=guidance_scale, image_guidance=image_guidance, size=size, seed=seed,
         )  # fmt: skip
         then = told(AnimateSettings.checked, prompt=motion_prompt)
-        job = await asyncio.to_thread(told, pictures.ask, studio, visitor_of(request), settings, told(uploaded, image), then=then)
-        return await pictured(job)
+        job = await asyncio.to_thread(told, pictures.ask, self.studio, visitor_of(request), settings, told(uploaded, image), then=then)
+        return await self._pictured(job)
 
     async def control_map(
-        image: FileData, annotator: str = "canny", low: int = 100, high: int = 200, size: int | None = None, request: gr.Request = None
+        self,
+        image: FileData,
+        annotator: str = "canny",
+        low: int = 100,
+        high: int = 200,
+        size: int | None = None,
+        request: gr.Request = None,
     ) -> tuple[FileData, list[str]]:
         """What an annotator sees in a photo, for ControlNet.
 
@@ -114,8 +133,6 @@ def publish(studio: Studio) -> None:
         """
         settings = told(ControlSettings.checked, annotator=annotator, low=low, high=high, size=size)
         visitor, photo = visitor_of(request), told(uploaded, image)
-        job = await ended(studio, await asyncio.to_thread(told, pictures.ask, studio, visitor, settings, photo, kind=pictures.MAP))
-        return FileData(path=pictures.map_of(studio, job)), job.result["notes"]
-
-    for endpoint in (text_to_video, edit_and_animate, control_map):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+        asked = await asyncio.to_thread(told, pictures.ask, self.studio, visitor, settings, photo, kind=pictures.MAP)
+        job = await ended(self.studio, asked)
+        return FileData(path=pictures.map_of(self.studio, job)), job.result["notes"]

@@ -10,7 +10,7 @@ from gradio.components import Component
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
 from trip.ui import figure, pictures, visit
-from trip.ui.form import control
+from trip.ui.form import control, uploaded
 from trip.ui.panels import Ending
 from trip.ui.result import told
 from trip.ui.studio import Studio
@@ -56,11 +56,11 @@ def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
 
     def move(values: dict[Component, Any]) -> str:
         settings = told(AnimateSettings.checked, prompt=values[motion])
-        return told(studio.animate, values[state.visitor], pictures.uploaded(values[made.picture]), settings).id
+        return told(studio.animate, values[state.visitor], told(uploaded, values[made.picture]), settings).id
 
     def move_all(values: dict[Component, Any]) -> str:
         settings = told(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED)
-        chosen, photo = (values[made.job], values[made.seed]), pictures.uploaded(values[form.photo])
+        chosen, photo = (values[made.job], values[made.seed]), told(uploaded, values[form.photo])
         return told(figure.ask, studio, values[state.visitor], photo, chosen, settings).id
 
     inputs = {form.photo, made.picture, made.job, made.seed, motion, state.visitor}
@@ -111,16 +111,16 @@ def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
 
     def ask_edit(values: dict[Component, Any]) -> str:
         settings = told(pictures.checked, EditSettings, form.edit, values)
-        return told(pictures.ask, studio, values[state.visitor], settings, pictures.uploaded(values[form.photo])).id
+        return told(pictures.ask, studio, values[state.visitor], settings, told(uploaded, values[form.photo])).id
 
     def ask_map(values: dict[Component, Any]) -> str:
         settings = told(pictures.checked, ControlSettings, form.control, values)
-        photo = pictures.uploaded(values[form.photo])
+        photo = told(uploaded, values[form.photo])
         return told(pictures.ask, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
 
     def ask_drawing(values: dict[Component, Any]) -> str:
         settings = told(pictures.checked, ControlSettings, form.control, values)
-        photo, found = (pictures.uploaded(values[box]) for box in (form.photo, form.map))
+        photo, found = told(uploaded, values[form.photo]), told(pictures.drawn_on, values[form.map])
         return told(pictures.ask, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
 
     inputs = form.inputs | {state.visitor}

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 from gradio.components import Component
+from gradio.utils import get_upload_folder, is_in_or_equal
 
 from trip.settings import AnimateSettings, Request
 
@@ -38,3 +39,20 @@ def control(name: str, schema: type[Request] = AnimateSettings, **more: Any) -> 
         common |= {"minimum": low, "maximum": high, "placeholder": "automatic"}
         return gr.Number(**common | {"precision": 0 if kind is int else None, "step": 1 if kind is int else 0.5} | more)
     return gr.Slider(**common | {"minimum": low, "maximum": high, "step": 1 if kind is int else 0.05} | more)
+
+
+def leave_empty(page: gr.Blocks) -> None:
+    """Has the browser send nothing for a number that is left empty. Gradio keeps an empty start out of the page, which is then a 0."""
+    numbers = [box for box in page.blocks.values() if isinstance(box, gr.Number) and box.value is None]
+    page.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill(null)")
+
+
+def uploaded(file: dict[str, Any] | None) -> str | None:
+    """Where an upload lies, or a file that the page itself was given; ValueError for another path, which Gradio lets pass where it does
+    not preprocess.
+    """
+    if not file:
+        return None
+    if not is_in_or_equal(file["path"], get_upload_folder()):
+        raise ValueError("wanted a file that was uploaded, got a path; upload it first, as gradio_client's handle_file does")
+    return file["path"]

@@ -50,7 +50,7 @@ def build(studio: Studio, state: visit.Visit) -> Panels:
         forms = gr.Column(min_width=320)
         with gr.Column(min_width=320):
             bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
-            stop = gr.Button("Stop", elem_id="stop", visible=False)
+            stop = gr.Button("Stop", size="sm", elem_id="stop", visible=False)
             endings = gr.Column()
             ending = result.build(studio, state)
             waiting = queue.build(studio, state)

@@ -13,7 +13,7 @@ from trip.first_frame.whereabouts import EXTRAS, extras, first_here, is_here, mo
 from trip.jobs.store import Job, State
 from trip.media import read_photo
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
-from trip.ui.form import control
+from trip.ui.form import control, uploaded
 from trip.ui.panels import Ending
 from trip.ui.studio import LARGEST_PHOTO, Studio
 from trip.ui.visit import QUICK, RAW, Visit
@@ -153,11 +153,9 @@ def checked(schema: type[PictureSettings], boxes: dict[str, Component], values: 
     return schema.checked(**{name: values[box] for name, box in boxes.items()})
 
 
-def uploaded(value: Any) -> str | None:
-    """Where a photo of the form lies; an editor's with what was drawn on it."""
-    if isinstance(value, dict) and "path" not in value:
-        value = value.get("composite") or value.get("background")
-    return value and value["path"]
+def drawn_on(value: Any) -> str | None:
+    """Where an editor's picture lies, with what was drawn on it; ValueError as `uploaded`."""
+    return uploaded(value and (value.get("composite") or value.get("background")))
 
 
 @dataclass(frozen=True)

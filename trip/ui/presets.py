@@ -22,7 +22,7 @@ MOST_KEPT = 50
 def build(settings: dict[str, Component]) -> None:
     """Lay out the row and wire it to the controls."""
     kept = gr.BrowserState({}, storage_key="trip-presets", secret=SECRET)
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_classes="trip-line"):
         chosen = gr.Dropdown(list(GIVEN), value=None, label="Preset", elem_id="preset", scale=2, min_width=140)
         name = gr.Textbox(label="Keep these settings as", max_length=40, elem_id="preset-name", scale=2, min_width=140)
         keep = gr.Button("Keep", size="sm", elem_id="preset-keep", scale=1, min_width=70)

@@ -28,7 +28,7 @@ def of_job(studio: Studio, job: Job | None) -> str:
 def done_words(job: Job) -> str:
     """How long a job took, and how far off the estimate was."""
     took, expected = job.result["seconds"], job.result.get("expected_seconds")
-    off = f", {abs(took - expected) / took:.0%} {'more' if took > expected else 'less'} than estimated" if expected and took else ""
+    off = f", {abs(took - expected) / expected:.0%} {'more' if took > expected else 'less'} than estimated" if expected else ""
     return f"Done in {took:.0f} s{off}"
 
 

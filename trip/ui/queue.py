@@ -36,13 +36,13 @@ def build(studio: Studio, visit: Visit) -> QueuePanel:
     """Lay out the panel; it shows itself while something besides the job that is shown waits or runs."""
     with gr.Accordion("Waiting", open=True, visible=False, elem_id="queue") as below:
         cards = gr.HTML()
-        with gr.Row(equal_height=True):
-            chosen = gr.Dropdown([], label="Job", elem_id="queue-job", scale=3, min_width=140)
+        chosen = gr.Dropdown([], label="Job", elem_id="queue-job")
+        with gr.Row():
             buttons = {
-                "put_first": gr.Button("First", size="sm", min_width=56),
-                "pause": gr.Button("Pause", size="sm", min_width=56),
-                "resume": gr.Button("Go on", size="sm", min_width=56),
-                "cancel": gr.Button("Remove", size="sm", min_width=56),
+                "put_first": gr.Button("First", size="sm", min_width=60),
+                "pause": gr.Button("Pause", size="sm", min_width=60),
+                "resume": gr.Button("Go on", size="sm", min_width=60),
+                "cancel": gr.Button("Remove", size="sm", min_width=60),
             }
     panel = QueuePanel(below, cards, chosen)
     for name, button in buttons.items():

@@ -41,17 +41,17 @@ def build(studio: Studio, visit: Visit) -> ResultPanel:
     with gr.Column(visible=False) as below:
         with gr.Row():
             actions = {
-                "again": gr.Button("Again", size="sm", min_width=80, elem_id="again"),
-                "finish": gr.Button("Finish", size="sm", min_width=80, elem_id="finish"),
-                "loop": gr.Button("Loop", size="sm", min_width=80, elem_id="loop"),
-                "best": gr.Button(f"Best of {BEST_OF}", size="sm", min_width=80, elem_id="best"),
+                "again": gr.Button("Again", size="sm", min_width=60, elem_id="again"),
+                "finish": gr.Button("Finish", size="sm", min_width=60, elem_id="finish"),
+                "loop": gr.Button("Loop", size="sm", min_width=60, elem_id="loop"),
+                "best": gr.Button(f"Best of {BEST_OF}", size="sm", min_width=60, elem_id="best"),
             }
         gr.Markdown(
             f"**Again** takes a new seed, **Finish** the same seed with {FINAL_STEPS} times the steps, **Loop** comes back to the photo, "
             f"**Best of {BEST_OF}** makes {BEST_OF} to choose from.",
             elem_classes="trip-hint",
         )
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="trip-line"):
             next_prompt = gr.Textbox(
                 label="Go on from the last frame: what moves then",
                 placeholder="the same again",
@@ -60,7 +60,7 @@ def build(studio: Studio, visit: Visit) -> ResultPanel:
                 min_width=160,
             )
             actions["continue"] = gr.Button("Continue", size="sm", elem_id="continue", scale=1, min_width=110)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="trip-line"):
             formats = gr.Radio(list(FORMATS), value="MP4", label="Download as", elem_id="formats", scale=3, min_width=220)
             download = gr.DownloadButton("Download", elem_id="download", size="sm", scale=1, min_width=110)
         facts = gr.HTML(elem_id="facts")

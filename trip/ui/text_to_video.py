@@ -8,7 +8,7 @@ from gradio.components import Component
 
 from trip.settings import AnimateSettings, PaintSettings
 from trip.ui import pictures, visit
-from trip.ui.form import control
+from trip.ui.form import control, uploaded
 from trip.ui.panels import Ending
 from trip.ui.result import told
 from trip.ui.studio import Studio
@@ -66,7 +66,7 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
         return told(pictures.ask, studio, values[state.visitor], settings).id
 
     def move(values: dict[Component, Any]) -> str:
-        return told(studio.animate, values[state.visitor], pictures.uploaded(values[made.picture]), clip(values)).id
+        return told(studio.animate, values[state.visitor], told(uploaded, values[made.picture]), clip(values)).id
 
     def follow_clip(visitor: str, job_id: str, shown: str) -> Any:
         """From pictures that were asked for with a clip to that clip."""
