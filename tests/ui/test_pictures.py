@@ -9,7 +9,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.ui.test_browser import PHOTO, SLOW, browser_path, visit  # noqa: F401  fixtures
+from tests.ui.test_browser import PHOTO, SLOW, _reload, browser_path, visit  # noqa: F401  fixtures
 from trip.media import read_clip, read_metadata
 from trip.ui.models import cards_of
 from trip.ui.studio import Studio
@@ -128,7 +128,8 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):  # noqa: F81
     clips = page.locator("#figure-clips video")
     expect(clips).to_have_count(3, timeout=SLOW)
     expect(page.locator("#figure-missing")).to_be_hidden()
-    page.reload()
+    assert not visit.errors
+    _reload(visit)
     expect(clips).to_have_count(3, timeout=SLOW)
     expect(page.locator("#figure-clips")).to_contain_text("edit: make it winter")
 
