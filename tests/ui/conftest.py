@@ -100,6 +100,11 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
+    def reload(self) -> None:
+        """Opens the page again; what was under way is broken off, and the browser says so."""
+        self.page.reload()
+        self.errors.clear()
+
 
 @pytest.fixture
 def visit(app: App, browser: Browser) -> Iterator[Visit]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import SLOW, Visit
+from tests.ui.conftest import SLOW
 from trip.media import read_clip, read_metadata
 
 PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
@@ -101,12 +101,6 @@ def _frame(page: Page) -> str:
     return page.locator("#clip trip-player").evaluate("player => player.shadowRoot.textContent.match(/frame (\\d+)/)[1]")
 
 
-def _reload(visit: Visit) -> None:
-    """Opens the page again; what was under way is broken off, and the browser says so."""
-    visit.page.reload()
-    visit.errors.clear()
-
-
 def _drop(page: Page, place: str, clip: Path) -> None:
     """A file is let go over a part of the page."""
     moved = page.evaluate_handle(
@@ -128,7 +122,7 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     _run(page, num_steps=60)
     expect(page.locator("#progress img")).to_be_visible(timeout=SLOW)
     page.wait_for_url(re.compile(r"\?job="), timeout=SLOW)
-    _reload(visit)
+    visit.reload()
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 60"), timeout=SLOW)
     expect(page.locator("#clip video")).to_be_visible(timeout=3 * SLOW)
 
@@ -167,7 +161,7 @@ def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(visit):
     page.locator("#preset-name textarea, #preset-name input").fill("seven <b>steps</b>")
     page.locator("#preset-keep").click()
     expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")
-    _reload(visit)
+    visit.reload()
     page.locator("#advanced > button").click()
     page.locator("#preset input").click()
     page.get_by_role("option", name="seven <b>steps</b>").click()

@@ -129,7 +129,8 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):
     clips = page.locator("#figure-clips video")
     expect(clips).to_have_count(3, timeout=SLOW)
     expect(page.locator("#figure-missing")).to_be_hidden()
-    page.reload()
+    assert not visit.errors
+    visit.reload()
     expect(clips).to_have_count(3, timeout=SLOW)
     expect(page.locator("#figure-clips")).to_contain_text("edit: make it winter")
 

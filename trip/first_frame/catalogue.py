@@ -64,14 +64,14 @@ def _lightning(steps: int) -> Card:
 
 def _sd_control(annotator: str, repo: str) -> Card:
     return Card(
-        f"ControlNet, {annotator}, for Stable Diffusion 1.5", "control", f"lllyasviel/{repo}", 723 * MB, "OpenRAIL",
+        f"ControlNet ({annotator}) for Stable Diffusion 1.5", "control", f"lllyasviel/{repo}", 723 * MB, "OpenRAIL",
         family="sd", needs=("sd15",), annotator=annotator,
     )  # fmt: skip
 
 
 def _sdxl_control(annotator: str, repo: str, licence: str) -> Card:
     return Card(
-        f"ControlNet, {annotator}, for SDXL", "control", repo, 2500 * MB, licence, needs=("sdxl",), annotator=annotator, **SDXL
+        f"ControlNet ({annotator}) for SDXL", "control", repo, 2500 * MB, licence, needs=("sdxl",), annotator=annotator, **SDXL
     )  # fmt: skip
 
 

@@ -100,8 +100,6 @@ def _form(studio: Studio) -> Form:
                 more = ("strength", "low", "start", "high", "end", "controlnet", *SHARED, "negative_prompt")
                 drawn |= pictures.settings_controls(studio, ControlSettings, "control", more)
             buttons["control"] = gr.Button("Draw", variant="primary", elem_id="control")
-    for boxes in (edit, drawn):
-        pictures.leave_open(boxes)
     slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
     return Form(photo, edit, drawn, found, notes, lacks, buttons, slider)
 

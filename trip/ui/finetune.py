@@ -150,9 +150,6 @@ def _asking(workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Da
         clips = edited(values[rows], values[table]["data"])
         return told(workshop.begin, values[state.visitor], clips, asked(values)).id
 
-    empty = [box for box in settings.values() if isinstance(box, gr.Number)]
-    gr.on(None, lambda: [None] * len(empty), None, empty, **visit.QUICK)  # when the page opens: else Gradio says 0
-
     inputs = {state.visitor, rows, table, *settings.values()}
     advised = gr.State(None)
     plan.click(planned, inputs, [foretold, lighter, advised], preprocess=False, concurrency_limit=1, api_visibility="private")

@@ -142,12 +142,6 @@ def settings_controls(studio: Studio, schema: type[PictureSettings], prefix: str
     return made
 
 
-def leave_open(boxes: dict[str, Component]) -> None:
-    """Empties the numbers when the page opens: Gradio draws one that has no value as 0."""
-    numbers = [box for box in boxes.values() if isinstance(box, gr.Number)]
-    gr.on(None, lambda: [gr.update(value=None, placeholder="automatic") for _ in numbers], None, numbers, **QUICK)
-
-
 def checked(schema: type[PictureSettings], boxes: dict[str, Component], values: dict[Component, Any]) -> Any:
     """The settings of a form; ValueError, in one line."""
     return schema.checked(**{name: values[box] for name, box in boxes.items()})

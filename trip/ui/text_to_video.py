@@ -38,7 +38,6 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
     with gr.Accordion("Advanced", open=False, elem_id="paint-advanced"):
         boxes["negative_prompt"] = control("negative_prompt", PaintSettings, elem_id="paint-negative_prompt")
         boxes |= pictures.settings_controls(studio, PaintSettings, "paint", ADVANCED)
-    pictures.leave_open(boxes)
     fetched = pictures.follow_models(studio, PaintSettings, boxes, lacks)
     at_once = gr.Checkbox(False, label="Animate the first picture at once", elem_id="paint-at-once")
     with gr.Row():
