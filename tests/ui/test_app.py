@@ -116,7 +116,7 @@ def test_not_a_number_in_raw_json_is_refused(app):
     with httpx.Client(base_url=f"{app.url}/gradio_api", trust_env=False) as http:
         path = http.post("/upload", files={"files": ("photo.jpg", PHOTO.read_bytes())}).json()[0]
     photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    told = _call(app, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False, "trained"])
+    told = _call(app, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False, "trained", ""])
     assert told.startswith("event: error")
     assert "Motion must be a number from 0 to 2, not nan" in told
 
@@ -124,7 +124,7 @@ def test_not_a_number_in_raw_json_is_refused(app):
 @pytest.mark.parametrize("said", [{"meta": {"_type": "gradio.FileData"}}, {}])
 def test_files_of_the_server_are_out_of_reach(app, said):
     photo = {"path": str(PHOTO), **said}
-    told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained"])
+    told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained", ""])
     assert told.startswith("event: error")
 
 

@@ -68,6 +68,7 @@ def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered
     page.locator("#run").click()
     page.wait_for_timeout(500)
     assert len(asked) == 1 and 0 not in [value for value in asked[0] if type(value) is int]
+    visit.errors.clear()  # the page complains of what was never answered
 
 
 def test_stop_ends_a_run_at_once_and_the_next_one_works(visit, app):
