@@ -24,7 +24,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "pipeline": {"settings", "diffusion", "media", "model", "sampler", "__init__"},
     "inside": {"diffusion", "files"},
     "runtime": {"settings", "model", "pipeline", "place"},
-    "first_frame": {"settings", "runtime"},
+    "first_frame": {"settings", "data", "runtime"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {"settings", "files", "place", "media", "data", "training", "evaluation", "inside", "pipeline", "runtime", "first_frame"},

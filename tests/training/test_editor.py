@@ -18,7 +18,7 @@ from trip.data.cache import LatentCache
 from trip.data.edits import EDITS
 from trip.data.photos import Photo, is_held_out
 from trip.first_frame.embedded import edit_all, open_editor, with_detail
-from trip.model.editor import build_editor_scheduler
+from trip.model.pictures import build_picture_scheduler
 from trip.settings import EDITORS
 from trip.training.editor import EditorStage
 from trip.training.editor_run import EditorRun, draw_edits
@@ -155,14 +155,14 @@ def test_text_and_photo_are_dropped_each_and_both(run):
         seed=0,
     )
     batch = stage.batch(0, 0, 1)
-    no_text = torch.tensor([not words for words in batch["instructions"]])
+    no_text = torch.tensor([not words for words in batch["words"]])
     no_photo = ~batch["z_photo"].flatten(1).any(dim=1)
     shares = [(a & b).float().mean().item() for a, b in ((no_text, ~no_photo), (~no_text, no_photo), (no_text, no_photo))]
     assert shares == pytest.approx([0.05, 0.05, 0.05], abs=0.02)
 
 
 def test_at_the_last_timestep_nothing_is_left_of_the_picture():
-    scheduler = build_editor_scheduler()
+    scheduler = build_picture_scheduler()
     assert scheduler.alphas_cumprod[-1] == 0
     z, eps, last = torch.ones(1, 1, 2, 2), torch.randn(1, 1, 2, 2), torch.tensor([999])
     assert torch.equal(scheduler.add_noise(z, eps, last), eps) and torch.equal(-scheduler.get_velocity(z, eps, last), z)

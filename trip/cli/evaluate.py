@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +16,7 @@ from trip.settings import AnimateSettings
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
     evaluate = verbs.add_parser("evaluate", help="measure a checkpoint")
-    measures = evaluate.add_subparsers(required=True, metavar="motion | edits")
+    measures = evaluate.add_subparsers(required=True, metavar="motion | edits | maps")
     motion = measures.add_parser("motion", help="does the optical flow go where the prompt says, on photos held out of training")
     motion.add_argument("--photos", type=Path, required=True, metavar="DIR")
     motion.add_argument("--model", metavar="FOLDER_OR_ID")
@@ -40,6 +41,17 @@ def add(verbs: Verbs) -> None:
     edits.add_argument("--plain", action="store_true", help="measure the editor's own pixels, without the photo's detail given back")
     edits.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw some of the edits")
     edits.set_defaults(run=_edits)
+
+    maps = measures.add_parser("maps", help="does a painter follow canny maps and heed its words, on photos held out of training")
+    maps.add_argument("--photos", type=Path, required=True, metavar="DIR")
+    maps.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="pipeline with a folder controlnet in it")
+    maps.add_argument("--output", type=Path, required=True, metavar="report.json")
+    maps.add_argument("--num-photos", type=int, default=24, metavar="N", help="held-out photos, taken evenly")
+    maps.add_argument("--size", type=int, default=128, metavar="PIXELS", help="side of the squares that are painted")
+    maps.add_argument("--num-steps", type=int, default=8, metavar="N")
+    maps.add_argument("--guidance-scale", type=float, default=2.0, metavar="X", help="text guidance; 1 is without")
+    maps.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw maps, photos and pictures: by the caption, then by styles")
+    maps.set_defaults(run=_maps)
 
 
 def _motion(options: argparse.Namespace) -> None:
@@ -96,7 +108,7 @@ def _edits(options: argparse.Namespace) -> None:
     pipe = open_editor(options.model)
     photos = read_photos(options.photos, held_out=True)
     if options.num_photos:
-        photos = [photos[i] for i in np.linspace(0, len(photos) - 1, min(options.num_photos, len(photos))).round().astype(int)]
+        photos = _evenly(photos, options.num_photos)
     first = [sentences["unseen"][0] for sentences in WORDINGS.values()]
     rows = []
 
@@ -129,3 +141,47 @@ def _edits(options: argparse.Namespace) -> None:
     for name, check in report["checks"].items():
         print(f"{name}: {check}", file=sys.stderr)
     print(options.output)
+
+
+def _maps(options: argparse.Namespace) -> None:
+    from trip.data.photos import read_photos
+    from trip.data.titles import STYLES
+    from trip.evaluation.edits import centre_square
+    from trip.evaluation.maps import evaluate_maps
+    from trip.evaluation.sheets import contact_sheet
+    from trip.first_frame.embedded import open_painter, paint_all
+    from trip.media.clip import check_target
+
+    check_target(options.output, (".json",))
+    if options.sheet:
+        check_target(options.sheet, (".png",))
+    pipe = open_painter(options.model)
+    photos = _evenly(read_photos(options.photos, held_out=True), options.num_photos)
+    rows: list[np.ndarray] = []
+
+    def paint(found: np.ndarray, prompts: list[str], seed: int) -> list[np.ndarray]:
+        pictures = paint_all(pipe, found, prompts, seed=seed, num_steps=options.num_steps, guidance_scale=options.guidance_scale)
+        square = centre_square(photos[len(rows)].pixels, options.size)
+        rows.append(np.stack([np.repeat(found[..., None], 3, axis=2), square, pictures[0], *pictures[2:]]))
+        return pictures
+
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+
+        def progress(done: float, text: str) -> None:
+            bar.set_description(text)
+            bar.update(done - bar.n)
+
+        report = evaluate_maps(paint, photos, size=options.size, progress=progress)
+    asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "size")}
+    options.output.write_text(json.dumps({**asked, **report}, indent=1))
+    if options.sheet:
+        labels = [", ".join(["map", "photo", photo.caption, *STYLES]) for photo in photos]
+        contact_sheet(rows, labels, options.sheet, columns=3 + len(STYLES))
+    for name, check in report["checks"].items():
+        print(f"{name}: {check}", file=sys.stderr)
+    print(options.output)
+
+
+def _evenly(photos: list[Any], count: int) -> list[Any]:
+    """So many of them, from the first to the last."""
+    return [photos[i] for i in np.linspace(0, len(photos) - 1, min(count, len(photos))).round().astype(int)]

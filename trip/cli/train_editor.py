@@ -1,46 +1,21 @@
 """`python -m trip train-editor`: train the small instruction editor, or go on where it stopped."""
 
 import argparse
-import math
-from pathlib import Path
 
-from tqdm import tqdm
-
+from trip.cli.picture_training import add_training, train
 from trip.cli.verbs import Verbs
 from trip.settings import EDITORS
 
 
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
-    train = verbs.add_parser("train-editor", help="train the small instruction editor; the same command goes on where it stopped")
-    train.add_argument("--preset", choices=list(EDITORS), default="embedded")
-    train.add_argument("--photos", type=Path, required=True, metavar="DIR", help="photos that are edited by rule")
-    train.add_argument("--output", type=Path, required=True, metavar="RUN")
-    train.add_argument(
-        "--base", type=Path, metavar="FOLDER", help="TRIP checkpoint whose autoencoder is taken; the embedded one's as a rule"
-    )
-    train.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps at full size; the preset's where none are given")
-    train.add_argument("--max-minutes", type=float, default=math.inf, metavar="M", help="save and stop after so many minutes")
-    train.add_argument("--seed", type=int, default=0, metavar="N")
-    train.set_defaults(run=run)
+    verb = verbs.add_parser("train-editor", help="train the small instruction editor; the same command goes on where it stopped")
+    add_training(verb, EDITORS, "photos that are edited by rule")
+    verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Does it."""
-    from trip.runtime import EMBEDDED
     from trip.training.editor_run import EditorRun
 
-    settings = EDITORS[options.preset]
-    if options.max_steps is not None:
-        if options.max_steps < 1:
-            raise ValueError(f"--max-steps: wanted at least 1, got {options.max_steps}")
-        settings = settings.model_copy(update={"full_size": settings.full_size.model_copy(update={"max_steps": options.max_steps})})
-    run = EditorRun(settings, options.output, options.photos, options.base or EMBEDDED, seed=options.seed, max_minutes=options.max_minutes)
-    with tqdm(unit="step") as bar:
-        for record in run.steps():
-            if bar.desc != f"{record['stage']}: ":
-                bar.reset(total=record["max_steps"])
-                bar.set_description(record["stage"])
-            bar.n = record["step"] + ("loss" in record)
-            bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "held_out_loss") if name in record})
-    print(options.output / "model")
+    train(options, EditorRun, EDITORS[options.preset])

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+
+from trip.data.edges import canny_edges
 
 Read = Callable[[Image.Image, int], Image.Image]  # photo, pixels of its shorter side to look at -> map
 
@@ -48,8 +49,7 @@ class Annotator:
 
 def canny(photo: Image.Image, low: int, high: int) -> Image.Image:
     """White edges on black (Canny 1986), with its two thresholds."""
-    edges = cv2.Canny(np.asarray(photo.convert("RGB")), low, high)
-    return Image.fromarray(edges).convert("RGB")
+    return Image.fromarray(canny_edges(np.asarray(photo.convert("RGB")), low, high)).convert("RGB")
 
 
 def open_detector(annotator: str, folder: Path) -> Detector:

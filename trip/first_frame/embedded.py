@@ -1,15 +1,17 @@
-"""The embedded editor: several instructions for one photo at once, and the photo's own detail given back to what comes out."""
+"""The small models of pictures, many prompts at once: the editor, which gets the photo's own detail back, and the painter over maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline
+from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
 from numpy import ndarray
 from PIL import Image
 
 from trip.first_frame.detail import give_back_detail
+from trip.first_frame.opening import open_pipeline
+from trip.first_frame.whereabouts import find
 
 EDITOR = Path(__file__).resolve().parents[2] / "assets" / "editor"
 NUM_STEPS = 2  # measured: more follow the known edits less closely
@@ -72,6 +74,38 @@ def with_detail(pipe: StableDiffusionInstructPix2PixPipeline, edited: Sequence[n
     small = photo if photo.shape[:2] == (height, width) else cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     decoded = through_autoencoder(pipe, small)
     return [give_back_detail(picture, decoded, photo) for picture in edited]
+
+
+def open_painter(folder: Path) -> StableDiffusionControlNetPipeline:
+    """What `train-painter` leaves: a Stable Diffusion pipeline, and the ControlNet in its folder `controlnet`.
+
+    Raises ValueError where there is none.
+    """
+    painter, controlnet = (
+        find(str(one), None, task, anywhere=True) for one, task in ((folder, "paint"), (folder / "controlnet", "control"))
+    )
+    return open_pipeline(painter, controlnet=controlnet)
+
+
+def paint_all(
+    pipe: StableDiffusionControlNetPipeline, found: ndarray, prompts: Sequence[str], *, seed: int, num_steps: int, guidance_scale: float
+) -> list[ndarray]:
+    """A picture for each prompt, all over one map and from the same noise: h w 3, uint8.
+
+    found  white edges on black, h w, uint8; sides in eights
+    """
+    height, width = found.shape
+    pictures = pipe(
+        prompt=list(prompts),
+        image=[Image.fromarray(found).convert("RGB")] * len(prompts),
+        height=height,
+        width=width,
+        num_inference_steps=num_steps,
+        guidance_scale=guidance_scale,
+        generator=[torch.Generator().manual_seed(seed) for _ in prompts],
+        output_type="np",
+    ).images
+    return list((255 * pictures).round().astype("uint8"))
 
 
 def _first_line(error: Exception) -> str:

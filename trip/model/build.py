@@ -5,7 +5,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
-from trip.settings import VARIANTS, EditorSettings, ModelSettings, Variant
+from trip.settings import VARIANTS, ModelSettings, PictureModelSettings, Variant
 
 
 def variant_of(name: str) -> Variant:
@@ -33,7 +33,7 @@ def build_vae(settings: ModelSettings) -> AutoencoderKL:
     )
 
 
-def build_text_encoder(settings: ModelSettings | EditorSettings, vocabulary: int | None = None) -> CLIPTextModel:
+def build_text_encoder(settings: ModelSettings | PictureModelSettings, vocabulary: int | None = None) -> CLIPTextModel:
     """An untrained text encoder; `vocabulary` is the tokenizer's size where that is known."""
     s = settings.text
     vocabulary = vocabulary or s.vocabulary

@@ -5,6 +5,8 @@ from trip.settings.base import Request
 from trip.settings.editor import EDITORS, EditorSettings
 from trip.settings.finetune import FINETUNE_PRESETS, FinetuneSettings
 from trip.settings.model import VARIANTS, ModelSettings, Variant
+from trip.settings.painter import PAINTERS, PainterSettings
+from trip.settings.picture_model import PictureModelSettings
 from trip.settings.pictures import Annotator, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.settings.presets import PRESETS, Preset, changed
 from trip.settings.recipe import RecipeSettings, StageSettings
@@ -12,6 +14,7 @@ from trip.settings.recipe import RecipeSettings, StageSettings
 __all__ = [
     "EDITORS",
     "FINETUNE_PRESETS",
+    "PAINTERS",
     "PRESETS",
     "VARIANTS",
     "AnimateSettings",
@@ -22,6 +25,8 @@ __all__ = [
     "FinetuneSettings",
     "ModelSettings",
     "PaintSettings",
+    "PainterSettings",
+    "PictureModelSettings",
     "PictureSettings",
     "Preset",
     "RecipeSettings",

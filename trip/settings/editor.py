@@ -2,22 +2,14 @@
 
 from pydantic import Field
 
-from trip.settings.base import Settings
 from trip.settings.model import TextSettings
+from trip.settings.picture_model import PictureModelSettings
 from trip.settings.recipe import StageSettings
 
 
-class EditorSettings(Settings):
+class EditorSettings(PictureModelSettings):
     """Sizes of an InstructPix2Pix pipeline, and the recipe that trains it."""
 
-    size: int = Field(description="height and width of the photos it learns from, pixels")
-    block_channels: tuple[int, ...] = Field(description="of the U-Net, a level each; all levels but the first and the last attend to words")
-    layers_per_block: int = 2
-    heads: int = 4
-    norm_groups: int = 16
-    text: TextSettings
-    num_photos: int = Field(description="crops of photos that are edited and encoded ahead of the training")
-    num_edits: int = Field(description="edits of each of them")
     words: StageSettings = Field(description="the text encoder learns which edit a sentence asks for")
     half_size: StageSettings | None = Field(None, description="training at half height and width first, where a photo costs a quarter")
     full_size: StageSettings
