@@ -36,7 +36,7 @@ def build(workshop: Workshop, state: visit.Visit) -> None:
 
 def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Dataframe]:
     """Upload, what was seen of each clip, mends and captions."""
-    uploads = gr.File(label="Clips, or a .zip of them", file_count="multiple", file_types=KINDS, height=110, elem_id="clips")
+    uploads = gr.File(label="Clips, or a .zip of them", file_count="multiple", file_types=KINDS, height=140, elem_id="clips")
     rows, seen = gr.State([]), gr.HTML(elem_id="clips-seen")
     with gr.Row(equal_height=True):
         mend = gr.Button("Mend all", size="sm", elem_id="mend", min_width=90)
