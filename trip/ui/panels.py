@@ -83,13 +83,12 @@ def follow_jobs(studio: Studio, state: visit.Visit, panels: Panels, endings: lis
     filled += [component for ending in endings for component in ending.outputs]
 
     def look(visitor: str, job_id: str, seen: tuple) -> list[Any]:
-        job = visit.look(studio, visitor, job_id)
-        now = _signature(studio, visitor, job)
+        job, now = looked(studio, visitor, job_id)
         if now == seen:
             return [gr.skip()] * (len(filled) + 2)
         values = _shared(studio, visitor, job, now, seen)
         values += [value for ending in endings for value in _ended(studio, ending, job, seen)]
-        return [*values, now, gr.Timer(active=visit.is_busy(studio, visitor))]
+        return [*values, now, gr.Timer(active=may_change(now))]
 
     outputs, inputs = [*filled, state.seen, state.timer], [state.visitor, state.job, state.seen]
     state.timer.tick(look, inputs, outputs, **visit.QUICK)
@@ -97,12 +96,21 @@ def follow_jobs(studio: Studio, state: visit.Visit, panels: Panels, endings: lis
     state.job.change(None, state.job, None, js=visit.PUT_IN_ADDRESS)
 
 
-def _signature(studio: Studio, visitor: str, job: Job | None) -> tuple:
-    """Changes whenever the page should: the job as it is shown, what waits, and how much is done."""
-    waiting = [(other.id, other.state, other.place) for other in studio.store.jobs(visitor, State.QUEUED, State.PAUSED, State.RUNNING)]
-    done = studio.store.count(visitor, State.DONE)
+def looked(studio: Studio, visitor: str, job_id: str) -> tuple[Job | None, tuple]:
+    """The job that is shown, and what changes whenever the page should: that job, what waits, and how much is done.
+
+    What waits is looked up before the job: a job that ends between the two still counts as waiting, so that the page looks once more.
+    """
+    unfinished = studio.store.jobs(visitor, State.QUEUED, State.PAUSED, State.RUNNING) if visitor else []
+    waiting = tuple((other.id, other.state, other.place) for other in unfinished)
+    job = visit.look(studio, visitor, job_id)
     shown = job and (job.id, job.state, job.fraction, job.words, studio.store.jobs_before(job))
-    return (shown, tuple(waiting), done)
+    return job, (shown, waiting, studio.store.count(visitor, State.DONE))
+
+
+def may_change(now: tuple) -> bool:
+    """Whether anything that was `looked` up may still change by itself."""
+    return any(state != State.PAUSED for _, state, _ in now[1])
 
 
 def _shared(studio: Studio, visitor: str, job: Job | None, now: tuple, seen: tuple) -> list[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.events import Dependency
 
-from trip.jobs.store import Job, State
+from trip.jobs.store import Job
 from trip.ui.studio import Studio
 
 SECRET = "trip"  # of Gradio's scrambling, fixed so that stored values can be read after a restart; the values themselves are random
@@ -72,8 +72,3 @@ def look(studio: Studio, visitor: str, job_id: str) -> Job | None:
         return studio.store.get(job_id, visitor) if visitor and job_id else None
     except ValueError:
         return None
-
-
-def is_busy(studio: Studio, visitor: str) -> bool:
-    """Whether anything of the visitor's may still change."""
-    return bool(visitor) and bool(studio.store.jobs(visitor, State.QUEUED, State.RUNNING))
