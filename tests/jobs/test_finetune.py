@@ -16,7 +16,7 @@ from trip.data.intake import write_captions
 from trip.jobs import finetune
 from trip.jobs.draft import ClipsDraft
 from trip.jobs.finetune import FinetuneMaker, curve, progress_of, samples_of
-from trip.jobs.store import JobStore, State
+from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.model.lora import read_card
 from trip.settings import FinetuneSettings
@@ -63,6 +63,14 @@ def steps_in(run: Path) -> list[int]:
     return [record["step"] for record in finetune.read_metrics(run) if "loss" in record]
 
 
+def stop_after(store: JobStore, job: Job, reached: int) -> None:
+    """Lets a job make steps beyond those that it has reached, asks for its end, and waits for it."""
+    run = store.folder_of(job) / "run"
+    wait_for(lambda: len(steps_in(run)) > reached)
+    ask(run, "stop")
+    wait_for(lambda: store.get(job.id).state.is_final)
+
+
 def test_a_job_trains_is_paused_goes_on_and_is_done(store, clips, tiny_model):
     worker, job = Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}), submitted(store, clips, max_steps=400)
     run = store.folder_of(job) / "run"
@@ -76,9 +84,7 @@ def test_a_job_trains_is_paused_goes_on_and_is_done(store, clips, tiny_model):
         reached = len(steps_in(run))
         assert store.get(job.id).state == State.PAUSED and 0 < reached < 400
         store.resume(job.id)
-        wait_for(lambda: len(steps_in(run)) > reached)
-        ask(run, "stop")
-        wait_for(lambda: store.get(job.id).state.is_final)
+        stop_after(store, job, reached)
     finally:
         worker.stop()
     done = store.get(job.id)
@@ -108,9 +114,7 @@ def test_a_killed_app_takes_its_training_with_it_and_the_next_goes_on(clips, tin
     worker = Worker(store, {"finetune": FinetuneMaker(str(tiny_model))})
     worker.start()
     try:
-        wait_for(lambda: len(steps_in(run)) > reached)
-        ask(run, "stop")
-        wait_for(lambda: store.get(job.id).state.is_final)
+        stop_after(store, job, reached)
         assert store.get(job.id).state == State.DONE
     finally:
         worker.stop()
@@ -159,9 +163,7 @@ def test_slices_save_for_a_pause_and_end_when_asked(store, clips, tiny_model, le
         assert [step_of(path) for path in completed(run / "finetune")] == [len(steps_in(run))]
         reached = len(steps_in(run))
         store.resume(job.id)
-        wait_for(lambda: len(steps_in(run)) > reached)
-        ask(run, "stop")
-        wait_for(lambda: store.get(job.id).state.is_final)
+        stop_after(store, job, reached)
     finally:
         worker.stop()
     done = store.get(job.id)

@@ -137,7 +137,7 @@ def _wire_form(studio: Studio, form: Form) -> None:
     def shown_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
         defaults = studio.defaults()
-        return [gr.update(placeholder=f"{defaults[name]:g}" if name in defaults else "automatic") for name in automatic]
+        return [gr.update(placeholder=f"{defaults[name]:g}") if name in defaults else gr.skip() for name in automatic]
 
     automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
     gr.on(None, shown_defaults, None, list(automatic.values()), **visit.QUICK).then(foretold, form.inputs, form.estimate, **RAW)
