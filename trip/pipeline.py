@@ -203,7 +203,9 @@ class TripPipeline(DiffusionPipeline):
         told_time, told_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
         times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
         told = {name: torch.full((len(prompts),), value, device=device) for name, value in (("fps", s.fps), ("strength", s.motion))}
-        condition = Condition(z_first.repeat(repeats, 1, 1, 1, 1), words, sentence, times.expand(len(prompts), -1), told=told)
+        z_photo = z_first.repeat(repeats, 1, 1, 1, 1)
+        field = self.unet.motion_field(z_photo[:, :, 0], sentence)
+        condition = Condition(z_photo, words, sentence, times.expand(len(prompts), -1), told=told, field=field)
 
         # noise is drawn on the CPU, clip by clip: a seed means the same on every device and in every batch
         shape = (z_first.shape[1], s.num_frames, *z_first.shape[3:])
@@ -216,7 +218,7 @@ class TripPipeline(DiffusionPipeline):
             timestep = t.expand(len(prompts))
             alpha_bar = self.scheduler.alphas_cumprod.to(device)[timestep.long()]
 
-            eps, residual = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition, fusion)
+            eps, residual, _ = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition, fusion)
             alpha_bar = alpha_bar[: len(z_t)]
             if guided:
                 eps, residual = (_guided(noise, s.guidance_scale) for noise in (eps, residual))

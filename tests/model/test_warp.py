@@ -1,9 +1,11 @@
-"""The warp shows the photo as a motion would."""
+"""The photo moves as a motion would take it."""
 
 import pytest
 import torch
 
-from trip.model.warp import REFERENCE_FRAMES, PhotoWarp
+from trip.model.warp import REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
+
+REFERENCE = float(REFERENCE_FRAMES)
 
 
 @pytest.fixture
@@ -11,79 +13,115 @@ def photo() -> torch.Tensor:
     return torch.randn(1, 4, 6, 10, generator=torch.Generator().manual_seed(0))
 
 
-def warp_with(*, first: dict[tuple[int, int], float] | None = None, second: dict[tuple[int, int], float] | None = None) -> PhotoWarp:
-    """A warp whose camera map has these entries: (axis, factor of x, y or 1) -> value."""
-    warp = PhotoWarp(4, 8).eval()
-    with torch.no_grad():
-        bias = warp.camera[-1].bias.view(2, 2, 3)
-        for order, entries in enumerate((first, second)):
-            for where, value in (entries or {}).items():
-                bias[order][where] = value
-    return warp
+def field_with(camera: dict[tuple[int, int], float] | None = None, scene: dict[int, float] | None = None) -> MotionField:
+    """A motion with these entries: (axis, factor of x, y or 1) -> value; channel of d_1, d_2 and rate -> value everywhere."""
+    generator, ways = torch.zeros(1, 3, 3), torch.zeros(1, 5, 4, 4)
+    for where, value in (camera or {}).items():
+        generator[0][where] = value
+    for channel, value in (scene or {}).items():
+        ways[:, channel] = value
+    return MotionField(generator, ways)
 
 
-@torch.no_grad()
-def moved(warp: PhotoWarp, photo: torch.Tensor, *times: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames f c h w, and where they lie inside the photo f h w."""
-    out = warp(photo, torch.zeros(1, 8), torch.tensor([times]))
+def frames_of(photo: torch.Tensor, field: MotionField, *times: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames f c h w, and the share with which they are seen f h w."""
+    out = moved(photo, field, torch.tensor([times]))
     return out[:, :-1], out[:, -1]
 
 
+@torch.no_grad()
 def test_nothing_moves_at_first(photo):
-    frames, inside = moved(PhotoWarp(4, 8), photo, 0, 7, 15)
-    assert torch.allclose(frames, photo.expand(3, -1, -1, -1), atol=1e-5) and inside.all()
+    frames, seen = frames_of(photo, PhotoWarp(4, 8)(photo, torch.randn(1, 8)), 0, 7, 15)
+    assert torch.allclose(frames, photo.expand(3, -1, -1, -1), atol=1e-5) and (seen > 0.98).all() and (seen[0] == 1).all()
 
 
 @pytest.mark.parametrize("right, down", [(2, 0), (0, -1), (-3, 2)])
-def test_a_pan_shows_the_place_beside_and_says_what_lies_outside(photo, right, down):
+@pytest.mark.parametrize("part", ["camera", "scene"])
+def test_a_pan_shows_the_place_beside_and_says_what_lies_outside(photo, right, down, part):
     height, width = photo.shape[2:]
-    warp = warp_with(first={(0, 2): 2 * right / min(height, width), (1, 2): 2 * down / min(height, width)})
-    frames, inside = moved(warp, photo, REFERENCE_FRAMES)
+    shift = [2 * right / min(height, width), 2 * down / min(height, width)]
+    field = field_with(camera={(0, 2): shift[0], (1, 2): shift[1]}) if part == "camera" else field_with(scene=dict(enumerate(shift)))
+    frames, seen = frames_of(photo, field, REFERENCE)
     y, x = torch.meshgrid(torch.arange(height) + down, torch.arange(width) + right, indexing="ij")
     wanted = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    assert torch.equal(inside[0].bool(), wanted)
+    assert torch.equal(seen[0].bool(), wanted)
     assert torch.allclose(frames[0][:, wanted], photo[0][:, y[wanted], x[wanted]], atol=1e-4)
 
 
-def test_motion_grows_with_time_and_with_its_square(photo):
+def test_the_scene_moves_with_time_and_with_its_square(photo):
     one_cell = 2 / min(photo.shape[2:])
-    steady = moved(warp_with(first={(0, 2): one_cell}), photo, 0, REFERENCE_FRAMES, 2 * REFERENCE_FRAMES)[0]
-    growing = moved(warp_with(second={(0, 2): one_cell}), photo, 0, REFERENCE_FRAMES, 2 * REFERENCE_FRAMES)[0]
+    steady, growing = (frames_of(photo, field_with(scene={channel: one_cell}), 0, REFERENCE, 2 * REFERENCE)[0] for channel in (0, 2))
     assert torch.allclose(steady[2, ..., :-2], photo[0, ..., 2:], atol=1e-4)
     assert torch.allclose(growing[1], steady[1], atol=1e-4)
     assert torch.allclose(growing[2, ..., :-4], photo[0, ..., 4:], atol=1e-4)
 
 
 def test_the_clean_photo_is_not_moved(photo):
-    frames, _ = moved(warp_with(first={(0, 2): 1.0}), photo, -1, 0)
+    frames, _ = frames_of(photo, field_with(camera={(0, 2): 1.0}), -1, 0)
     assert torch.allclose(frames, photo.expand(2, -1, -1, -1), atol=1e-5)
 
 
-def test_a_zoom_keeps_the_middle(photo):
-    photo = torch.nn.functional.interpolate(photo, (9, 9))
-    frames, inside = moved(warp_with(first={(0, 0): -0.5, (1, 1): -0.5}), photo, REFERENCE_FRAMES)
-    assert inside.all()
-    assert torch.allclose(frames[0, :, 4, 4], photo[0, :, 4, 4], atol=1e-5)
-    assert torch.allclose(frames[0, :, 4, 8], photo[0, :, 4, 6], atol=1e-4)  # half as far from the middle
+def test_a_steady_zoom_multiplies_and_a_roll_turns():
+    """The flow of a generator: twice the time is twice the factor's exponent, twice the angle, and the way back is a minus."""
+    zoom, roll = field_with(camera={(0, 0): 0.5, (1, 1): 0.5}), field_with(camera={(0, 1): -0.3, (1, 0): 0.3})
+    places, times = places_of(5, 8, torch.device("cpu")), torch.tensor([[REFERENCE, 2 * REFERENCE]])
+    for exponent, (grown, turned) in enumerate(zip(zoom.at(times, 5, 8)[0][0], roll.at(times, 5, 8)[0][0], strict=True), start=1):
+        assert torch.allclose(grown, places * torch.tensor(0.5 * exponent).exp(), atol=1e-5)
+        angle = torch.tensor(0.3 * exponent)
+        matrix = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+        assert torch.allclose(turned, places @ matrix.T, atol=1e-5)
 
 
-def test_a_quarter_turn_keeps_its_shape_on_a_wide_photo(photo):
-    """Turned about the middle, a square in the middle shows itself turned, whatever lies beside it."""
-    wide = torch.nn.functional.pad(photo[..., 2:8], (2, 2))
-    turn = {(0, 0): -1.0, (0, 1): -1.0, (1, 0): 1.0, (1, 1): -1.0}  # (x, y) shows (-y, x)
-    frames, _ = moved(warp_with(first=turn), wide, REFERENCE_FRAMES)
-    assert torch.allclose(frames[0, :, :, 2:8], wide[0, :, :, 2:8].rot90(1, (1, 2)), atol=1e-4)
+def test_the_scene_belongs_to_the_photo_and_travels_with_it():
+    """A patch that moves by itself is found where the camera has taken it."""
+    scene = torch.zeros(1, 5, 24, 24)
+    scene[:, 0, :, 12:] = 0.25  # the right half of the photo
+    field = MotionField(field_with(camera={(0, 2): 0.5}).camera, scene)
+    places, _ = field.at(torch.tensor([[REFERENCE]]), 24, 24)
+    own = places[0, 0, 12, :, 0] - places_of(24, 24, torch.device("cpu"))[12, :, 0] - 0.5
+    assert torch.allclose(own[7:], torch.tensor(0.25), atol=1e-5) and torch.allclose(own[:5], torch.tensor(0.0), atol=1e-5)
 
 
-def test_motion_is_learnt_from_what_the_frames_should_show(photo):
-    """From nothing but the pictures, a few steps find a shift of one cell."""
+def test_what_fades_from_view_says_so_by_its_rate(photo):
+    _, seen = frames_of(photo, field_with(scene={4: 0.7}), 0, REFERENCE, 2 * REFERENCE)
+    assert torch.allclose(seen, torch.exp(torch.tensor([0.0, -0.7, -1.4])).view(3, 1, 1).expand_as(seen))
+
+
+def test_an_enlarged_field_is_the_same_motion():
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 5, 4, 4, generator=generator), (24, 24), mode="bicubic").clamp(min=0)
+    field = MotionField(field_with(camera={(0, 1): 0.2}).camera, smooth)
+    times = torch.tensor([[5.0]])
+    for coarse, fine in zip(field.at(times, 30, 40), field.enlarged(4).at(times, 30, 40), strict=True):
+        assert torch.allclose(coarse, fine, atol=0.02)
+
+
+def test_a_shut_gate_leaves_the_camera_rigid(photo):
     torch.manual_seed(0)
-    smooth = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(photo, (2, 2, 2, 2), mode="circular"), 5, 1)
-    warp, sentence, time = PhotoWarp(4, 8), torch.ones(1, 8), torch.tensor([[float(REFERENCE_FRAMES)]])
+    warp = PhotoWarp(4, 8)
+    torch.nn.init.normal_(warp.scene[-1].weight)
+    torch.nn.init.constant_(warp.gate[-1].bias, -3.0)
+    assert (warp(photo, torch.randn(1, 8)).scene[:, :4] == 0).all()
+    torch.nn.init.constant_(warp.gate[-1].bias, 3.0)
+    assert (warp(photo, torch.randn(1, 8)).scene[:, :4] != 0).all()
+
+
+@torch.no_grad()
+def test_the_scene_is_found_on_a_grid_of_one_size():
+    warp = PhotoWarp(4, 8)
+    assert warp(torch.randn(1, 4, 32, 48), torch.randn(1, 8)).scene.shape[2:] == (SCENE_SIDE, 36)
+    assert warp(torch.randn(2, 4, 12, 12), torch.randn(2, 8)).scene.shape[2:] == (SCENE_SIDE, SCENE_SIDE)
+
+
+def test_motion_is_learnt_from_the_true_places(photo):
+    """A few steps find a shift."""
+    torch.manual_seed(0)
+    warp, sentence, time = PhotoWarp(4, 8), torch.ones(1, 8), torch.tensor([[REFERENCE]])
+    true = places_of(6, 10, torch.device("cpu")) + torch.tensor([0.4, -0.2])
     optimizer = torch.optim.AdamW(warp.parameters(), lr=3e-3)
     errors = []
     for _ in range(60):
-        error = (warp(smooth, sentence, time)[0, :-1, :, :-1] - smooth[0, :, :, 1:]).square().mean()
+        error = (warp(photo, sentence).at(time, 6, 10)[0][0, 0] - true).square().mean()
         optimizer.zero_grad()
         error.backward()
         optimizer.step()

@@ -42,7 +42,7 @@ def bare(stage: DenoiserStage, steps: int) -> float:
     for _ in range(steps):
         begun = time.process_time()
         stage.model.zero_grad(set_to_none=True)
-        eps_hat, _ = stage.model(batch["z_0"], batch["timestep"], alpha_bar, condition)
+        eps_hat = stage.model(batch["z_0"], batch["timestep"], alpha_bar, condition).eps
         (eps_hat - batch["eps"]).square().mean().backward()
         seconds.append(time.process_time() - begun)
     return median(seconds[WARM_UP:])

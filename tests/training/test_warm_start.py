@@ -32,7 +32,7 @@ def test_the_residual_is_what_the_base_predicts(text_to_video, model):
     """On the base's schedule: the photo's latent is one more frame, options start at zero."""
     base = open_base(text_to_video, model)
     z_t, timestep, alpha_bar, condition = inputs(base)
-    _, residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition)
+    residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition).residual
     theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
     wanted = theirs(torch.cat([condition.z_first, z_t], dim=2), timestep, condition.words).sample[:, :, 1:]
     assert torch.allclose(residual, wanted, atol=1e-4)
@@ -44,7 +44,7 @@ def test_on_the_papers_schedule_the_base_is_told_its_own_step(text_to_video):
     base = open_base(text_to_video, PAPER, schedule="preset")
     z_t, timestep, alpha_bar, condition = inputs(base)
     assert build_scheduler(base.model).config.beta_schedule == "linear"
-    _, residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition)
+    residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition).residual
     own = torch.linspace(0.00085**0.5, 0.012**0.5, 1000).square().neg().add(1).cumprod(0)
     nearest = (own.unsqueeze(1) - alpha_bar).abs().argmin(dim=0)
     theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
@@ -56,7 +56,7 @@ def test_on_the_papers_schedule_the_base_is_told_its_own_step(text_to_video):
 def test_with_the_photo_in_the_channels_it_counts_nothing_at_first(text_to_video):
     base = open_base(text_to_video, changed(PRESETS["paper"], {"model.variant": "trip-c"}).model)
     z_t, timestep, alpha_bar, condition = inputs(base)
-    _, residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition)
+    residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition).residual
     theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
     assert torch.allclose(residual, theirs(z_t, timestep, condition.words).sample, atol=1e-4)
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trip.data.clips import ClipFile, draw_window
-from trip.data.motion import describe, draw_motion, render
+from trip.data.filmed_motion import filmed
+from trip.data.motion import MovingClip, describe, draw_motion, render
 from trip.data.photos import Photo
 from trip.files import replacing
 
@@ -32,23 +34,25 @@ TIME_SCALES, TIME_SCALE_SHARES = (0.5, 1.0, 2.0), (0.15, 0.65, 0.2)  # reference
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip before encoding: frames f h w 3 uint8, times f in reference frames."""
+    """A clip before encoding: frames f h w 3 uint8, times f in reference frames, and where it is known the truth about its motion."""
 
     frames: np.ndarray
     times: np.ndarray
     caption: str
+    motion: MovingClip | None = None
 
 
 def draw_sample(photos: list[Photo], clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator) -> Sample:
     """One clip of the training mix: a photo set in motion, or a filmed clip."""
     if clips and rng.random() < FILMED_SHARE:
         clip, frames, times = draw_window(clips, num_frames=num_frames, size=size, rng=rng)
-        return Sample(frames, times, clip.caption)
+        return Sample(frames, times, clip.caption, filmed(frames))
     photo = photos[rng.integers(len(photos))]
     motions = draw_motion(rng, photo.kind)
     times = np.arange(num_frames) * rng.choice(TIME_SCALES, p=TIME_SCALE_SHARES)
     caption = describe(motions, rng, photo.caption)
-    return Sample(render(photo.pixels, motions, times, size, rng), times, caption)
+    clip = render(photo.pixels, motions, times, size, rng)
+    return Sample(clip.frames, times, caption, clip)
 
 
 def encode_cache(
@@ -87,44 +91,62 @@ def check_key(folder: Path, key: dict[str, Any]) -> None:
 
 
 def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:
-    latents, times, captions = [], [], []
-    for index in indices:
-        sample = draw(np.random.default_rng([seed, index]))
-        video = torch.from_numpy(sample.frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
-        latents.append(encode(video)[0].half().cpu())
-        times.append(torch.from_numpy(sample.times).float())
-        captions.append(sample.caption)
+    latents, times, captions, motions = [], [], [], []
+    with ThreadPoolExecutor(1, "clips") as drawer:  # the next clips are drawn while one is encoded
+        for sample in drawer.map(lambda index: draw(np.random.default_rng([seed, index])), indices):
+            if sample.motion:
+                motions.append(_motion_tensor(sample.motion))
+            video = torch.from_numpy(sample.frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
+            latents.append(encode(video)[0].half().cpu())
+            times.append(torch.from_numpy(sample.times).float())
+            captions.append(sample.caption)
+    tensors = {"latents": torch.stack(latents), "times": torch.stack(times)}
+    if motions:
+        tensors["motion"] = torch.stack(motions)
     with replacing(path) as partial:
-        save_file({"latents": torch.stack(latents), "times": torch.stack(times)}, partial, metadata={"captions": json.dumps(captions)})
+        save_file(tensors, partial, metadata={"captions": json.dumps(captions)})
+
+
+def _motion_tensor(clip: MovingClip) -> Tensor:
+    """x and y of `places`, `shown` and `known`: f 4 g g, half."""
+    parts = (clip.places, clip.shown[..., None], clip.known[..., None])
+    return torch.from_numpy(np.concatenate(parts, axis=3)).permute(0, 3, 1, 2).half().contiguous()
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A clip of a cache: latents c f h w (half), times f, caption, and where text is cached too, words n d and sentence d (half)."""
+    """A clip of a cache: latents c f h w (half), times f, caption.
+
+    words, sentence  where text is cached too      n d and d, half
+    motion           where the true motion is known: x and y of `MovingClip.places`, `shown`, `known`   f 4 g g, half
+    """
 
     latents: Tensor
     times: Tensor
     caption: str
     words: Tensor | None = None
     sentence: Tensor | None = None
+    motion: Tensor | None = None
 
 
 class LatentCache:
-    """The shards of a cache, in memory: latents n c f h w (half), times n f, captions."""
+    """The shards of a cache, in memory: latents n c f h w (half), times n f, captions, and where it was written motion n f 4 g g."""
 
     unsaid: tuple[Tensor, Tensor] | None = None  # words and sentence of the empty prompt, where text is cached
 
     def __init__(self, folder: Path):
-        latents, times, self.captions = [], [], []
+        latents, times, motion, self.captions = [], [], [], []
         for path in sorted(folder.glob("clips-*.safetensors")):
             with safe_open(path, framework="pt") as shard:
                 latents.append(shard.get_tensor("latents"))
                 times.append(shard.get_tensor("times"))
+                motion += [shard.get_tensor("motion")] if "motion" in shard.keys() else []  # noqa: SIM118  no mapping
                 self.captions += json.loads(shard.metadata()["captions"])
         if not latents:
             raise ValueError(f"{folder}: wanted encoded clips, found none; encode some first")
         self.latents = torch.cat(latents)
         self.times = torch.cat(times)
+        self.motion = torch.cat(motion) if motion else None
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -144,7 +166,8 @@ class LatentCache:
 
     def clip(self, index: int) -> EncodedClip:
         """One clip."""
-        return EncodedClip(self.latents[index], self.times[index], self.captions[index])
+        motion = None if self.motion is None else self.motion[index]
+        return EncodedClip(self.latents[index], self.times[index], self.captions[index], motion=motion)
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trip.data.scene import PATTERN_SEED, SCENE_EFFECTS, Source, region_of
+from trip.data.scene import SCENE_EFFECTS, Act, Source, region_of
+from trip.media import agreement
 
 REFERENCE_FRAMES = 15  # the time in which a medium motion goes its whole way
 PAN_SHIFT = 0.20  # view widths in that time, at speed 1
@@ -22,6 +23,9 @@ PARALLAX_FAR, PARALLAX_NEAR = 0.06, 0.25  # view widths
 PARALLAX_GRID = 48
 VIEW_SHARE = (0.5, 0.8)  # side of the view, as a share of the largest that keeps every frame inside the photo
 SUPERSAMPLING = 2  # frames are drawn at this multiple of their size and averaged down, so that sharpness does not flicker
+
+PLACES_SIDE = 24  # cells a side of the grid on which the true motion of a clip is told
+STILL_SHARE, CAMERA_SHARE, BOTH_SHARE = 0.08, 0.44, 0.1  # of clips; the rest are scenes alone
 
 SPEEDS = {"slow": 0.5, "medium": 1.0, "fast": 1.6}
 SPEED_SHARES = (0.2, 0.6, 0.2)
@@ -177,13 +181,13 @@ def draw_motion(rng: np.random.Generator, kind_of_photo: str) -> tuple[Motion, .
     scenes = [name for name, kind in MOTIONS.items() if kind_of_photo in kind.suits]
     weights = np.array([1 / len(MOTIONS[name].suits) for name in scenes])  # what suits few photos is drawn more often on those
     lot = rng.random()
-    if lot < 0.13:
+    if lot < STILL_SHARE:
         return (Motion("still"),)
     camera = Motion(str(rng.choice(CAMERA_MOTIONS)), _draw_speed(rng))
-    if lot < 0.75 or not scenes:
+    if lot < STILL_SHARE + CAMERA_SHARE or not scenes:
         return (camera,)
     scene = Motion(str(rng.choice(scenes, p=weights / weights.sum())), _draw_speed(rng))
-    return (scene,) if lot < 0.95 else (camera, scene)
+    return (scene,) if lot < 1 - BOTH_SHARE else (camera, scene)
 
 
 def _draw_speed(rng: np.random.Generator) -> float:
@@ -266,12 +270,27 @@ def _pose(motions: tuple[Motion, ...], time: float) -> _Pose:
     )
 
 
-def render(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+@dataclass(frozen=True)
+class MovingClip:
+    """A clip and the truth about its motion, on a grid of g by g cells.
+
+    frames  f size size 3, uint8
+    places  what place of the photo each cell shows, in halves of the view from its middle; beyond -1 … 1 the view never was   f g g 2
+    shown   in [0, 1], with what share it is that place, but for broad changes of light                                        f g g
+    known   in [0, 1], how far `places` can be believed                                                                       f g g
+    """
+
+    frames: np.ndarray
+    places: np.ndarray
+    shown: np.ndarray
+    known: np.ndarray
+
+
+def render(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, size: int, rng: np.random.Generator) -> MovingClip:
     """Draws a clip out of a photo: a square view of it, mirrored half of the time, in which the motions run.
 
     pixels  the photo                          h w 3, uint8
     times   reference frames, 0 is the photo   f
-    returns                                    f size size 3, uint8
     """
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
@@ -280,19 +299,48 @@ def render(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, s
     source = _source(pixels, [_pose(motions, t) for t in (0, *times)], effects[0][1].region if effects else None, size, rng)
     deep = any(motion.name.startswith("parallax") for motion in motions)
     screen = Source(np.zeros((canvas, canvas, 3), np.uint8), np.ones((canvas, canvas), np.float32), canvas, (canvas / 2, canvas / 2))
-    pattern = np.random.default_rng(PATTERN_SEED)
-    in_photo = [(motion, effect.make(source, pattern)) for motion, effect in effects if not effect.on_screen]
-    on_screen = [(motion, effect.make(screen, pattern)) for motion, effect in effects if effect.on_screen]
+    in_photo = [(motion, effect.make(source, rng)) for motion, effect in effects if not effect.on_screen]
+    on_screen = [(motion, effect.make(screen, rng)) for motion, effect in effects if effect.on_screen]
     frames = np.empty((len(times), size, size, 3), np.uint8)
-    for frame, time in zip(frames, times, strict=True):
+    places = np.empty((len(times), PLACES_SIDE, PLACES_SIDE, 2), np.float32)
+    for frame, place, time in zip(frames, places, times, strict=True):
         picture = source.pixels
         for motion, act in in_photo:
-            picture = act(picture, motion.speed * time / REFERENCE_FRAMES)
-        picture = _photograph(picture, source, _pose(motions, time), deep, canvas)
+            picture = act.draw(picture, motion.speed * time / REFERENCE_FRAMES)
+        pose = _pose(motions, time)
+        picture = _photograph(picture, source, pose, deep, canvas)
         for motion, act in on_screen:
-            picture = act(picture, motion.speed * time / REFERENCE_FRAMES)
+            picture = act.draw(picture, motion.speed * time / REFERENCE_FRAMES)
         frame[:] = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    return frames
+        place[:] = _true_places(source, pose, deep, [(act, motion.speed * time / REFERENCE_FRAMES) for motion, act in in_photo])
+    return MovingClip(frames, places, shown_shares(frames, places), np.ones(places.shape[:3], np.float32))
+
+
+def _true_places(source: Source, pose: _Pose, deep: bool, acts: list[tuple[Act, float]]) -> np.ndarray:
+    """What place of the photo each cell of a frame shows, in halves of the view: g g 2."""
+    at = _looked_at(pose, deep, PLACES_SIDE)
+    for act, way in acts:
+        if act.offset is not None:
+            in_source = at * np.float32(source.unit) + np.array(source.centre, np.float32) - 0.5
+            moved = cv2.remap(act.offset(way), in_source[..., 0], in_source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            at = at + moved / np.float32(source.unit)
+    return 2 * at
+
+
+def shown_shares(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """With what share each cell of a clip shows the place of its first frame that `places` names, f g g; 0 outside that frame.
+
+    frames  f size size 3, uint8
+    places  f g g 2, in halves of the frame
+    """
+    size, side = frames.shape[1], places.shape[1]
+    shares = np.empty(places.shape[:3], np.float32)
+    for share, frame, place in zip(shares, frames, places, strict=True):
+        at = (enlarged(place, size) + 1) * (size / 2) - 0.5
+        inside = (np.abs(at - (size - 1) / 2) <= size / 2).all(axis=2).astype(np.float32)
+        expected = cv2.remap(frames[0], at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        share[:] = cv2.resize(agreement(frame, expected, inside)[0], (side, side), interpolation=cv2.INTER_AREA)
+    return shares
 
 
 def _source(
@@ -345,31 +393,39 @@ def _nearness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.minimum(0.85 * ground + 0.25 * np.exp(-(x**2 + (y - 0.1) ** 2) / (2 * 0.22**2)), 1)
 
 
+def _looked_at(pose: _Pose, deep: bool, side: int) -> np.ndarray:
+    """Where in the photo the cells of a frame look, in view widths from the middle of the view at time 0: side side 2, float32."""
+    at = (np.arange(side) + 0.5) / side - 0.5
+    looked_at = np.moveaxis(np.tensordot(pose.matrix(), np.stack([*np.meshgrid(at, at), np.ones((side, side))]), 1), 0, 2)
+    if deep:
+        looked_at[..., 0] += _aside(pose, looked_at[..., 0], looked_at[..., 1])
+    return looked_at.astype(np.float32)
+
+
+def _aside(pose: _Pose, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far beside each place parallax looks, in view widths."""
+    aside = np.zeros_like(x)
+    for _ in range(4):  # a point shows what has come to it, and how far that came depends on its own depth
+        aside = pose.parallax * (PARALLAX_FAR + (PARALLAX_NEAR - PARALLAX_FAR) * _nearness(x + aside, y))
+    return aside
+
+
+def enlarged(grid: np.ndarray, size: int) -> np.ndarray:
+    """A grid of cells with values n as a picture, straight on beyond the middles of its outer cells: g g n -> size size n, float32."""
+    padded = np.pad(grid.astype(np.float32), ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd")
+    at = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(grid.shape[0] / size) + 0.5
+    return cv2.remap(padded, *np.meshgrid(at, at), cv2.INTER_LINEAR)
+
+
 def _photograph(picture: np.ndarray, source: Source, pose: _Pose, deep: bool, canvas: int) -> np.ndarray:
     """What the camera sees of the picture: canvas canvas 3."""
-    to_view = np.array([[1 / canvas, 0, 0.5 / canvas - 0.5], [0, 1 / canvas, 0.5 / canvas - 0.5], [0, 0, 1]])
-    matrix = pose.matrix() @ to_view
     offset = np.array(source.centre) - 0.5
     if not deep:
-        matrix = matrix * source.unit
+        to_view = np.array([[1 / canvas, 0, 0.5 / canvas - 0.5], [0, 1 / canvas, 0.5 / canvas - 0.5], [0, 0, 1]])
+        matrix = pose.matrix() @ to_view * source.unit
         matrix[:, 2] += offset
-        return cv2.warpAffine(
-            picture, matrix, (canvas, canvas), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101
-        )
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(picture, matrix, (canvas, canvas), flags=how, borderMode=cv2.BORDER_REFLECT_101)
     # the way sideways is smooth: it is found on a coarse grid
-    at = (np.arange(PARALLAX_GRID) + 0.5) / PARALLAX_GRID - 0.5
-    frame_x, y = np.tensordot(pose.matrix(), np.stack([*np.meshgrid(at, at), np.ones((PARALLAX_GRID,) * 2)]), 1)
-    aside = 0.0
-    for _ in range(4):  # a point shows what has come to it, and how far that came depends on its own depth
-        aside = pose.parallax * (PARALLAX_FAR + (PARALLAX_NEAR - PARALLAX_FAR) * _nearness(frame_x + aside, y))
-    aside = cv2.resize(aside.astype(np.float32), (canvas, canvas), interpolation=cv2.INTER_CUBIC)
-    columns, rows = np.arange(canvas, dtype=np.float32)[None], np.arange(canvas, dtype=np.float32)[:, None]
-    x, y = (np.float32(m[0]) * columns + np.float32(m[1]) * rows + np.float32(m[2]) for m in matrix)
-    unit = np.float32(source.unit)
-    return cv2.remap(
-        picture,
-        (x + aside) * unit + np.float32(offset[0]),
-        y * unit + np.float32(offset[1]),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
+    at = enlarged(_looked_at(pose, deep, PARALLAX_GRID), canvas) * np.float32(source.unit) + offset.astype(np.float32)
+    return cv2.remap(picture, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)

@@ -1,8 +1,8 @@
 """What can move inside a photo: clouds, water, flames, smoke, leaves, snow, rain, light; with masks from the photo itself.
 
-An effect is made once for a photo and then draws any moment of it: `act(pixels, way)`, where `way` is speed times time over 15
-reference frames. At `way` 0 every effect returns the pixels as they are. The patterns of waves, flakes and smoke are anchored to
-the view and always the same (PATTERN_SEED): what varies is the photo, so that a small model can learn the motion itself.
+An effect is made once for a photo and then draws any moment of it: `act.draw(pixels, way)`, where `way` is speed times time over 15
+reference frames. At `way` 0 every effect returns the pixels as they are. The patterns of waves, flakes and smoke are drawn anew for
+every clip.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-Act = Callable[[np.ndarray, float], np.ndarray]
 MASK_SIDE = 192  # short side at which masks are found, pixels
 COARSE = 64  # cells a view width at which fields of motion are computed; they are smooth
-PATTERN_SEED = 7
 FADE_IN = 0.2  # of a way: particles and smoke come up over three reference frames at medium speed
 
 
@@ -39,6 +37,18 @@ class Source:
         x = ((np.arange(width, dtype=np.float32) + 0.5) * self.region.shape[1] / width - self.centre[0]) / self.unit + 0.5
         y = ((np.arange(height, dtype=np.float32) + 0.5) * self.region.shape[0] / height - self.centre[1]) / self.unit + 0.5
         return x.astype(np.float32)[None], y.astype(np.float32)[:, None]
+
+
+@dataclass(frozen=True)
+class Act:
+    """A scene motion in one photo, at any moment.
+
+    draw    (pixels, way) -> pixels, h w 3, uint8
+    offset  way -> from where each place shows the photo, right and down of itself, pixels: h w 2, float32; none: from itself
+    """
+
+    draw: Callable[[np.ndarray, float], np.ndarray]
+    offset: Callable[[float], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,11 +155,11 @@ class _Waves:
         return cv2.resize(field, self.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _displaced(pixels: np.ndarray, by_x: np.ndarray | float, by_y: np.ndarray | float) -> np.ndarray:
-    """Every point shows what lies at an offset from it, in pixels."""
+def _displaced(pixels: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Every point shows what lies at an offset from it, right and down, in pixels: offset h w 2 or 2."""
     height, width = pixels.shape[:2]
-    map_x = np.arange(width, dtype=np.float32)[None] + np.zeros((height, 1), np.float32) + np.float32(1) * by_x
-    map_y = np.arange(height, dtype=np.float32)[:, None] + np.zeros((1, width), np.float32) + np.float32(1) * by_y
+    map_x = np.arange(width, dtype=np.float32)[None] + np.zeros((height, 1), np.float32) + offset[..., 0]
+    map_y = np.arange(height, dtype=np.float32)[:, None] + np.zeros((1, width), np.float32) + offset[..., 1]
     return cv2.remap(pixels, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
@@ -181,6 +191,22 @@ def _scrolled(tile: np.ndarray, shape: tuple[int, int], up: float, aside: float)
 # ---- effects
 
 
+def _wavering(waves: _Waves, source: Source, sway: tuple[float, float], light: float = 0.0, strength: np.ndarray | float = 1.0) -> Act:
+    """The region of the photo sways with the waves, right and down by so many view widths at their height, and its light with it."""
+
+    def field(way: float) -> np.ndarray:
+        return waves.at(way) * source.region * strength
+
+    def offset(way: float) -> np.ndarray:
+        return field(way)[..., None] * np.float32(source.unit) * np.array(sway, np.float32)
+
+    def draw(picture: np.ndarray, way: float) -> np.ndarray:
+        swayed = _displaced(picture, offset(way))
+        return _lit(swayed, 1 + light * field(way)) if light else swayed
+
+    return Act(draw, offset)
+
+
 def _clouds(direction: int) -> Callable[[Source, np.random.Generator], Act]:
     """The sky, with what stands before it filled in, moves aside: 0.15 of the view a way. Direction -1 left, 1 right."""
 
@@ -191,11 +217,14 @@ def _clouds(direction: int) -> Callable[[Source, np.random.Generator], Act]:
         filling = cv2.GaussianBlur(pixels * sky[..., None], (0, 0), source.unit * 0.05) / np.maximum(near, 1e-3)[..., None]
         layer = np.where(sky[..., None] > 0, pixels, np.where(near[..., None] > 1e-3, filling, pixels))
 
-        def act(picture: np.ndarray, way: float) -> np.ndarray:
-            change = _displaced(layer, -direction * 0.15 * source.unit * way, 0.0) - layer
+        def gone(way: float) -> np.ndarray:
+            return np.array([-direction * 0.15 * source.unit * way, 0], np.float32)
+
+        def draw(picture: np.ndarray, way: float) -> np.ndarray:
+            change = _displaced(layer, gone(way)) - layer
             return np.clip(picture + source.region[..., None] * change + 0.5, 0, 255).astype(np.uint8)
 
-        return act
+        return Act(draw, lambda way: (source.region > 0.5)[..., None] * gone(way))
 
     return make
 
@@ -206,11 +235,7 @@ def _ripples(source: Source, rng: np.random.Generator) -> Act:
     vectors = np.stack([0.5 * lengths * np.cos(angles), lengths * np.sin(angles)], 1)
     waves = _Waves(source, vectors, rng.uniform(1.2, 2.8, 5), rng)
 
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
-        field = waves.at(way) * source.region
-        return _lit(_displaced(picture, 0.004 * source.unit * field, 0.008 * source.unit * field), 1 + 0.05 * field)
-
-    return act
+    return _wavering(waves, source, sway=(0.004, 0.008), light=0.05)
 
 
 def _sea(source: Source, rng: np.random.Generator) -> Act:
@@ -218,11 +243,7 @@ def _sea(source: Source, rng: np.random.Generator) -> Act:
     vectors = np.stack([rng.uniform(-1, 1, 3), rng.uniform(2.5, 4.5, 3)], 1)
     waves = _Waves(source, vectors, np.array([0.7, 1.1, 1.6]), rng)
 
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
-        field = waves.at(way) * source.region
-        return _lit(_displaced(picture, 0.006 * source.unit * field, 0.02 * source.unit * field), 1 + 0.07 * field)
-
-    return act
+    return _wavering(waves, source, sway=(0.006, 0.02), light=0.07)
 
 
 def _fire(source: Source, rng: np.random.Generator) -> Act:
@@ -232,11 +253,8 @@ def _fire(source: Source, rng: np.random.Generator) -> Act:
     flicker = _Waves(source, vectors * 0.3, -rng.uniform(2.0, 5.0, 4), rng)
     lit = 0.04 + 0.12 * source.region
 
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
-        field = waver.at(way) * source.region
-        return _lit(_displaced(picture, 0.012 * source.unit * field, 0.016 * source.unit * field), 1 + lit * flicker.at(way))
-
-    return act
+    wavering = _wavering(waver, source, sway=(0.012, 0.016))
+    return Act(lambda picture, way: _lit(wavering.draw(picture, way), 1 + lit * flicker.at(way)), wavering.offset)
 
 
 def _smoke(source: Source, rng: np.random.Generator) -> Act:
@@ -247,26 +265,20 @@ def _smoke(source: Source, rng: np.random.Generator) -> Act:
     width = 0.07 + 0.2 * np.clip(1 - y, 0, 1)
     plume = np.exp(-((x - 0.5) ** 2) / (2 * width**2)) * _ramp(y, -0.1, 0.35) * _ramp(y, 0.98, 0.85)
 
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
+    def draw(picture: np.ndarray, way: float) -> np.ndarray:
         rise, shape = 0.5 * source.unit * way, source.region.shape
         thick = _scrolled(tiles[0], shape, rise - corner[1], -corner[0])
         fine = _scrolled(tiles[1], shape, 1.3 * rise - corner[1], 0.1 * rise - corner[0])
         alpha = plume * _ramp(0.6 * thick + 0.4 * fine, 0.25, 0.75)
         return _blended(picture, 0.9 * min(0.5 * way / FADE_IN, 1) * alpha, (215, 215, 218))
 
-    return act
+    return Act(draw)
 
 
 def _foliage(source: Source, rng: np.random.Generator) -> Act:
     """Greenery sways sideways, the more the higher it stands."""
     waves = _Waves(source, rng.uniform(-1.8, 1.8, (4, 2)), rng.uniform(0.8, 1.8, 4), rng)
-    strength = source.region * np.clip(1.1 - 0.6 * source.grid()[1], 0.4, 1.1)
-
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
-        field = waves.at(way) * strength
-        return _displaced(picture, 0.024 * source.unit * field, 0.006 * source.unit * field)
-
-    return act
+    return _wavering(waves, source, sway=(0.024, 0.006), strength=np.clip(1.1 - 0.6 * source.grid()[1], 0.4, 1.1))
 
 
 def _snowfall(source: Source, rng: np.random.Generator) -> Act:
@@ -276,7 +288,7 @@ def _snowfall(source: Source, rng: np.random.Generator) -> Act:
     x, y, phase = rng.uniform(0, 1, (3, count))
     fall, radius = 0.45 + 0.5 * near, 0.005 + 0.011 * near
 
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
+    def draw(picture: np.ndarray, way: float) -> np.ndarray:
         coat = np.zeros(source.region.shape, np.uint8)
         at_x = x + 0.015 * np.sin(2 * np.pi * (way + phase))
         at_y = (y + fall * way) % 1.08 - 0.04
@@ -284,7 +296,7 @@ def _snowfall(source: Source, rng: np.random.Generator) -> Act:
             cv2.circle(coat, flake[:2], flake[2], 255, -1, cv2.LINE_AA, 4)  # in sixteenths of a pixel
         return _blended(picture, cv2.blur(coat, (3, 3)) * np.float32(0.9 / 255 * min(way / FADE_IN, 1)), (250, 250, 255))
 
-    return act
+    return Act(draw)
 
 
 def _rainfall(source: Source, rng: np.random.Generator) -> Act:
@@ -293,7 +305,7 @@ def _rainfall(source: Source, rng: np.random.Generator) -> Act:
     near, x, y = rng.uniform(0, 1, (3, count))
     fall, length = 1.6 + 0.6 * near, 0.06 + 0.06 * near
 
-    def act(picture: np.ndarray, way: float) -> np.ndarray:
+    def draw(picture: np.ndarray, way: float) -> np.ndarray:
         coat = np.zeros(source.region.shape, np.uint8)
         at_y = (y + fall * way) % 1.2 - 0.05
         ends = np.stack([x + slant * (at_y - length), at_y - length, x + slant * at_y, at_y], 1)
@@ -301,13 +313,13 @@ def _rainfall(source: Source, rng: np.random.Generator) -> Act:
             cv2.line(coat, streak[:2], streak[2:], 255, max(round(source.unit / 128), 1), cv2.LINE_AA, 4)  # in sixteenths of a pixel
         return _blended(picture, coat * np.float32(0.55 / 255 * min(way / FADE_IN, 1)), (215, 222, 235))
 
-    return act
+    return Act(draw)
 
 
 def _dusk(source: Source, rng: np.random.Generator) -> Act:
     """The light fades to about a half in a way, blue last to go."""
     fading = np.array([0.75, 0.72, 0.58], np.float32)
-    return lambda picture, way: _lit(picture, np.exp(-fading * np.float32(way)))
+    return Act(lambda picture, way: _lit(picture, np.exp(-fading * np.float32(way))))
 
 
 SCENE_EFFECTS = {

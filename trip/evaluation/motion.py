@@ -190,7 +190,7 @@ def evaluate_motion(
 def true_clip(photo: Photo, name: str, index: int, *, size: int, num_frames: int, seed: int) -> np.ndarray:
     """The photo really moved: f size size 3, uint8; the same for the same seed and index."""
     rng = np.random.default_rng([seed, index])
-    return render(photo.pixels, (Motion(name, 1.0),), np.arange(num_frames, dtype=np.float32), size, rng)
+    return render(photo.pixels, (Motion(name, 1.0),), np.arange(num_frames, dtype=np.float32), size, rng).frames
 
 
 def measure(name: str, clip: np.ndarray, true: np.ndarray) -> dict[str, bool | float]:

@@ -6,7 +6,7 @@ Every refusal is a `MediaError` with one line. Nothing is decoded before its hea
 from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
-from trip.media.flow import FlowFinder, carried, carry_detail
+from trip.media.flow import FlowFinder, agreement, carried, carry_detail
 from trip.media.photo import fit_photo, read_photo, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
@@ -15,6 +15,7 @@ __all__ = [
     "FlowFinder",
     "MediaError",
     "Video",
+    "agreement",
     "boomerang",
     "carried",
     "carry_detail",

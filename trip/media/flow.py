@@ -9,6 +9,7 @@ SAME_CONTENT = 24.0  # difference of two pictures of the same thing, grey levels
 NEIGHBOURHOOD = 2.0  # pixels around one that are compared with it
 FLOW_BLUR, FLOW_BLUR_FRAMES = 1 / 16, 1.0  # of the motion: shares of the short side, and frames; takes out the trembling of noise
 LIGHT_BLUR = 1 / 6  # of the short side: what changes as broadly as that is light
+LIGHT_NOISE, MOST_GAIN = 12.0, 1.5  # grey levels of contrast below which a change of contrast is not believed; largest gain
 
 
 class FlowFinder:
@@ -62,13 +63,36 @@ def carry_detail(clip: np.ndarray, photo: np.ndarray, decoded_photo: np.ndarray)
     for result, frame, way in zip(results, clip, _steadied(ways), strict=True):
         expected, _ = carried(decoded_photo, way)
         pixels, inside = carried(photo, way, cv2.INTER_CUBIC)
-        inside = inside.astype(np.float32)
-        change = frame.astype(np.float32) - expected
-        light = _blurred(change * inside[..., None], LIGHT_BLUR * short) / (_blurred(inside, LIGHT_BLUR * short)[..., None] + 1e-3)
-        difference = _blurred(np.square(change - light).mean(axis=2), NEIGHBOURHOOD)
-        agreement = (_blurred(np.exp(-difference / (2 * SAME_CONTENT**2)) * inside, 1.0) * inside)[..., None]
-        result[:] = (agreement * (pixels + light) + (1 - agreement) * frame).round().clip(0, 255)
+        agreed, lit = agreement(frame, expected, inside.astype(np.float32))
+        agreed, light = agreed[..., None], lit - expected
+        result[:] = (agreed * (pixels + light) + (1 - agreed) * frame).round().clip(0, 255)
     return results
+
+
+def agreement(frame: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far a frame shows what was expected of it, h w in [0, 1], and that under the frame's own light, h w 3 in grey levels.
+
+    Light is what changes brightness and contrast broadly: the best fit of `gain * expected + offset` around each place.
+    frame, expected  h w 3, uint8
+    inside           where anything was expected   h w, float32 in [0, 1]
+    """
+    gain, offset = light_between(frame, expected, inside)
+    lit = gain * expected + offset
+    difference = _blurred(np.square(frame - lit).mean(axis=2), NEIGHBOURHOOD)
+    return _blurred(np.exp(-difference / (2 * SAME_CONTENT**2)) * inside, 1.0) * inside, lit
+
+
+def light_between(frame: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset, each h w 3, that lead from what was expected to a frame, broadly: a least-squares fit around each place."""
+    sigma = LIGHT_BLUR * min(frame.shape[:2])
+    weight = inside[..., None]
+    total = _blurred(inside, sigma)[..., None] + 1e-3
+    was, now = expected.astype(np.float32), frame.astype(np.float32)
+    mean_was, mean_now = _blurred(was * weight, sigma) / total, _blurred(now * weight, sigma) / total
+    variance = _blurred(was * was * weight, sigma) / total - mean_was**2
+    covariance = _blurred(was * now * weight, sigma) / total - mean_was * mean_now
+    gain = np.clip((covariance + LIGHT_NOISE**2) / (variance + LIGHT_NOISE**2), 0, MOST_GAIN)
+    return gain, mean_now - gain * mean_was
 
 
 def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:

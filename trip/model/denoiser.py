@@ -1,7 +1,8 @@
 """The denoiser: photo and noised clip in, noise of every frame out, by the residual path and the shortcut path."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from trip.diffusion import alphas_bar, matched_timestep, noise_from_v
 from trip.model.conditioning import attach, detach, frame_times
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
+from trip.model.warp import MotionField
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Condition:
     times     time of each frame since the photo, in reference frames (1 = the checkpoint's own frame distance)  b f
     z_shown   what the 3D-UNet is shown of the photo, where that is not z_first                      b c 1 h w
     told      what else a 3D-UNet with the option `told` is told: fps, strength; NaN where unknown  each b
+    field     the motion of the photo, where it is known already: it is the same at every noise level
     """
 
     z_first: Tensor
@@ -28,7 +31,21 @@ class Condition:
     sentence: Tensor
     times: Tensor
     z_shown: Tensor | None = None
-    told: dict[str, Tensor] = field(default_factory=dict)
+    told: dict[str, Tensor] = dataclass_field(default_factory=dict)
+    field: MotionField | None = None
+
+
+class Prediction(NamedTuple):
+    """What the denoiser says of a noised clip.
+
+    eps       fused noise                       b c f h w, float32
+    residual  the residual path's own noise     b c f h w, float32
+    field     the motion of the photo, where the 3D-UNet has the option `photo_warp`
+    """
+
+    eps: Tensor
+    residual: Tensor
+    field: MotionField | None
 
 
 class Denoiser(nn.Module):
@@ -39,10 +56,8 @@ class Denoiser(nn.Module):
         self.unet = unet
         self.fusion = fusion
 
-    def forward(
-        self, z_t: Tensor, timestep: Tensor, alpha_bar: Tensor, condition: Condition, fusion: str | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Fused noise and the residual path's own noise, both b c f h w, float32.
+    def forward(self, z_t: Tensor, timestep: Tensor, alpha_bar: Tensor, condition: Condition, fusion: str | None = None) -> Prediction:
+        """The noise of every frame by both paths.
 
         z_t        noised clip             b c f h w
         timestep   for the networks        b
@@ -51,6 +66,7 @@ class Denoiser(nn.Module):
         """
         where = self.unet.config.first_frame
         shown = condition.z_first if condition.z_shown is None else condition.z_shown
+        field = condition.field or self.unet.motion_field(shown[:, :, 0], condition.sentence)
         learnt_on = self.unet.config.base_schedule
         output = self.unet(
             attach(z_t, shown, where).to(self.unet.dtype),
@@ -59,11 +75,13 @@ class Denoiser(nn.Module):
             frame_times=frame_times(condition.times, where),
             sentence=condition.sentence,
             told=condition.told,
+            field=field,
         ).sample
         residual = detach(output, where).float()
         if self.unet.config.predicts == "v_prediction":
             residual = noise_from_v(residual, z_t, alpha_bar)  # float32 under autocast too, as nothing in it is cast
-        return self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times, fusion), residual
+        eps = self.fusion(z_t, condition.z_first, residual, timestep, alpha_bar, condition.times, fusion)
+        return Prediction(eps, residual, field)
 
     def param_groups(self, learning_rate: float, fusion_learning_rate: float) -> list[dict[str, Any]]:
         """The paper's two learning rates: one for the 3D-UNet, one for the fusion."""

@@ -15,11 +15,21 @@ from diffusers.models.transformers.transformer_temporal import TransformerTempor
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from trip.model.attention import VideoAttentionProcessor
 from trip.model.conditioning import photo_of
-from trip.model.warp import REFERENCE_FRAMES, PhotoWarp
+from trip.model.warp import REFERENCE_FRAMES, MotionField, PhotoWarp, moved
+
+
+class FrameConv(nn.Conv3d):
+    """A convolution over frames alone, as one over a picture of frames by places: torch computes that much faster on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c f h w -> b c f h w."""
+        y = F.conv2d(x.flatten(3), self.weight.squeeze(4), self.bias, padding=(self.padding[0], 0))
+        return y.unflatten(3, x.shape[3:])
 
 
 class FrameEmbedding(nn.Module):
@@ -153,8 +163,11 @@ class TripUNet(UNet3DConditionModel):
             self.told_embedding = nn.ModuleDict({name: NumberEmbedding(embedding_width) for name in told})
         for module in self.modules():
             if isinstance(module, TemporalConvLayer):
-                for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
-                    dropout.p = temporal_dropout
+                for part in module.modules():
+                    if isinstance(part, nn.Dropout):
+                        part.p = temporal_dropout
+                    elif type(part) is nn.Conv3d:
+                        part.__class__ = FrameConv  # the same weights under the same keys
         self.set_attn_processor(VideoAttentionProcessor())
 
     def forward(
@@ -166,6 +179,7 @@ class TripUNet(UNet3DConditionModel):
         frame_times: Tensor | None = None,
         sentence: Tensor | None = None,
         told: dict[str, Tensor] | None = None,
+        field: MotionField | None = None,
     ) -> UNet3DConditionOutput:
         """Output of every frame that came in.
 
@@ -175,6 +189,7 @@ class TripUNet(UNet3DConditionModel):
         frame_times            time of each frame, in reference frames; for the options below   b f
         sentence               the prompt as one vector; for the options below                  b d
         told                   numbers for the option of that name; one that is not there counts as not known   each b
+        field                  what `motion_field` gave for photo and sentence, where the caller has it already
         """
         b, _, f = sample.shape[:3]
         timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
@@ -189,8 +204,9 @@ class TripUNet(UNet3DConditionModel):
 
         hidden = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
         if self.config.photo_warp:
-            moved = self.warp(photo_of(sample, self.config.first_frame), sentence, frame_times)
-            hidden = hidden + self.photo_in(moved.to(hidden.dtype))
+            photo = photo_of(sample, self.config.first_frame)
+            field = field or self.warp(photo, sentence)
+            hidden = hidden + self.photo_in(moved(photo, field, frame_times).to(hidden.dtype))
         hidden = self.transformer_in(hidden, num_frames=f, return_dict=False)[0]
 
         skips = (hidden,)
@@ -208,6 +224,14 @@ class TripUNet(UNet3DConditionModel):
 
         hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return UNet3DConditionOutput(sample=rearrange(hidden, "(b f) c h w -> b c f h w", f=f))
+
+    def motion_field(self, photo: Tensor, sentence: Tensor) -> MotionField | None:
+        """How the sentence moves the photo, the same at every noise level; none without the option `photo_warp`.
+
+        photo     clean latent of the photo   b c h w
+        sentence  the prompt as one vector    b d
+        """
+        return self.warp(photo, sentence) if self.config.photo_warp else None
 
     def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
         """What `enable_gradient_checkpointing` asks for; the base class has it nowhere. Layer by layer: blocks would hold too much."""

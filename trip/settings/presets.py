@@ -26,9 +26,9 @@ PRESETS = {
         ),
     ),
     "embedded": Preset(  # what the project ships: small enough for a laptop without a GPU
-        card="The embedded model (128 × 128 pixels), trained by this project on a CPU: the camera goes where told, scenes are weak.",
+        card="The embedded model (192 × 192 pixels), trained by this project on a CPU: the camera goes where told, scenes are weak.",
         model=ModelSettings(
-            frame_size=128,
+            frame_size=192,
             fps=8.0,
             num_steps=12,
             guidance_scale=1.0,
@@ -54,6 +54,7 @@ PRESETS = {
             timestep_spread=1.0,
             loss_weight="v",
             num_cached_clips=4096,
+            new_content=1.0,
             vae=StageSettings(
                 max_steps=5400,
                 batch_size=8,
@@ -65,6 +66,16 @@ PRESETS = {
                 save_every=50,
             ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
+            field=StageSettings(
+                max_steps=4000,
+                batch_size=32,
+                learning_rate=1e-3,
+                weight_decay=0.0,
+                warmup_steps=50,
+                cooldown=0.4,
+                ema_decay=0.995,
+                save_every=500,
+            ),
             half_size=StageSettings(
                 max_steps=800,
                 batch_size=16,
@@ -111,6 +122,7 @@ PRESETS = {
             num_cached_clips=8,
             vae=StageSettings(max_steps=3, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             text=StageSettings(max_steps=3, batch_size=4, learning_rate=1e-3, save_every=2, sample_every=2),
+            field=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             half_size=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             denoiser=StageSettings(max_steps=4, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
         ),

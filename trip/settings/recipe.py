@@ -38,10 +38,12 @@ class RecipeSettings(Settings):
         "epsilon", description="epsilon: Eq. 10 as it stands; v: the same error over alpha_bar; min_snr: times min(SNR, 5) / SNR"
     )
     photo_noise: float = Field(0.0, ge=0, description="deviation of the noise on the photo's latent that the 3D-UNet sees, at the last t")
+    new_content: float = Field(0.0, ge=0, description="how much more an error weighs where a frame shows what the photo does not")
     told_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose frame rate and strength are not told")
     gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, more time")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
     vae: StageSettings | None = None
     text: StageSettings | None = None
+    field: StageSettings | None = Field(None, description="the photo's motion alone, from clips whose true motion is known")
     half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")
     denoiser: StageSettings

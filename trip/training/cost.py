@@ -65,7 +65,7 @@ def cost_of_a_clip(model: ModelSettings, *, precision: str, checkpointing: bool,
         denoiser.unet.enable_gradient_checkpointing()
     with _as_on_a_gpu(precision), _Held() as held:
         with FlopCounterMode(display=False) as counter:  # not around the backward pass: it holds on to what is recomputed there
-            eps_hat, _ = denoiser(z_0, timestep, alpha_bar, condition)
+            eps_hat = denoiser(z_0, timestep, alpha_bar, condition).eps
         loss = eps_hat.float().square().mean()
         activations = held.now
         loss.backward()

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from trip.data.cache import EncodedClip, LatentCache
@@ -17,6 +18,7 @@ from trip.model.denoiser import Condition, Denoiser
 from trip.model.latents import decode_video
 from trip.model.text import encode_prompts
 from trip.settings import RecipeSettings, StageSettings
+from trip.training.field import field_loss
 from trip.training.loop import step_generator
 
 NUM_BINS = 5  # of noise levels, in the metrics
@@ -70,7 +72,7 @@ class DenoiserStage:
         """The clips of a share, each with its own noise: who computes which share changes nothing.
 
         z_0, eps b c f h w; times b f; timestep b; prompts, some emptied, for guidance; words b n d and sentence b d where they are cached;
-        told b each; photo_noise b c 1 h w
+        told b each; photo_noise b c 1 h w; motion b f 4 g g where it is known
         """
         first = (step * num_shares + share) * self.settings.batch_size
         positions = range(first, first + self.settings.batch_size)
@@ -95,6 +97,8 @@ class DenoiserStage:
             "times": torch.stack([clip.times[chosen] for clip, chosen in zip(clips, frames, strict=True)]),
             "prompts": ["" if left_out else clip.caption for clip, left_out in zip(clips, unsaid, strict=True)],
         }
+        if all(clip.motion is not None for clip in clips):
+            batch["motion"] = torch.stack([clip.motion[chosen] for clip, chosen in zip(clips, frames, strict=True)])
         if self.cache.unsaid:
             said = [self.cache.unsaid if left_out else (clip.words, clip.sentence) for clip, left_out in zip(clips, unsaid, strict=True)]
             batch["words"], batch["sentence"] = (torch.stack(parts).float() for parts in zip(*said, strict=True))
@@ -130,14 +134,19 @@ class DenoiserStage:
         condition = self._condition(batch, timestep)
 
         z_t = add_noise(z_0, eps, alpha_bar)
-        eps_hat, residual = model(z_t, timestep, alpha_bar, condition)
-        loss = (self._weight(alpha_bar) * (eps_hat.float() - eps).square()).mean()
+        eps_hat, residual, field = model(z_t, timestep, alpha_bar, condition)
+        loss = (self._weight(alpha_bar) * self._place_weight(batch, z_0) * (eps_hat.float() - eps).square()).mean()
 
         with torch.no_grad():
             prior = image_noise_prior(z_t, condition.z_first, alpha_bar)
             paths = {"fused": eps_hat, "unet": residual, "prior": prior}
             errors = {name: ((e.float() - eps).square() / spread(alpha_bar)).flatten(1).mean(dim=1) for name, e in paths.items()}
-        return loss, {"by_noise": self._by_noise(timestep, errors)}
+        figures: dict[str, Any] = {"by_noise": self._by_noise(timestep, errors)}
+        if field is not None and "motion" in batch:
+            error, parts = field_loss(field, condition.times, batch["motion"].to(device))
+            loss = loss + error
+            figures |= {name: value.item() for name, value in parts.items()}
+        return loss, figures
 
     def _condition(self, batch: dict[str, Any], timestep: Tensor) -> Condition:
         """What the clips of a batch are made from, where the model is; the photo is noised more, the noisier the clip."""
@@ -161,6 +170,14 @@ class DenoiserStage:
             "v": 1 / spread(alpha_bar),
             "min_snr": ratio.clamp(max=MOST_SNR) / ratio,
         }[self.recipe.loss_weight]
+
+    def _place_weight(self, batch: dict[str, Any], z_0: Tensor) -> Tensor:
+        """Weight of each place's error, 1 on average: more where a frame shows what the photo does not. b 1 f h w, or 1."""
+        if "motion" not in batch or not self.recipe.new_content:
+            return z_0.new_ones(())
+        new = 1 - functional.interpolate(batch["motion"][:, :, 2].to(z_0), z_0.shape[3:], mode="bilinear", antialias=True)
+        weight = 1 + self.recipe.new_content * new.unsqueeze(1)
+        return weight / weight.mean()
 
     def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
         num = len(self.alphas_bar)
@@ -187,6 +204,8 @@ class DenoiserStage:
             clips = self.held_out[start : start + 8]
             loss, figures = self.loss(self.model, self._batch(clips, [frames] * len(clips), [False] * len(clips)), generator)
             totals.setdefault("held_out_loss", []).append(loss.item())
+            for name in figures.keys() & {"place_error", "shown_error"}:
+                totals.setdefault(f"held_out_{name}", []).append(figures[name])
             for paths in figures["by_noise"].values():
                 for name, value in paths.items():
                     totals.setdefault(f"held_out_{name}", []).append(value)
@@ -202,7 +221,7 @@ class DenoiserStage:
         timestep = torch.full((len(z_0),), int(0.9 * len(self.alphas_bar)), device=device)
         alpha_bar = self.alphas_bar.to(device)[timestep]
         z_t = add_noise(z_0, torch.randn(z_0.shape, generator=torch.Generator().manual_seed(0)).to(device), alpha_bar)
-        eps_hat, _ = self.model(z_t, timestep, alpha_bar, self._condition(batch, timestep))
+        eps_hat = self.model(z_t, timestep, alpha_bar, self._condition(batch, timestep)).eps
         rows = torch.stack([z_0, predict_z_0(z_t, eps_hat, alpha_bar)], dim=1).flatten(0, 1)
         pixels = decode_video(self.vae, rows).cpu()  # rows 3 f h w
         grid = pixels.permute(0, 3, 2, 4, 1).flatten(0, 1).flatten(1, 2)

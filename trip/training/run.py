@@ -1,7 +1,7 @@
 """`python -m trip train`: the stages of a preset in order, in one run folder that the same command takes up again.
 
 RUN/metrics.jsonl                    a line per step of every stage
-RUN/vae, text, half-size, denoiser   samples and checkpoints of each stage
+RUN/vae, text, field, half-size, denoiser   samples and checkpoints of each stage
 RUN/clips-SIZE, clips-SIZE-held-out  encoded clips
 RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
 """
@@ -32,6 +32,7 @@ from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
 from trip.training.denoiser import DenoiserStage
+from trip.training.field import FieldStage
 from trip.training.folder import remember_settings, write_model
 from trip.training.loop import Stage, train
 from trip.training.text import TextStage, draw_captions
@@ -39,7 +40,8 @@ from trip.training.vae import VaeStage, set_latent_statistics
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_CLIPS = 64
+HELD_OUT_CLIPS = 128
+SHORT_SIDE = 640  # of photos, pixels: views are half to four fifths of what a clip's motion leaves of them
 
 
 class TrainingRun:
@@ -77,7 +79,7 @@ class TrainingRun:
         self.init = init
         self.seed = seed
         self.deadline = time.monotonic() + 60 * max_minutes
-        self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
+        self.photos = {held_out: read_photos(photos_folder, held_out=held_out, short_side=SHORT_SIDE) for held_out in (False, True)}
         self.clips = {held_out: find_clips(clips_folder, held_out=held_out) if clips_folder else [] for held_out in (False, True)}
         settings = {"seed": seed, **preset.model_dump(mode="json")}
         remember_settings(folder, settings, ("model", "seed"))
@@ -98,28 +100,25 @@ class TrainingRun:
         denoiser = self._denoiser()
         for frozen in (vae, text_encoder):
             frozen.eval().requires_grad_(False)
+        text = {"text_encoder": text_encoder, "tokenizer": tokenizer}
 
         for name, size, settings in (
+            ("field", model.frame_size, recipe.field if model.unet.photo_warp else None),
             ("half-size", model.frame_size // 2, recipe.half_size),
             ("denoiser", model.frame_size, recipe.denoiser),
         ):
             if settings is None:
                 continue
-            yield from self._encode(f"clips-{size}", vae, size, held_out=False)
-            yield from self._encode(f"clips-{size}-held-out", vae, size, held_out=True)
-            stage = DenoiserStage(
-                name,
-                denoiser,
-                LatentCache(self.folder / f"clips-{size}"),
-                LatentCache(self.folder / f"clips-{size}-held-out"),
-                settings,
-                vae=vae,
-                text_encoder=text_encoder,
-                tokenizer=tokenizer,
-                scheduler=scheduler,
-                recipe=recipe,
-                seed=self.seed,
-            )
+            caches = []
+            for held_out in (False, True):
+                folder = f"clips-{size}-held-out" if held_out else f"clips-{size}"
+                yield from self._encode(folder, vae, size, held_out=held_out)
+                caches.append(LatentCache(self.folder / folder))
+            if name == "field":
+                stage = FieldStage(denoiser.unet.warp, *caches, settings, **text, text_drop=recipe.text_drop, seed=self.seed)
+            else:
+                given = {**text, "vae": vae, "scheduler": scheduler, "recipe": recipe, "seed": self.seed}
+                stage = DenoiserStage(name, denoiser, *caches, settings, **given)
             if not (yield from self._train(stage, settings)):
                 break
         write_model(self.folder / "model", model, vae, text_encoder, tokenizer, denoiser, scheduler, card=self.preset.card)

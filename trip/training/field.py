@@ -1,0 +1,114 @@
+"""The motion of the photo, learnt from the truth: `PhotoWarp` against clips whose every displacement is known.
+
+The first stage that trains a 3D-UNet with the option `photo_warp`, and later a term beside the denoising loss.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from trip.data.cache import EncodedClip, LatentCache
+from trip.model.text import encode_prompts
+from trip.model.warp import MotionField, PhotoWarp, moved
+from trip.settings import StageSettings
+
+PLACE_WEIGHT, SHOWN_WEIGHT = 4.0, 0.1  # of the mean distance, in halves of the short side, and of the mask's cross-entropy
+SAME_PLACE = 0.03  # halves of the short side: a place this far from the true one hardly shows what it should
+NUM_HELD_OUT = 128
+
+
+def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Distance of the places that a field names to the true ones, and cross-entropy of what it says to be still in view.
+
+    A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so.
+
+    times   of the frames, in reference frames                             b f
+    motion  x and y of the true places, shown, known: see `EncodedClip`    b f 4 g g
+    """
+    motion = motion.float()
+    true, shown, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
+    places, seen = field.at(times, *shown.shape[2:])
+    distance = (places - true).square().sum(dim=4).add(1e-8).sqrt()
+    inside = (true.abs().amax(dim=4) <= 1).float()
+    target = shown * torch.exp(-(distance.detach() / SAME_PLACE).square() / 2)
+    entropy = functional.binary_cross_entropy(seen.clamp(1e-4, 1 - 1e-4), target, reduction="none")
+    place_error = (distance * known).sum() / known.sum().clamp(min=1)
+    shown_error = (entropy * inside).sum() / inside.sum().clamp(min=1)
+    loss = PLACE_WEIGHT * place_error + SHOWN_WEIGHT * shown_error
+    return loss, {"place_error": place_error.detach(), "shown_error": shown_error.detach()}
+
+
+class FieldStage:
+    """The warp alone, on the photos' latents: thousands of clips a minute."""
+
+    name = "field"
+
+    def __init__(
+        self,
+        model: PhotoWarp,
+        cache: LatentCache,
+        held_out: LatentCache,
+        settings: StageSettings,
+        *,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        text_drop: float,
+        seed: int,
+    ):
+        self.model = model
+        self.cache = cache
+        self.held_out = held_out.first(NUM_HELD_OUT)
+        self.settings = settings
+        self.text_encoder, self.tokenizer = text_encoder, tokenizer
+        self.text_drop = text_drop
+        self.seed = seed
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """All weights at one rate."""
+        return [{"params": list(self.model.parameters()), "lr": self.settings.learning_rate}]
+
+    def batch(self, step: int, share: int, num_shares: int) -> dict[str, Any]:
+        """Clips drawn by chance; some prompts are emptied."""
+        first = (step * num_shares + share) * self.settings.batch_size
+        positions = range(first, first + self.settings.batch_size)
+        unsaid = [np.random.default_rng([self.seed, position, 1]).random() < self.text_drop for position in positions]
+        return self._batch([self.cache.draw(self.seed, position) for position in positions], unsaid)
+
+    def _batch(self, clips: list[EncodedClip], unsaid: list[bool]) -> dict[str, Any]:
+        """photo b c h w, times b f, motion b f 4 g g, sentence b d."""
+        prompts = ["" if left_out else clip.caption for clip, left_out in zip(clips, unsaid, strict=True)]
+        return {
+            "photo": torch.stack([clip.latents[:, 0].float() for clip in clips]),
+            "times": torch.stack([clip.times for clip in clips]),
+            "motion": torch.stack([clip.motion for clip in clips]),
+            "sentence": encode_prompts(prompts, self.tokenizer, self.text_encoder)[1],
+        }
+
+    def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        """See `field_loss`."""
+        batch = {name: part.to(next(self.model.parameters()).device) for name, part in batch.items()}
+        loss, figures = field_loss(model(batch["photo"], batch["sentence"]), batch["times"], batch["motion"])
+        return loss, {name: value.item() for name, value in figures.items()}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The same errors on held-out clips."""
+        loss, figures = self.loss(self.model, self._batch(self.held_out, [False] * len(self.held_out)), torch.Generator())
+        return {"held_out_loss": loss.item(), **{f"held_out_{name}": value for name, value in figures.items()}}
+
+    @torch.no_grad()
+    def sample(self, path: Path) -> None:
+        """Three channels of held-out photos' last frames, and below each what the field makes of the photo."""
+        clips = self.held_out[:10]
+        batch = self._batch(clips, [False] * len(clips))
+        field = self.model(batch["photo"], batch["sentence"])
+        guess = moved(batch["photo"], field, batch["times"][:, -1:])[:, :3]
+        true = torch.stack([clip.latents[:3, -1].float() for clip in clips])
+        grid = torch.stack([true, guess]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+        Image.fromarray(((grid + 2.5) * 51).clamp(0, 255).byte().numpy()).save(path)
