@@ -54,6 +54,7 @@ PRESETS = {
             timestep_spread=1.0,
             loss_weight="v",
             num_cached_clips=4096,
+            num_moments=16384,
             new_content=1.0,
             vae=StageSettings(
                 max_steps=5400,
@@ -120,6 +121,7 @@ PRESETS = {
         recipe=RecipeSettings(
             loss_weight="v",
             num_cached_clips=8,
+            num_moments=8,
             vae=StageSettings(max_steps=3, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             text=StageSettings(max_steps=3, batch_size=4, learning_rate=1e-3, save_every=2, sample_every=2),
             field=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
