@@ -174,7 +174,17 @@ def test_a_deadline_in_the_last_stage_still_writes_a_model_that_opens(copy, phot
 def test_a_base_gives_autoencoder_and_text_encoder_as_they_are(unbroken, photos, tmp_path):
     run = tmp_path / "run"
     stages = {record["stage"] for record in TrainingRun(TINY, run, photos, base=unbroken / "model").stages()}
-    assert stages == {"clips-16", "clips-16-held-out", "moments-32", "moments-32-held-out", "field", "half-size", "clips-32", "clips-32-held-out", "denoiser"}
+    assert stages == {
+        "clips-16",
+        "clips-16-held-out",
+        "moments-32",
+        "moments-32-held-out",
+        "field",
+        "half-size",
+        "clips-32",
+        "clips-32-held-out",
+        "denoiser",
+    }
     for path in (WEIGHTS[0], WEIGHTS[3]):
         before, after = load_file(unbroken / "model" / path), load_file(run / "model" / path)
         assert all(torch.equal(before[key], after[key]) for key in before)

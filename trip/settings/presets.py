@@ -66,6 +66,15 @@ PRESETS = {
                 ema_decay=0.995,
                 save_every=50,
             ),
+            decoder=StageSettings(
+                max_steps=3000,
+                batch_size=8,
+                learning_rate=4e-4,
+                weight_decay=0.0,
+                warmup_steps=20,
+                cooldown=0.4,
+                ema_decay=0.995,
+            ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             field=StageSettings(
                 max_steps=4000,

@@ -31,6 +31,7 @@ from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
+from trip.training.decoder import DecoderStage, imagenet_features
 from trip.training.denoiser import DenoiserStage
 from trip.training.field import FieldStage
 from trip.training.folder import remember_settings, write_model
@@ -97,6 +98,8 @@ class TrainingRun:
             text_encoder = (yield from self._text_encoder(tokenizer)) if vae else None
             if text_encoder is None:
                 return
+        if not (yield from self._sharpened(vae)):
+            return
         denoiser = self._denoiser()
         for frozen in (vae, text_encoder):
             frozen.eval().requires_grad_(False)
@@ -152,6 +155,14 @@ class TrainingRun:
             return None
         set_latent_statistics(vae, [stage.batch(step, 0, 1) for step in range(16)])
         return vae
+
+    def _sharpened(self, vae: AutoencoderKL) -> Generator[dict[str, Any], None, bool]:
+        """Trains the decoder on, where the recipe says so; False where the time was up."""
+        settings, frame_size = self.preset.recipe.decoder, self.preset.model.frame_size
+        if settings is None:
+            return True
+        data = {"frame_size": frame_size, "seed": self.seed, "features": imagenet_features()}
+        return (yield from self._train(DecoderStage(vae, self.photos[False], self.photos[True], settings, **data), settings))
 
     def _text_encoder(self, tokenizer: CLIPTokenizer) -> Generator[dict[str, Any], None, CLIPTextModel | None]:
         """The trained text encoder, or none where the time was up."""
