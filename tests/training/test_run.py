@@ -199,6 +199,15 @@ def test_init_starts_from_the_weights_of_a_checkpoint(unbroken, photos, tmp_path
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+def test_every_stage_runs_in_bfloat16(unbroken, photos, tmp_path):
+    recipe = TINY.recipe.model_copy(update={"precision": "bf16"})
+    run = tmp_path / "run"
+    list(TrainingRun(TINY.model_copy(update={"recipe": recipe}), run, photos, base=unbroken / "model").stages())
+    for name in ("field", "half-size", "denoiser"):
+        assert all(math.isfinite(line["held_out_loss"]) for line in metrics(run, name) if "held_out_loss" in line)
+        assert any("held_out_loss" in line for line in metrics(run, name))
+
+
 def test_init_of_another_size_is_refused_in_one_line(unbroken, photos, tmp_path):
     wider = TINY.model.unet.model_copy(update={"block_channels": (8, 24)})
     run = TrainingRun(with_model(unet=wider), tmp_path / "run", photos, init=unbroken / "model")

@@ -86,7 +86,7 @@ class FieldStage:
         return {
             "photo": torch.stack([clip.latents[:, 0].float() for clip in clips]),
             "times": torch.stack([clip.times for clip in clips]),
-            "motion": torch.stack([clip.motion for clip in clips]),
+            "motion": torch.stack([clip.motion.float() for clip in clips]),
             "sentence": encode_prompts(prompts, self.tokenizer, self.text_encoder)[1],
         }
 
