@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -200,12 +201,13 @@ def test_init_starts_from_the_weights_of_a_checkpoint(unbroken, photos, tmp_path
 
 
 def test_every_stage_runs_in_bfloat16(unbroken, photos, tmp_path):
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process may have one precision alone
     recipe = TINY.recipe.model_copy(update={"precision": "bf16"})
     run = tmp_path / "run"
     list(TrainingRun(TINY.model_copy(update={"recipe": recipe}), run, photos, base=unbroken / "model").stages())
+    AcceleratorState._reset_state(reset_partial_state=True)
     for name in ("field", "half-size", "denoiser"):
-        assert all(math.isfinite(line["held_out_loss"]) for line in metrics(run, name) if "held_out_loss" in line)
-        assert any("held_out_loss" in line for line in metrics(run, name))
+        assert math.isfinite(last_evaluation(run, name)["held_out_loss"])
 
 
 def test_init_of_another_size_is_refused_in_one_line(unbroken, photos, tmp_path):

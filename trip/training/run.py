@@ -195,7 +195,8 @@ class TrainingRun:
         data = (self.photos[held_out], self.clips[held_out])
         moments, num_frames = name.startswith("moments"), self.preset.model.num_frames
         count = self.preset.recipe.num_moments if moments else self.preset.recipe.num_cached_clips
-        key = {"vae": digest(vae.state_dict()), "frames": 1 if moments else num_frames, "size": size, "seed": self.seed}
+        encoder = {name: weight for name, weight in vae.state_dict().items() if name.startswith(("encoder", "quant_conv"))}
+        key = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, "seed": self.seed}
         vae = vae.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
         def draw(rng: np.random.Generator) -> Sample:
