@@ -62,9 +62,7 @@ def lacking(studio: Studio, settings: PictureSettings) -> str:
 
 def small(source: Any) -> Image.Image:
     """A photo as jobs keep it; ValueError, in one line, where it is none."""
-    picture = read_photo(source).copy()
-    picture.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
-    return picture
+    return read_photo(source, LARGEST_PHOTO)
 
 
 def latest(studio: Studio, visitor: str, *kinds: str) -> Job | None:

@@ -142,8 +142,7 @@ class Studio:
         """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job."""
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
-        image = read_photo(photo).copy()
-        image.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
+        image = read_photo(photo, LARGEST_PHOTO)
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()
         return job
