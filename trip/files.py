@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MOST_HEADER_BYTES = 16 * 2**20  # of a safetensors file: 100,000 tensors
 LEAST_FREE_BYTES = 200 * 2**20  # that stay on the disk, whatever is taken in
 
 
@@ -37,6 +38,16 @@ def check_room(folder: Path, num_bytes: int, spare: int = LEAST_FREE_BYTES) -> N
     if free - num_bytes < spare:
         needed = f"{num_bytes >> 20} MB are needed and " if num_bytes >> 20 else ""
         raise ValueError(f"the disk is almost full ({needed}{free >> 20} MB left); delete some results and try again")
+
+
+def check_header(path: Path, most_bytes: int = MOST_HEADER_BYTES) -> None:
+    """ValueError, in one line, where the header of a safetensors file, which is read whole, is longer than ours are. What is no header
+    at all is left to who reads it.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if most_bytes < length <= path.stat().st_size:
+        raise ValueError(f"{path.name}: wanted a safetensors file with a header of at most {most_bytes >> 20} MB, got {length >> 20} MB")
 
 
 def bounded_text(path: Path, most_bytes: int, wanted: str) -> str:

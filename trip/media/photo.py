@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 MIN_SIDE = 16
 MAX_PHOTO_BYTES = 512 * 2**20
-DECODING_PIXEL_BYTES = 20  # that a pixel takes on the way: animated WebP with transparency and a profile is the most
+DECODING_PIXEL_BYTES = 24  # that a pixel takes on the way: WebP takes the most
 
 # First bytes -> what reads the header. `Image.open` is passed by: it would try dozens of formats more, and its size limit is a
 # global of the process that raises without saying the size.
