@@ -1,16 +1,19 @@
 """What reading may take: memory of all that decode at once, pixels and time of one reader. Counted while it reads."""
 
+import ctypes
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from trip.media.files import MediaError
 
 DECODING_BYTES = 3 * 2**29  # that all who decode at once may work on
 PHOTOS_AT_ONCE = 4  # whose headers are read or pixels decoded: what a header unpacks to counts as well
 WAIT_SECONDS = 60.0  # for a turn
+MANY_PIXELS = 8_000_000
 VIDEO_PIXELS = 64 * 10**9  # that one reading of a video decodes: 1,800 frames of 8K
 
 
@@ -62,3 +65,19 @@ class Budget:
             raise MediaError(f"{name}: has more pixels in all its frames than are read; cut it, or make it smaller")
         if time.monotonic() - self._begun > self.seconds:
             raise MediaError(f"{name}: could not be read within {self.seconds:g} s; cut it, make it smaller, or bring fewer at once")
+
+
+def give_back_memory(pixels: int) -> None:
+    """Gives what was freed back to the system after so many pixels were decoded at once, where they are many: glibc keeps it for each
+    thread that has ever decoded, which adds up.
+    """
+    if pixels >= MANY_PIXELS and (trim := _trim()):
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):  # another C library than glibc
+        return None

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 import re
 import struct
@@ -15,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from trip.media.budget import DECODING, PHOTOS
+from trip.media.budget import DECODING, PHOTOS, give_back_memory
 from trip.media.files import MediaError, check_size, opened
 
 Box = tuple[float, float, float, float]
@@ -53,12 +54,19 @@ def read_photo(source: str | Path | bytes | Image.Image, most_side: int | None =
     if isinstance(source, Image.Image):
         with _named("the image"):
             return _decoded(source, "the image", most_side)
+    photo, pixels = _read(source, most_side)
+    give_back_memory(pixels)
+    return photo
+
+
+def _read(source: str | Path | bytes, most_side: int | None) -> tuple[Image.Image, int]:
+    """The photo, and how many pixels were decoded for it."""
     if isinstance(source, bytes):
         with photo_header(io.BytesIO(source), "the upload") as image:
-            return _decoded(image, "the upload", most_side)
+            return _decoded(image, "the upload", most_side), math.prod(image.size)
     path = Path(source)
     with opened(path, "photo") as file, photo_header(file, path.name) as image:
-        return _decoded(image, path.name, most_side)
+        return _decoded(image, path.name, most_side), math.prod(image.size)
 
 
 def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Box | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from trip.media.budget import DECODING, Budget
+from trip.media.budget import DECODING, Budget, give_back_memory
 from trip.media.files import MediaError, check_size, opened
 
 MAX_FRAME_PIXELS = 36_000_000  # 8K; a decoder keeps up to 16 frames
@@ -79,6 +79,7 @@ def open_video(path: str | Path, budget: Budget | None = None) -> Iterator[Video
     path = Path(path)
     with opened(path, "video"):
         pass
+    pixels = 0
     try:
         # an absolute path, since "name:rest" would be taken for an address
         with av.open(str(path.absolute()), metadata_errors="replace", options=_OPTIONS) as container:
@@ -92,11 +93,14 @@ def open_video(path: str | Path, budget: Budget | None = None) -> Iterator[Video
                 raise MediaError(f"{path.name}: wanted a video with a frame rate, got none; convert it to MP4")
             seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
             fps = float(stream.average_rate)
+            pixels = coder.width * coder.height
             num_frames = stream.frames or round(float(seconds) * fps)
-            with DECODING.holding(path.name, DECODING_PIXEL_BYTES * coder.width * coder.height):
+            with DECODING.holding(path.name, DECODING_PIXEL_BYTES * pixels):
                 yield Video(path.name, container, stream, (coder.width, coder.height), fps, num_frames, budget or Budget())
     except av.FFmpegError as error:
         raise MediaError(f"{path.name}: wanted a video, got a file that does not decode ({error.strerror}); choose another") from error
+    finally:
+        give_back_memory(pixels)
 
 
 def upright_pixels(frame: av.VideoFrame) -> np.ndarray:
