@@ -93,7 +93,9 @@ def open_video(path: str | Path, budget: Budget | None = None) -> Iterator[Video
                 raise MediaError(f"{path.name}: wanted a video with a frame rate, got none; convert it to MP4")
             seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
             fps = float(stream.average_rate)
-            pixels = coder.width * coder.height
+            if not (pixels := coder.width * coder.height):  # the decoder refuses what is larger before it says how large it is
+                most = f"at most {MAX_FRAME_PIXELS // 10**6} megapixels a frame"
+                raise MediaError(f"{path.name}: wanted a video of {most}, got one that is larger or says no size; convert it to MP4")
             num_frames = stream.frames or round(float(seconds) * fps)
             with DECODING.holding(path.name, DECODING_PIXEL_BYTES * pixels):
                 yield Video(path.name, container, stream, (coder.width, coder.height), fps, num_frames, budget or Budget())
