@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trip.jobs.folders import make_own
+from trip.jobs.folders import make_own, own_uploads
 from trip.jobs.janitor import Limits, size_of, tidy
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
@@ -151,3 +151,28 @@ def test_the_janitor_comes_also_where_nothing_is_asked_for(store):
     worker.start()
     assert came.wait(5)
     worker.stop()
+
+
+def test_uploads_that_a_killed_app_left_have_an_age(store):
+    uploads = own_uploads(store.folder)
+    others = store.folder / "uploads" / "mine" / "photo.png"
+    old, new = uploads / "a" / "old.png", uploads / "b" / "new.png"
+    for path in (old, new, others):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    since = time.time()
+    tidy(store, Limits())
+    assert old.exists() and new.exists()
+    time.sleep(0.05)
+    os.utime(new)  # a change of its times is noted by the system, whatever they are set to
+    tidy(store, Limits(upload_days=(time.time() - since - 0.02) / 86400))
+    assert not old.exists() and new.exists() and others.exists()
+
+
+def test_a_place_for_uploads_that_is_somebody_elses_is_not_taken(tmp_path):
+    (tmp_path / "taken" / "uploads" / "gradio").mkdir(parents=True)
+    assert own_uploads(tmp_path / "taken") is None
+    (tmp_path / "refused" / "jobs" / "thesis").mkdir(parents=True)
+    (tmp_path / "refused" / "jobs" / "thesis" / "chapter1.tex").touch()
+    assert own_uploads(tmp_path / "refused") is None and [path.name for path in (tmp_path / "refused").iterdir()] == ["jobs"]
+    assert own_uploads(tmp_path / "new") == own_uploads(tmp_path / "new") == tmp_path / "new" / "uploads" / "gradio"

@@ -10,6 +10,7 @@ from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
+UPLOADS = "uploads"
 TOLD = "job.json"  # of a finished job
 _ID = re.compile(r"[\w-]{16}")  # what `secrets.token_urlsafe(12)` gives
 
@@ -30,6 +31,20 @@ def make_own(folder: Path) -> None:
 def is_own(folder: Path) -> bool:
     """Whether a folder has its mark."""
     return folder.is_dir() and not folder.is_symlink() and _mark(folder).is_file()
+
+
+def own_uploads(outputs: Path) -> Path | None:
+    """Where what visitors upload is kept below the output folder, so that it has an age also after a kill; none where that place is
+    somebody else's, or cannot be written.
+    """
+    jobs, folder = outputs / "jobs", outputs / UPLOADS / "gradio"
+    try:
+        is_refused = jobs.is_dir() and not (outputs / "jobs.sqlite").exists() and strangers(jobs, ())
+        if not folder.exists() and not is_refused:
+            make_own(folder)
+    except OSError:
+        return None
+    return folder if is_own(folder) else None
 
 
 def is_left_over(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trip.jobs.folders import drop, is_own
+from trip.jobs.folders import UPLOADS, drop, is_own
 from trip.jobs.store import ANYBODY, Job, JobStore, State
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ class Limits:
     paused_days  of jobs that somebody has paused
     draft_days   of clips on their way to a fine-tune, since they were last looked at
     draft_bytes  of all of them
+    upload_days  of what was uploaded; an app that runs drops it sooner, this is what one left that was killed
     """
 
     num_bytes: int = 5 * 2**30
@@ -33,12 +34,15 @@ class Limits:
     paused_days: float = 30.0
     draft_days: float = 1.0
     draft_bytes: int = 4 * 2**30
+    upload_days: float = 2.0
 
 
 def tidy(store: JobStore, limits: Limits) -> list[Job]:
     """Deletes jobs beyond the limits, files included, and gives what was deleted; and drafts. Touches the app's own folders only."""
     _forget_unreadable(store, _before(limits.days))
     tidy_drafts(store.folder / DRAFTS, limits)
+    for folder in filter(is_own, (store.folder / UPLOADS).glob("*")):
+        tidy_uploads(folder, _before(limits.upload_days))
     store.reserve.fill()
     ended = sorted(store.jobs(ANYBODY, State.DONE, State.FAILED, State.CANCELLED), key=lambda job: job.ended or job.created)
     sizes = {job.id: size_of(store.folder_of(job)) for job in ended}
@@ -67,6 +71,16 @@ def tidy_drafts(folder: Path, limits: Limits) -> None:
             break
         drop(path)
         total -= sizes[path]
+
+
+def tidy_uploads(folder: Path, before: float) -> None:
+    """Deletes the files below a folder that came before a moment, and the folders that are empty then."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside a folder comes before it
+        with suppress(OSError):  # gone meanwhile, or not empty
+            about = path.lstat()
+            if max(about.st_mtime, about.st_ctime) >= before:  # a copy keeps the time of what it is a copy of
+                continue
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _forget_unreadable(store: JobStore, before: float) -> None:
