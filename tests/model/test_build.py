@@ -91,7 +91,8 @@ def test_every_weight_of_the_full_method_learns():
     optimizer = torch.optim.SGD(denoiser.parameters(), lr=0.1)
     for _ in range(6):  # weights behind a layer that starts at zero get their first gradient once it has moved
         optimizer.zero_grad()
-        denoiser(z_t, TIMESTEP, ALPHA_BAR, condition)[0].square().mean().backward()
+        said = denoiser(z_t, TIMESTEP, ALPHA_BAR, condition)
+        (said.eps.square().mean() + said.field.moves.exp().mean()).backward()
         optimizer.step()
     without = [name for name, p in denoiser.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without

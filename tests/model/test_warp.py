@@ -96,14 +96,15 @@ def test_an_enlarged_field_is_the_same_motion():
         assert torch.allclose(coarse, fine, atol=0.02)
 
 
-def test_a_shut_gate_leaves_the_camera_rigid(photo):
+def test_a_scene_that_does_not_move_leaves_the_camera_rigid(photo):
     torch.manual_seed(0)
-    warp = PhotoWarp(4, 8)
+    warp = PhotoWarp(4, 8).eval()
     torch.nn.init.normal_(warp.scene[-1].weight)
-    torch.nn.init.constant_(warp.gate[-1].bias, -3.0)
+    torch.nn.init.constant_(warp.moves[-1].bias, -1.0)
     assert (warp(photo, torch.randn(1, 8)).scene[:, :4] == 0).all()
-    torch.nn.init.constant_(warp.gate[-1].bias, 3.0)
-    assert (warp(photo, torch.randn(1, 8)).scene[:, :4] != 0).all()
+    assert (warp.train()(photo, torch.randn(1, 8)).scene[:, :4] != 0).all(), "it learns all the same"
+    torch.nn.init.constant_(warp.moves[-1].bias, 1.0)
+    assert (warp.eval()(photo, torch.randn(1, 8)).scene[:, :4] != 0).all()
 
 
 @torch.no_grad()

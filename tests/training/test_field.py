@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trip.model.warp import REFERENCE_FRAMES, MotionField, places_of
-from trip.training.field import SAME_PLACE, field_loss
+from trip.training.field import SAME_PLACE, SAME_WAY, field_loss, scene_moves
 
 TIMES = torch.tensor([[0.0, REFERENCE_FRAMES]])
 
@@ -50,3 +50,19 @@ def test_gradients_are_finite_where_the_field_is_exact():
     loss, _ = field_loss(MotionField(camera, torch.zeros(1, 5, 4, 4)), TIMES, truth())
     loss.backward()
     assert torch.isfinite(camera.grad).all() and np.isfinite(loss.item())
+
+
+def test_a_camera_move_is_no_scene_and_a_patch_that_moves_is_one():
+    zoomed = 1.3 * truth(0.2)[:, :, :2].movedim(2, -1)
+    patch = truth()[:, :, :2].movedim(2, -1).clone()
+    patch[:, 1, :4, :, 0] += 0.1
+    known = torch.ones(2, 2, 8, 8)
+    assert scene_moves(torch.cat([zoomed, patch]), known).tolist() == [False, True]
+    known[:, :, :4] = 0
+    assert scene_moves(torch.cat([zoomed, patch]), known).tolist() == [False, False]
+
+
+def test_a_way_that_is_a_little_too_long_still_finds_its_place():
+    """The tolerance grows with the way: 5 % too far is seen, half too far is not."""
+    near, far = (field_loss(pan(shift), TIMES, truth(1.0))[1]["shown_error"].item() for shift in (1.0 + 0.3 * SAME_WAY, 1.0 + 5 * SAME_WAY))
+    assert far > 10 * near

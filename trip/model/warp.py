@@ -22,10 +22,12 @@ class MotionField:
 
     camera  G, its last row zero                      b 3 3, float32
     scene   d_1, d_2 (x, y each) and the rate r >= 0  b 5 h w, float32; the grid covers the frame
+    moves   logit of whether the scene moves at all   b, float32; what made the field has heeded it already
     """
 
     camera: Tensor
     scene: Tensor
+    moves: Tensor | None = None
 
     def at(self, times: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Places of the photo that a frame shows, b f h w 2, and with what share it shows them, b f h w.
@@ -50,11 +52,11 @@ class MotionField:
 
     def of(self, index: int) -> Self:
         """That of one clip of the batch."""
-        return replace(self, camera=self.camera[index : index + 1], scene=self.scene[index : index + 1])
+        return MotionField(self.camera[index : index + 1], self.scene[index : index + 1])
 
     def to(self, device: torch.device | str) -> Self:
         """On another device."""
-        return replace(self, camera=self.camera.to(device), scene=self.scene.to(device))
+        return MotionField(self.camera.to(device), self.scene.to(device))
 
 
 def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
@@ -75,13 +77,14 @@ def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
 class PhotoWarp(nn.Module):
     """The motion that a sentence asks of a photo: a camera move that follows the sentence alone, and a field that follows the photo too.
 
-    Nothing moves at first. A gate, which can close altogether, keeps camera moves rigid: it says by the sentence whether the scene moves.
+    Nothing moves at first. By the sentence the module also says whether the scene moves at all; once it is trained, a scene that does
+    not move has no field, so that camera moves are rigid.
     """
 
     def __init__(self, channels: int, sentence_width: int, width: int = 64):
         super().__init__()
         self.camera = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 6))
-        self.gate = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.moves = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 1))
         self.content = nn.Conv2d(channels + 2, width, 3, padding=1)
         self.told = nn.Linear(sentence_width, 2 * width)
         self.scene = nn.Sequential(
@@ -89,11 +92,10 @@ class PhotoWarp(nn.Module):
             nn.SiLU(),
             nn.Conv2d(width, 5, 3, padding=1),
         )
-        for last in (self.camera[-1], self.gate[-1], self.scene[-1]):
+        for last in (self.camera[-1], self.moves[-1], self.scene[-1]):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         nn.init.constant_(self.scene[-1].bias[4:], -4.0)  # almost all of the photo stays in view
-        nn.init.constant_(self.gate[-1].bias, 2.0)
 
     def forward(self, photo: Tensor, sentence: Tensor) -> MotionField:
         """The motion of each clip.
@@ -115,14 +117,9 @@ class PhotoWarp(nn.Module):
         scale, shift = self.told(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
         hidden = self.content(torch.cat([photo, coordinates], dim=1)) * (1 + scale) + shift
         scene = self.scene(hidden).float()
-        ways = _shut_or_open(self.gate(sentence).float()).view(b, 1, 1, 1) * scene[:, :4]
-        return MotionField(camera, torch.cat([ways, F.softplus(scene[:, 4:])], dim=1))
-
-
-def _shut_or_open(x: Tensor) -> Tensor:
-    """The hard sigmoid, which can be 0 exactly, with the gradient of the soft one, so that what is shut can open again."""
-    soft = torch.sigmoid(x)
-    return soft + (F.hardsigmoid(x) - soft).detach()
+        moves = self.moves(sentence).float().squeeze(1)
+        ways = scene[:, :4] if self.training else scene[:, :4] * (moves > 0).view(b, 1, 1, 1)
+        return MotionField(camera, torch.cat([ways, F.softplus(scene[:, 4:])], dim=1), moves)
 
 
 def places_of(height: int, width: int, device: torch.device) -> Tensor:

@@ -18,7 +18,8 @@ from trip.model.text import encode_prompts
 from trip.model.warp import MotionField, PhotoWarp, moved, places_of
 from trip.settings import StageSettings
 
-PLACE_WEIGHT, SHOWN_WEIGHT = 4.0, 0.1  # of the mean distance, in halves of the short side, and of the mask's cross-entropy
+PLACE_WEIGHT, SHOWN_WEIGHT, MOVES_WEIGHT = 4.0, 0.1, 0.1  # of the mean distance, in halves of the short side; of cross-entropies
+SCENE_WAY = 0.01  # halves of the short side: a scene moves where its places lie so far, on average, from those of any camera move
 SAME_PLACE, SAME_WAY = 0.02, 0.1  # a place so far from the true one hardly shows what it should: halves of the short side, share of the way
 NUM_HELD_OUT = 128
 
@@ -42,7 +43,27 @@ def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tenso
     place_error = (distance * known).sum() / known.sum().clamp(min=1)
     shown_error = (entropy * inside).sum() / inside.sum().clamp(min=1)
     loss = PLACE_WEIGHT * place_error + SHOWN_WEIGHT * shown_error
-    return loss, {"place_error": place_error.detach(), "shown_error": shown_error.detach()}
+    figures = {"place_error": place_error.detach(), "shown_error": shown_error.detach()}
+    if field.moves is not None:
+        moves_error = functional.binary_cross_entropy_with_logits(field.moves, scene_moves(true, known).float())
+        loss, figures["moves_error"] = loss + MOVES_WEIGHT * moves_error, moves_error.detach()
+    return loss, figures
+
+
+@torch.no_grad()
+def scene_moves(places: Tensor, known: Tensor) -> Tensor:
+    """Whether a clip's last frame shows more than a camera move: places that no affine map of the frame comes near. b, bool
+
+    places  b f g g 2
+    known   how far they can be believed   b f g g
+    """
+    true, weight = places[:, -1].flatten(1, 2), known[:, -1].flatten(1).unsqueeze(2)  # b n 2, b n 1
+    grid = places_of(*places.shape[2:4], places.device).flatten(0, 1)
+    design = functional.pad(grid, (0, 1), value=1.0)  # n 3
+    normal = torch.einsum("bnx,ni,nj->bij", weight, design, design) + 1e-6 * torch.eye(3, device=places.device)
+    fitted = design @ torch.linalg.solve(normal, torch.einsum("bnx,ni,bnc->bic", weight, design, true))
+    distance = (fitted - true).square().sum(dim=2, keepdim=True).sqrt()
+    return (distance * weight).sum(dim=(1, 2)) > SCENE_WAY * weight.sum(dim=(1, 2))
 
 
 class FieldStage:
