@@ -17,8 +17,8 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if on_spaces_gpu():
         import spaces  # noqa: F401  must come before torch
-    if uploads := own_uploads(args.output_dir.absolute()):  # before gradio is imported
-        os.environ.setdefault("GRADIO_TEMP_DIR", str(uploads))
+    if "GRADIO_TEMP_DIR" not in os.environ and (uploads := own_uploads(args.output_dir.absolute())):
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before gradio is imported
     from trip import ui
     from trip.ui.studio import Studio
 

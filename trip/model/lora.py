@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import torch
 from peft import LoraConfig, LoraModel
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -168,7 +168,8 @@ def _read(path: Path) -> tuple[LoraCard, dict[str, Tensor]]:
             raise KeyError(metadata["format"])
         return _CARD.validate_python({one.name: json.loads(metadata[one.name]) for one in fields(LoraCard)}), tensors
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = f"{first['loc'][0]}: {first['msg']}" if first else " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path.name}: wanted a LoRA of this project, got one without its card ({reason}); give one that finetune wrote"
         ) from error
