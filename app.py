@@ -7,6 +7,8 @@ import signal
 from trip import flags
 from trip.place import on_spaces_gpu
 
+MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.door`)
+
 
 def main() -> None:
     """Flags, studio, page, launch."""
@@ -17,6 +19,7 @@ def main() -> None:
     if on_spaces_gpu():
         import spaces  # noqa: F401  must come before torch
     from trip import ui
+    from trip.ui.hosts import Hosts
     from trip.ui.studio import Studio
 
     try:
@@ -26,11 +29,15 @@ def main() -> None:
         parser.error(str(error))
     if on_spaces_gpu():
         studio.load()  # such a Space must know its GPU functions before the launch
-    page = ui.build(studio).queue(max_size=200)
+    try:
+        page = ui.build(studio).queue(max_size=MOST_EVENTS)
+    except ValueError as error:
+        parser.error(str(error))
+    page.hosts = Hosts(args.host, args.allowed_host)
     try:
         page.launch(
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,
-            prevent_thread_lock=True, allowed_paths=[str(studio.store.files)], **ui.LAUNCH,
+            prevent_thread_lock=True, allowed_paths=[str(studio.store.files)], blocked_paths=list(map(str, studio.private)), **ui.LAUNCH,
         )  # fmt: skip
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")

@@ -1,5 +1,6 @@
 """The jobs of one output folder: a SQLite table, and a folder for each job's photo, preview, log and results.
 
+OUTPUT                    nobody else on this machine may look into it
 OUTPUT/jobs.sqlite        the table, in WAL mode
 OUTPUT/lock               held by the app that serves this folder
 OUTPUT/jobs/ID/           photo.png, map.png, preview.jpg, log.txt and results of one job, once it is done job.json; ID cannot be guessed
@@ -27,25 +28,20 @@ from PIL import Image
 
 from trip.files import replacing
 from trip.jobs.table import open_table
+from trip.jobs.turns import NEXT, in_line
+from trip.jobs.visitor import Visitor, address_of, id_of_word
 
 logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3  # that an app may die over one job
-MOST_QUEUED = 100  # jobs that wait, in all
-MOST_QUEUED_EACH = 20  # of one visitor
+MOST_QUEUED = 100  # jobs that wait for their turn, in all; who has none may always ask for one, up to MOST_STORED
+MOST_QUEUED_EACH = 20  # of one visitor, paused ones too
+MOST_QUEUED_ADDRESS = 60  # of all visitors of one address, so that new names do not help
+MOST_STORED = 1000  # jobs that have not ended, paused ones too
+MOST_PAUSED_ADDRESS = 200
 LEAST_FREE_BYTES = 200 * 2**20  # on the disk, before a job is taken in
 LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
-
-# All that wait, each visitor's in their order.
-_LINE = """
-SELECT id, visitor, place, last FROM jobs JOIN (SELECT visitor, MAX(started) AS last FROM jobs GROUP BY visitor) USING (visitor)
-WHERE state = 'queued' ORDER BY place
-"""
-# The waiting job of the visitor whose last one began the longest ago, so that nobody waits behind all of another's jobs.
-_NEXT = """
-SELECT id FROM jobs WHERE state = 'queued'
-ORDER BY (SELECT MAX(started) FROM jobs AS earlier WHERE earlier.visitor = jobs.visitor) NULLS FIRST, place LIMIT 1
-"""
+SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 
 
 class State(StrEnum):
@@ -68,7 +64,8 @@ class State(StrEnum):
 class Job:
     """One row of the table.
 
-    visitor                  whose it is; nobody else sees it
+    visitor                  id of whose it is; nobody else sees it
+    address                  stands for where it was asked from
     kind                     what is made: a key of the worker's makers
     settings                 what was asked, as the maker takes it
     place                    jobs of a visitor are taken in this order
@@ -92,6 +89,12 @@ class Job:
     words: str = ""
     error: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+
+    @property
+    def asker(self) -> Visitor:
+        """Who asked for it, for a job that follows from it."""
+        return Visitor(self.visitor, self.address)
 
 
 class Anybody:
@@ -99,7 +102,7 @@ class Anybody:
 
 
 ANYBODY = Anybody()
-Visitor = str | Anybody
+Whose = str | Anybody
 
 
 class JobStore:
@@ -114,6 +117,7 @@ class JobStore:
         self._writing = threading.Lock()
         try:
             (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
             self._lock_file = (self.folder / "lock").open("w")
         except OSError as error:
             raise ValueError(
@@ -127,12 +131,20 @@ class JobStore:
         try:
             self._connection, damage = open_table(self._path)
             self.notices += [damage] if damage else []
+            self._forget_words()
             self._take_up()
         except sqlite3.OperationalError as error:  # locked, full, not permitted: no reason to put a sound table aside
             self._lock_file.close()
             raise ValueError(f"{self._path}: cannot be opened ({error}); free it or choose another --output-dir") from error
 
     # at the start
+
+    def _forget_words(self) -> None:
+        """Takes visitors' secret words, which an earlier form wrote down, out of the folders of finished jobs."""
+        for path in self.files.glob("*/job.json"):
+            if (job := _written_down(path.parent)) and '"address"' not in path.read_text():
+                with replacing(path) as partial:
+                    partial.write_text(json.dumps(vars(job)))
 
     def _take_up(self) -> None:
         """What was running when the last app died waits again, in its old place; what killed it too often has failed."""
@@ -182,7 +194,9 @@ class JobStore:
         """
         if (free := shutil.disk_usage(self.folder).free) < LEAST_FREE_BYTES:
             raise ValueError(f"the disk is almost full ({free >> 20} MB left); delete some results and try again")
-        job = Job(secrets.token_urlsafe(12), visitor, kind, settings, State.QUEUED, place=time.time(), created=time.time(), words="Waiting")
+        now = time.time()
+        job = Job(secrets.token_urlsafe(12), str(visitor), kind, settings, State.QUEUED, place=now, created=now, words="Waiting")
+        job = replace(job, address=address_of(visitor))
         folder = self.folder_of(job)
         try:
             folder.mkdir()
@@ -192,7 +206,7 @@ class JobStore:
             if clips is not None:
                 shutil.copytree(clips, folder / "clips")
             with self._changing() as table:
-                self._check_caps(table, visitor)
+                self._check_caps(table, job)
                 self._insert(table, job)
         except (OSError, sqlite3.Error) as error:
             shutil.rmtree(folder, ignore_errors=True)
@@ -203,21 +217,31 @@ class JobStore:
             raise
         return job
 
-    def _check_caps(self, table: sqlite3.Connection, visitor: str) -> None:
-        waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'paused')"
-        if table.execute(waiting).fetchone()[0] >= MOST_QUEUED:
-            raise ValueError(f"{MOST_QUEUED} jobs are waiting already; try again in a while")
-        if table.execute(f"{waiting} AND visitor = ?", (visitor,)).fetchone()[0] >= MOST_QUEUED_EACH:
-            raise ValueError(f"you have {MOST_QUEUED_EACH} jobs waiting already; let some end or remove some")
+    def _check_caps(self, table: sqlite3.Connection, job: Job) -> None:
+        def count(where: str, *values: str) -> int:
+            return table.execute(f"SELECT COUNT(*) FROM jobs WHERE {where}", values).fetchone()[0]
 
-    def get(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+        waiting = "state IN ('queued', 'running')"
+        unfinished = "state IN ('queued', 'running', 'paused')"
+        if count(f"{unfinished} AND visitor = ?", job.visitor) >= MOST_QUEUED_EACH:
+            raise ValueError(f"you have {MOST_QUEUED_EACH} jobs waiting already; let some end or remove some")
+        if count(unfinished) >= MOST_STORED:
+            raise ValueError(f"{MOST_STORED} jobs are waiting already; try again in a while")
+        if not count(f"{waiting} AND visitor = ?", job.visitor):
+            return  # those who fill the queue keep nobody from a first job
+        if count(f"{waiting} AND address = ?", job.address) >= MOST_QUEUED_ADDRESS and job.address:
+            raise ValueError(f"{MOST_QUEUED_ADDRESS} jobs of your address are waiting already; try again in a while")
+        if count(waiting) >= MOST_QUEUED:
+            raise ValueError(f"{MOST_QUEUED} jobs are waiting already; try again in a while")
+
+    def get(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """A job; ValueError where there is none of that id, or it is another visitor's."""
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (str(job_id),)).fetchone()
         if row is None or visitor not in (ANYBODY, row["visitor"]):
             raise ValueError("there is no such job of yours; it may have been deleted")
         return _job(row)
 
-    def jobs(self, visitor: Visitor = ANYBODY, *states: State, text: str = "") -> list[Job]:
+    def jobs(self, visitor: Whose = ANYBODY, *states: State, text: str = "") -> list[Job]:
         """Jobs in the order of their making, newest first; those that wait in the order in which they will be taken, before the others.
 
         text  part of the prompt, upper and lower case alike
@@ -242,47 +266,69 @@ class JobStore:
         """How many jobs will be begun before this one, as things stand: the running one counts."""
         if job.state != State.QUEUED:
             return 0
-        taken: dict[str, list[tuple]] = {}
-        for row in self._connection.execute(_LINE):  # the n-th of a visitor comes after all others' n-1st, in the order of the first round
-            own = taken.setdefault(row["visitor"], [])
-            first = own[0][1] if own else (row["last"] or 0, row["place"])
-            own.append((len(own), first, row["id"]))
-        line = [turn[-1] for turn in sorted(sum(taken.values(), []))]
+        line = in_line(self._connection)
         return len(self.jobs(ANYBODY, State.RUNNING)) + (line.index(job.id) if job.id in line else 0)
 
-    def cancel(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def cancel(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Ends a job: one that waits at once, a running one within a step."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.QUEUED, State.PAUSED), state=State.CANCELLED, ended=time.time(), words="Cancelled")
         self._change(job.id, (State.RUNNING,), state=State.CANCELLED, ended=time.time(), words="Stopped")
         return self.get(job.id)
 
-    def pause(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
-        """Holds a waiting job back until `resume`."""
+    def pause(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+        """Holds a waiting job back until `resume`; ValueError where too many of its address are held back."""
         job = self.get(job_id, visitor)
+        query = "SELECT COUNT(*) FROM jobs WHERE state = 'paused' AND address = ? AND address != ''"
+        if self._connection.execute(query, (job.address,)).fetchone()[0] >= MOST_PAUSED_ADDRESS:
+            raise ValueError(f"{MOST_PAUSED_ADDRESS} jobs of your address are paused already; remove some")
         self._change(job.id, (State.QUEUED,), state=State.PAUSED, words="Paused")
         return self.get(job.id)
 
-    def set_aside(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def set_aside(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Pauses a job that is being made and can go on later from what lies in its folder."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.QUEUED, State.RUNNING), state=State.PAUSED, words="Paused", attempts=0)
         return self.get(job.id)
 
-    def resume(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def give_way(self, job_id: str) -> bool:
+        """Lets a job that is being made wait for its next turn, to go on from what lies in its folder; whether it was still wanted."""
+        return self._change(job_id, (State.RUNNING,), state=State.QUEUED, words="Gave way, and goes on at its next turn", attempts=0)
+
+    def others_wait(self, job: Job) -> bool:
+        """Whether somebody else's job waits."""
+        query = "SELECT 1 FROM jobs WHERE state = 'queued' AND visitor != ?"
+        return self._connection.execute(query, (job.visitor,)).fetchone() is not None
+
+    def hand_over(self, word: str, visitor: str) -> None:
+        """Gives a visitor the jobs that were asked for under a secret word, as an earlier form of the table had it."""
+        with self._changing() as table:
+            table.execute("UPDATE jobs SET visitor = ? WHERE visitor = ? AND address = ''", (str(visitor), id_of_word(word)))
+
+    def is_served(self, path: Path, visitor: str) -> bool:
+        """Whether a visitor may fetch a file: a result, of a kind in SERVED, of a job of theirs."""
+        if not path.is_relative_to(self.files.resolve()) or path.suffix not in SERVED:
+            return False
+        try:
+            self.get(path.relative_to(self.files.resolve()).parts[0], str(visitor))
+        except ValueError:
+            return False
+        return True
+
+    def resume(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Lets a paused job wait for its turn again."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.PAUSED,), state=State.QUEUED, words="Waiting")
         return self.get(job.id)
 
-    def put_first(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def put_first(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Lets a job be taken before the visitor's others."""
         job = self.get(job_id, visitor)
         first = self._connection.execute("SELECT MIN(place) FROM jobs WHERE visitor = ?", (job.visitor,)).fetchone()[0]
         self._change(job.id, (State.QUEUED, State.PAUSED), place=first - 1)
         return self.get(job.id)
 
-    def delete(self, job_id: str, visitor: Visitor = ANYBODY) -> None:
+    def delete(self, job_id: str, visitor: Whose = ANYBODY) -> None:
         """Forgets a job and drops its files; a running one is stopped first."""
         job = self.cancel(job_id, visitor)
         (self.folder_of(job) / "job.json").unlink(missing_ok=True)  # first, so that a kill in between brings nothing back
@@ -295,7 +341,7 @@ class JobStore:
     def take(self) -> Job | None:
         """The next job, now running, without what an earlier attempt left; none where nothing waits. Visitors take turns."""
         with self._changing() as table:
-            row = table.execute(_NEXT).fetchone()
+            row = table.execute(NEXT).fetchone()
             if row is None:
                 return None
             table.execute(
@@ -390,6 +436,8 @@ def _written_down(folder: Path) -> Job | None:
     """The finished job that a folder tells of, where there is one."""
     try:
         known = json.loads((folder / "job.json").read_text())
+        if "address" not in known:  # an earlier form, with the visitor's secret word
+            known |= {"address": "", "visitor": id_of_word(known["visitor"])}
         job = Job(**{f.name: known[f.name] for f in fields(Job)})
     except (OSError, ValueError, KeyError, TypeError):
         return None

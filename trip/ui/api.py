@@ -1,6 +1,6 @@
 """The endpoints for programs: typed, named, documented. Everything else on the page is private.
 
-A program sees its own jobs: those asked for over the same session of its client.
+A program sees its own jobs: those asked for with the cookie that its client was given, as gradio_client keeps it.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from gradio.data_classes import FileData
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.ui.form import uploaded
+from trip.ui.gate import visitor_of
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -145,11 +146,6 @@ class ClipEndpoints:
         """How alike two clips are, in dB of peak signal-to-noise ratio, with the figures of both."""
         visitor = visitor_of(request)
         return told(self.studio.compared, first, second, visitor)
-
-
-def visitor_of(request: gr.Request) -> str:
-    """Whose jobs a program's are."""
-    return f"session {request.session_hash}"
 
 
 def told_job(job: Job) -> dict[str, Any]:

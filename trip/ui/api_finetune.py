@@ -8,8 +8,9 @@ from gradio.data_classes import FileData
 
 from trip.jobs.store import Job
 from trip.settings import FinetuneSettings
-from trip.ui.api import told_job, visitor_of
+from trip.ui.api import told_job
 from trip.ui.form import uploaded
+from trip.ui.gate import visitor_of
 from trip.ui.result import told
 from trip.ui.workshop import Workshop
 

@@ -22,6 +22,7 @@ from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_met
 from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings
 from trip.training.requests import ask
+from trip.ui.visitors import KEY
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -231,6 +232,13 @@ class Studio:
         }
 
     # files
+
+    @property
+    def private(self) -> list[Path]:
+        """What of the output folder is never served, whether it is there by now or not: all but the jobs' folders."""
+        names = {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm", "lock", "timings.jsonl", KEY, "drafts"}
+        there = {path.name for path in self.outputs.iterdir()} - {self.store.files.name}
+        return [self.outputs / name for name in sorted(names | there)]
 
     def photo_of(self, job: Job) -> str:
         """The photo that a job was asked for with."""
