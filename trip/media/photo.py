@@ -71,6 +71,15 @@ def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Bo
     return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0))
 
 
+def shown_part(image: Image.Image, across: int, down: int, box: Box | None = None) -> Image.Image:
+    """The part of a photo that `fit_photo` shows in a shape of across : down, and nothing of the rest."""
+    left, top, width, height = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * image.size, strict=True))
+    scale = min(width / across, height / down)
+    left, top = left + (width - scale * across) / 2, top + (height - scale * down) / 2
+    corner = round(left), round(top)
+    return image.crop((*corner, max(corner[0] + 1, round(left + scale * across)), max(corner[1] + 1, round(top + scale * down))))
+
+
 def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None]) -> Path:
     """Writes a PNG with what the picture was made with inside. Raises MediaError."""
     inside = PngImagePlugin.PngInfo()

@@ -18,7 +18,7 @@ from trip.jobs.janitor import Limits, tidy
 from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
+from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, shown_part, write_clip, write_png_zip
 from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings
 from trip.training.requests import ask
@@ -139,11 +139,19 @@ class Studio:
 
     # jobs
 
-    def animate(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
-        """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job."""
+    def animate(
+        self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, *, only_shown: bool = False, **more: Any
+    ) -> Job:
+        """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job.
+
+        only_shown  keep the part of the photo that is animated alone; else the job and its MP4 have the whole photo
+        """
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
         image = read_photo(photo).copy()
+        if only_shown:
+            image = shown_part(image, *map(int, settings.aspect.split(":")), settings.crop)
+            settings = settings.model_copy(update={"crop": None})
         image.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()
