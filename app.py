@@ -37,7 +37,7 @@ def main() -> None:
     try:
         page.launch(
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,
-            prevent_thread_lock=True, allowed_paths=[str(studio.store.files)], blocked_paths=list(map(str, studio.private)), **ui.LAUNCH,
+            prevent_thread_lock=True, **ui.launch_options(studio),
         )  # fmt: skip
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")

@@ -1,7 +1,8 @@
-"""The page. `build(studio)` lays it out, `LAUNCH` is what `launch` needs to show and to guard it as meant."""
+"""The page. `build(studio)` lays it out, `launch_options` are what `launch` needs to show and to guard it as meant."""
 
 import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -41,6 +42,11 @@ LAUNCH = {
     "run_history": False,
     "enable_monitoring": False,
 }
+
+
+def launch_options(studio: Studio) -> dict[str, Any]:
+    """What `launch` needs for the page of a studio: of its folder, the jobs' results alone are served."""
+    return LAUNCH | {"allowed_paths": [str(studio.store.files)], "blocked_paths": list(map(str, studio.private))}
 
 
 def build(studio: Studio) -> Page:
