@@ -49,11 +49,12 @@ class Page(gr.Blocks):
 
     @property
     def app(self) -> App:
-        """The app that is served; the door is put around it before it starts."""
+        """The app that is served, with the door around it."""
         return self._app
 
     @app.setter
     def app(self, app: App) -> None:
+        """Gradio sets it at the launch, before it starts."""
         app.add_middleware(Door, page=self)
         self._app = app
 

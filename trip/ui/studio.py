@@ -150,7 +150,7 @@ class Studio:
             raise ValueError("there is no photo yet: choose one first")
         image = read_photo(photo).copy()
         if only_shown:
-            image = shown_part(image, *map(int, settings.aspect.split(":")), settings.crop)
+            image = shown_part(image, *self.pipeline().frame_shape(settings.aspect), settings.crop)
             settings = settings.model_copy(update={"crop": None})
         image.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
