@@ -351,7 +351,7 @@ def test_each_agent_gets_a_session_of_its_own_and_is_known_by_it(served, agents)
 def test_what_an_agent_asks_for_is_the_agents(served, agents):
     """As Gradio does it: what waits is asked for by a client of the app itself, with the agent's headers; the rest is called directly."""
     client = served.page._agents_client()
-    secrets = [served.page.visitors.new_secret("") for _ in range(2)]
+    secrets = [served.page.visitors.new_secret() for _ in range(2)]
     made = []
     for secret in secrets:
         job = client.submit(

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from trip.jobs.visitor import Visitor
 from trip.ui import logins as slowed
 from trip.ui import visitors as known
 from trip.ui.hosts import Hosts
@@ -96,7 +97,7 @@ def test_an_hour_has_its_share(monkeypatch):
 def test_a_secret_is_known_again_after_a_restart_and_by_its_own_app_alone(tmp_path):
     (tmp_path / "other").mkdir()
     one, again, other = Visitors(tmp_path), Visitors(tmp_path), Visitors(tmp_path / "other")
-    secret = one.new_secret("address")
+    secret = one.new_secret()
     assert again.known(secret) == one.known(secret) is not None
     assert other.known(secret) is None and other.cookie != one.cookie
     assert secret.partition(".")[0] not in one.known(secret)
@@ -115,11 +116,11 @@ def test_new_names_of_an_address_are_bounded_and_an_ipv6_network_is_one(tmp_path
     addresses = [visitors.address(host) for host in ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1", "10.0.0.1", "10.0.0.2", "")]
     assert len(set(addresses)) == 5 and addresses[0] == addresses[1]
     assert "10.0.0.1" not in addresses
-    for _ in range(2):
-        visitors.new_secret(addresses[0])
+    for name in "abab":  # whom it knows already count no more
+        visitors.arrive(Visitor(name, addresses[0]))
     with pytest.raises(TooMuch, match="too many new visitors"):
-        visitors.new_secret(addresses[1])
-    visitors.new_secret(addresses[2])
+        visitors.arrive(Visitor("c", addresses[1]))
+    visitors.arrive(Visitor("c", addresses[2]))
 
 
 def test_files_are_of_those_who_brought_them_however_their_path_is_written(tmp_path):
@@ -131,3 +132,11 @@ def test_files_are_of_those_who_brought_them_however_their_path_is_written(tmp_p
     assert not visitors.may_have("me", str(tmp_path / "link.png"))
     visitors.publish([str(file)])
     assert visitors.may_have("they", str(file))
+
+
+def test_an_upload_leaves_room_on_the_disk(tmp_path, monkeypatch):
+    visitors, me = Visitors(tmp_path), Visitor("me", "x")
+    visitors.spend_upload(me, 10, str(tmp_path))
+    monkeypatch.setattr(known, "LEAST_FREE_BYTES", 2**60)
+    with pytest.raises(TooMuch, match="the disk is almost full"):
+        visitors.spend_upload(me, 10, str(tmp_path))

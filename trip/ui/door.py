@@ -126,15 +126,17 @@ class Door:
         brought = [cookies.get(self.visitors.cookie), headers.get("mcp-session-id") if agent else None]
         secret = next(filter(self.visitors.known, brought), None)
         if (is_new := secret is None) and not scope["path"].startswith(OPEN):
-            secret = self.visitors.new_secret(address)
+            secret = self.visitors.new_secret()
         if secret and (is_new or scope["path"] == "/"):
             is_safe = scope.get("scheme") == "https" or headers.get("x-forwarded-proto") == "https"
             replies.keep(self.visitors.cookie, secret, is_safe)
             replies.more |= {"mcp-session-id": secret} if agent else {}
         if agent:  # what an agent asks for is asked once more by this app itself, with the headers that came
             _put_cookies(scope, {**cookies, self.visitors.cookie: secret})
-        scope[VISITOR] = Visitor(self.visitors.known(secret) or "", address)
-        return scope[VISITOR]
+        visitor = scope[VISITOR] = Visitor(self.visitors.known(secret) or "", address)
+        if route is not None and route not in OPEN_CALLS:
+            self.visitors.arrive(visitor)
+        return visitor
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, replies: "Replies", headers: dict[str, str], visitor: Visitor, route: str
@@ -173,7 +175,7 @@ class Door:
             raise Refused(411, "wanted an upload that says its size (Content-Length)")
         if int(length) > MOST_UPLOAD:
             raise Refused(413, f"wanted at most {MOST_UPLOAD >> 20} MB in one upload, got {int(length) >> 20} MB; send fewer files")
-        self.visitors.spend_upload(visitor, int(length))
+        self.visitors.spend_upload(visitor, int(length), self.page.app.uploaded_file_dir)
         _put(scope, "accept-encoding", "identity")  # the answer is read here
         with self._among(("uploads", visitor, MOST_UPLOADS_EACH), ("uploads", visitor.address, MOST_UPLOADS_ADDRESS)):
             try:

@@ -65,7 +65,7 @@ class Page(gr.Blocks):
     def token_of(self, user: str) -> str:
         """A token as the login form gives one, for somebody whose password was right."""
         if self._tokens.get(user) not in self.app.tokens:
-            self._tokens[user] = self.visitors.new_secret(f"user {user}")
+            self._tokens[user] = self.visitors.new_secret()
             self.app.tokens[self._tokens[user]] = user
         return self._tokens[user]
 
@@ -93,7 +93,7 @@ class Page(gr.Blocks):
         """As Gradio's, and logged in, with a name of its own."""
         server = self.mcp_server_obj
         if server._client_instance is None:
-            secret = self.visitors.new_secret("agents")
+            secret = self.visitors.new_secret()
             cookies = {self.visitors.cookie: secret}
             if self.app.auth:
                 user = next(iter(self.app.auth))

@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections import OrderedDict, defaultdict, deque
@@ -22,8 +23,9 @@ LONGEST_SECRET = 128  # characters
 MOST_FILES_EACH = 2000  # that are remembered as a visitor's
 MOST_REMEMBERED = 20_000  # visitors, sessions and addresses
 HOUR = 3600.0
-UPLOADS_EACH, UPLOADS_ADDRESS = 500 * 2**20, 4 * 2**30  # bytes an hour
-NEW_ADDRESS = 2000  # new visitors of one address an hour
+UPLOADS_EACH, UPLOADS_ADDRESS = 2**30, 16 * 2**30  # bytes an hour
+NEW_ADDRESS = 20_000  # visitors of one address who call for the first time, an hour
+LEAST_FREE_BYTES = 2**30  # on the disk, besides an upload
 
 
 class TooMuch(ValueError):
@@ -70,6 +72,7 @@ class Visitors:
         self._lock = threading.Lock()
         self._files: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
         self._public: set[str] = set()
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self._uploads, self._arrivals = Rates(), Rates()
         self._busy: defaultdict[str, int] = defaultdict(int)
@@ -79,10 +82,8 @@ class Visitors:
 
     # secrets
 
-    def new_secret(self, address: str) -> str:
-        """A secret for somebody new; TooMuch where an address sends too many of them."""
-        if not self._arrivals.spend(address, 1, NEW_ADDRESS):
-            raise TooMuch("too many new visitors come from your address; keep the cookie that you were given")
+    def new_secret(self) -> str:
+        """A secret for somebody new."""
         word = secrets.token_urlsafe(24)
         return f"{word}.{self._sign(word)[:32]}"
 
@@ -92,6 +93,18 @@ class Visitors:
             return None
         word, _, signature = secret.partition(".")
         return id_of_word(word) if hmac.compare_digest(signature, self._sign(word)[:32]) else None
+
+    def arrive(self, visitor: Visitor) -> None:
+        """Counts a visitor who calls for the first time; TooMuch where too many new ones come from one address."""
+        with self._lock:
+            is_new = str(visitor) not in self._seen
+        if is_new and not self._arrivals.spend(visitor.address, 1, NEW_ADDRESS):
+            raise TooMuch("too many new visitors come from your address; keep the cookie that you were given")
+        with self._lock:
+            self._seen[str(visitor)] = None
+            self._seen.move_to_end(str(visitor))
+            while len(self._seen) > MOST_REMEMBERED:
+                self._seen.popitem(last=False)
 
     def address(self, host: str) -> str:
         """What stands for a network address: it is not told, and one network of IPv6 counts as one."""
@@ -140,8 +153,11 @@ class Visitors:
 
     # shares
 
-    def spend_upload(self, visitor: Visitor, num_bytes: int) -> None:
-        """Counts an upload; TooMuch where that is more than a share."""
+    def spend_upload(self, visitor: Visitor, num_bytes: int, folder: str) -> None:
+        """Counts an upload into a folder; TooMuch where that is more than a share, or than the disk has."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder).free) < LEAST_FREE_BYTES + num_bytes:
+            raise TooMuch(f"the disk is almost full ({free >> 20} MB left); try again later")
         if not self._uploads.spend(visitor, num_bytes, UPLOADS_EACH):
             raise TooMuch(f"you have uploaded {UPLOADS_EACH >> 20} MB within an hour; wait a while")
         if not self._uploads.spend(f"address {visitor.address}", num_bytes, UPLOADS_ADDRESS):
