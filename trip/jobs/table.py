@@ -42,6 +42,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     path.chmod(0o600)  # also one of an earlier form; SQLite gives its companions the same mode
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
     connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda text: text.decode(errors="replace")  # one broken text must not stop the reading of all rows
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -67,4 +68,5 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.executescript(_TABLE)
-    connection.execute(f"PRAGMA user_version = {FORM}")
+    if is_old:  # what is right already is not written: the disk may be full
+        connection.execute(f"PRAGMA user_version = {FORM}")

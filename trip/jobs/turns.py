@@ -12,8 +12,8 @@ SELECT id FROM jobs WHERE state = 'queued' ORDER BY
     (SELECT MAX(started) FROM jobs AS earlier WHERE earlier.visitor = jobs.visitor) NULLS FIRST,
     place LIMIT 1
 """
-_WAITING = "SELECT id, address, visitor, place FROM jobs WHERE state = 'queued' ORDER BY place"
-_LAST = "SELECT address, visitor, MAX(started) FROM jobs GROUP BY address, visitor"
+_WAITING = "SELECT id, address, visitor, CAST(place AS REAL) FROM jobs WHERE state = 'queued' ORDER BY place"
+_LAST = "SELECT address, visitor, MAX(CAST(started AS REAL)) FROM jobs GROUP BY address, visitor"
 
 
 def in_line(table: sqlite3.Connection) -> list[str]:

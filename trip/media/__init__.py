@@ -3,7 +3,8 @@
 Every refusal is a `MediaError` with one line. Nothing is decoded before its header has been checked.
 """
 
-from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip
+from trip.media.budget import Budget
+from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip, write_frames
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
 from trip.media.flow import FlowFinder, carried, carry_detail
@@ -11,6 +12,7 @@ from trip.media.photo import fit_photo, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
+    "Budget",
     "Clip",
     "FlowFinder",
     "MediaError",
@@ -32,6 +34,7 @@ __all__ = [
     "shown_part",
     "with_photo",
     "write_clip",
+    "write_frames",
     "write_picture",
     "write_png_zip",
 ]

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo
 from trip.media.video import Video, open_video, upright_pixels
 
-MAX_CLIP_BYTES = 4 * 2**30  # decoded
+MAX_CLIP_BYTES = 2**30  # decoded
 MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characters fit, even when each is stored as "\ud83d\ude00"
 MAX_PHOTO_SIDE, MAX_PHOTO_BYTES = 1024, 120 * 2**10  # of the photo that travels inside a clip
 PHOTO = "photo"  # metadata that holds it
@@ -113,13 +114,32 @@ def write_clip(clip: Clip, path: str | Path, start: str | Path | None = None) ->
         raise MediaError(
             f"cannot write {path}: wanted at most {MAX_METADATA_BYTES} bytes of metadata, got {len(metadata)}; shorten the prompt"
         )
+    with _written_to(path) as partial:
+        if start is None or not go_on(Path(start), clip.frames, clip.fps, metadata, partial):
+            _WRITERS[path.suffix.lower()](clip, metadata, partial)
+    return path
+
+
+def write_frames(frames: Iterable[np.ndarray], fps: float, path: str | Path) -> Path:
+    """Writes .mp4 without metadata, as the frames come: only some of them are in memory. Raises MediaError.
+
+    frames  at least one, of one size   h w 3, uint8
+    """
+    path = check_target(path, (".mp4",))
+    with _written_to(path) as partial:
+        write_mp4(frames, fps, "{}", partial)
+    return path
+
+
+@contextmanager
+def _written_to(path: Path) -> Iterator[Path]:
     try:
         with replacing(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
-            if start is None or not go_on(Path(start), clip.frames, clip.fps, metadata, partial):
-                _WRITERS[path.suffix.lower()](clip, metadata, partial)
+            yield partial
+    except MediaError:
+        raise
     except (OSError, ValueError, av.FFmpegError) as error:  # a full disk; a size that the format does not know
         raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
-    return path
 
 
 def _write_mp4(clip: Clip, metadata: str, path: Path) -> None:
@@ -163,7 +183,7 @@ def read_clip(path: str | Path, *, max_frames: int | None = None, fps: float | N
         frames, times = [], []
         for seconds, frame in islice(video.timed_frames() if fps is None else _resampled(video, fps), max_frames):
             pixels = upright_pixels(frame)
-            if pixels.nbytes * len(frames) > MAX_CLIP_BYTES:
+            if pixels.nbytes * (len(frames) + 1) > MAX_CLIP_BYTES:
                 raise MediaError(f"{video.name}: wanted at most {MAX_CLIP_BYTES >> 30} GB of frames, got more; cut the video")
             frames.append(pixels)
             times.append(seconds)

@@ -1,7 +1,7 @@
 """How clips are coded as .mp4, and how a file goes on without coding again what it holds."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -15,20 +15,22 @@ from av.container import InputContainer, OutputContainer
 CODING = {"crf": "18", "x264-params": "mbtree=0"}
 
 
-def write_mp4(frames: np.ndarray, fps: float, metadata: str, target: Path | BinaryIO) -> None:
+def write_mp4(frames: Iterable[np.ndarray], fps: float, metadata: str, target: Path | BinaryIO) -> None:
     """H.264, yuv420p, with the metadata as the file's comment.
 
-    frames  f h w 3, uint8; H.264 wants even sides: an odd one is padded by repeating its last row or column
+    frames  at least one, of one size, coded as they come   h w 3, uint8; H.264 wants even sides: an odd one is padded by repeating its
+            last row or column
     """
-    frames = np.pad(frames, [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)], mode="edge")
-    rate = Fraction(fps).limit_denominator(1001)
+    rate, coming = Fraction(fps).limit_denominator(1001), iter(frames)
+    first = next(coming)
     with _opened(target, metadata) as container:
         stream = container.add_stream("libx264", rate=rate, options=CODING)
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = *(side + side % 2 for side in first.shape[:2]), "yuv420p"
         coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
         coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1
-        for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        for index, pixels in enumerate(chain([first], coming)):
+            even = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))

@@ -62,7 +62,9 @@ def build(studio: Studio, state: visit.Visit) -> Form:
 
 
 def _form() -> Form:
-    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[])
+    photo = gr.Image(
+        label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[]
+    )
     settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
     under_crop = gr.Row()
     settings["prompt"] = control("prompt", lines=2, max_lines=6)

@@ -6,6 +6,7 @@ Nothing here imports torch before the first clip or `load`, so that the page ans
 import logging
 import threading
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from trip.jobs.animate import INSIDE, WATCHED, AnimateMaker, likeness
 from trip.jobs.estimate import Estimate, Timings
 from trip.jobs.fetch import FetchMaker
 from trip.jobs.finetune import FinetuneMaker
+from trip.jobs.folders import UPLOADS
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
@@ -148,11 +150,10 @@ class Studio:
         """
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
-        image = read_photo(photo).copy()
+        image = read_photo(photo, LARGEST_PHOTO)
         if only_shown:
             image = shown_part(image, *self.pipeline().frame_shape(settings.aspect), settings.crop)
             settings = settings.model_copy(update={"crop": None})
-        image.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()
         return job
@@ -206,9 +207,10 @@ class Studio:
         """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""
         job = self.store.get(job_id, visitor)
         if job.kind == "finetune" and job.state == State.RUNNING:
-            ask(self.store.folder_of(job) / "run", "stop")
-        else:
-            self.store.cancel(job_id, visitor)
+            with suppress(OSError):  # on a full disk it cannot be asked, and is cancelled
+                ask(self.store.folder_of(job) / "run", "stop")
+                return
+        self.store.cancel(job_id, visitor)
 
     def delete(self, job_id: str, visitor: str) -> None:
         """Forgets a job and drops its files, also out of the .zip of all."""
@@ -243,9 +245,9 @@ class Studio:
 
     @property
     def private(self) -> list[Path]:
-        """What of the output folder is never served, whether it is there by now or not: all but the jobs' folders."""
+        """What of the output folder is never served, whether it is there by now or not: all but the jobs' folders and uploads."""
         names = {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm", "lock", "timings.jsonl", KEY, "drafts"}
-        there = {path.name for path in self.outputs.iterdir()} - {self.store.files.name}
+        there = {path.name for path in self.outputs.iterdir()} - {self.store.files.name, UPLOADS}
         return [self.outputs / name for name in sorted(names | there)]
 
     def photo_of(self, job: Job) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trip.files import replacing
 from trip.jobs.draft import ClipsDraft, Row
 from trip.jobs.finetune import ROOT, command
+from trip.jobs.folders import drop
 from trip.jobs.store import ANYBODY, Job, State
 from trip.media import read_clip
 from trip.place import on_spaces_gpu
@@ -49,7 +50,7 @@ class Workshop:
         try:
             return self._begin(visitor, draft.hand_over(draft.mend_all(draft.take_in(uploads))), settings)
         finally:
-            shutil.rmtree(draft.folder, ignore_errors=True)
+            drop(draft.folder)
 
     def described(self, visitor: str, rows: list[Row]) -> list[str]:
         """A caption for each clip by a captioning model; ValueError where its weights are not on this machine."""
