@@ -8,6 +8,8 @@ from trip import flags
 from trip.jobs.folders import own_uploads
 from trip.place import on_spaces_gpu
 
+MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.door`)
+
 
 def main() -> None:
     """Flags, studio, page, launch."""
@@ -20,6 +22,7 @@ def main() -> None:
     if "GRADIO_TEMP_DIR" not in os.environ and (uploads := own_uploads(args.output_dir.absolute())):
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before gradio is imported
     from trip import ui
+    from trip.ui.hosts import Hosts
     from trip.ui.studio import Studio
 
     try:
@@ -29,11 +32,15 @@ def main() -> None:
         parser.error(str(error))
     if on_spaces_gpu():
         studio.load()  # such a Space must know its GPU functions before the launch
-    page = ui.build(studio).queue(max_size=200)
+    try:
+        page = ui.build(studio).queue(max_size=MOST_EVENTS)
+    except ValueError as error:
+        parser.error(str(error))
+    page.hosts = Hosts(args.host, args.allowed_host)
     try:
         page.launch(
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,
-            prevent_thread_lock=True, allowed_paths=[str(studio.store.files)], **ui.LAUNCH,
+            prevent_thread_lock=True, **ui.launch_options(studio),
         )  # fmt: skip
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")

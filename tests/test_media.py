@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from trip.media import Clip, MediaError, check_writable, fit_photo, read_clip, read_metadata, read_photo, write_clip
+from trip.media import Clip, MediaError, check_writable, fit_photo, read_clip, read_metadata, read_photo, shown_part, write_clip
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 MADE_WITH = {"prompt": 'the "clouds" drift\nto the left, 雲 \U0001f600', "seed": 7, "motion": 1.5, "num_steps": None}
@@ -384,3 +384,14 @@ def test_a_playlist_is_not_followed(tmp_path):
     assert "does not decode" in refusal(read_clip, tmp_path / "list.mp4")
     (tmp_path / "concat.mp4").write_text("ffconcat version 1.0\nfile numbered.mp4\n")
     assert "does not decode" in refusal(read_clip, tmp_path / "concat.mp4")
+
+
+@pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.4), (0.9, 0.9, 0.1, 0.1)])
+@pytest.mark.parametrize("shape", [(32, 32), (18, 32), (32, 24)])
+def test_the_part_that_is_shown_is_what_the_frame_is_made_of(box, shape):
+    y, x = np.mgrid[:200, :300]
+    photo = Image.fromarray(np.stack([x % 256, y, (x + y) // 2], axis=2).astype(np.uint8))
+    part = shown_part(photo, *shape, box)
+    assert part.width <= 300 and part.height <= 200
+    assert part.width / part.height == pytest.approx(shape[1] / shape[0], rel=0.1)
+    assert np.abs(fit_photo(part, *shape).astype(int) - fit_photo(photo, *shape, box)).mean() < 2

@@ -215,3 +215,33 @@ def test_a_draft_is_mended_captioned_and_handed_over(tmp_path):
     with pytest.raises(ValueError, match="no such clip"):
         draft.drop(rows, "../brought/twin.mp4")
     assert os.path.exists(brought / "twin.mp4")
+
+
+def test_it_gives_way_where_others_wait_and_goes_on_at_its_next_turn(store, clips, tiny_model, monkeypatch):
+    monkeypatch.setattr(finetune, "TURN_SECONDS", 0.5)
+    made = []
+
+    def other(desk):
+        made.append(len(steps_in(store.folder_of(job) / "run")))
+        return {}
+
+    worker, job = Worker(store, {"finetune": FinetuneMaker(str(tiny_model)), "other": other}), submitted(store, clips, max_steps=60)
+    run = store.folder_of(job) / "run"
+    worker.start()
+    try:
+        wait_for(lambda: len(steps_in(run)) > 2)
+        waiting = store.submit("they", "other", {})
+        wait_for(lambda: store.get(waiting.id).state == State.DONE)
+        wait_for(lambda: store.get(job.id).state.is_final)
+    finally:
+        worker.stop()
+    assert store.get(job.id).state == State.DONE, store.get(job.id).error
+    assert 2 < made[0] < 60
+    assert steps_in(run) == list(range(60))
+
+
+def test_minutes_are_those_of_all_turns(tmp_path):
+    lines = [{"step": 0, "loss": 1.0, "seconds": 90.0}, {"step": 1, "loss": 1.0, "seconds": 30.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert finetune.with_minutes_left(FinetuneSettings(max_minutes=5), tmp_path).max_minutes == pytest.approx(3)
+    assert finetune.with_minutes_left(FinetuneSettings(), tmp_path).max_minutes == pytest.approx(finetune.MOST_MINUTES - 2)

@@ -213,10 +213,14 @@ def test_one_visitor_can_only_have_so_many_waiting(store, photo, monkeypatch):
 
 def test_all_visitors_together_can_only_have_so_many_waiting(store, monkeypatch):
     monkeypatch.setattr(stores, "MOST_QUEUED", 2)
+    monkeypatch.setattr(stores, "MOST_STORED", 3)
     ask(store, "a"), ask(store, "b")
     with pytest.raises(ValueError, match="2 jobs are waiting already"):
-        ask(store, "c")
-    assert len(list((store.folder / "jobs").iterdir())) == 2
+        ask(store, "a")
+    ask(store, "c")  # a first job is taken in all the same, up to another bound
+    with pytest.raises(ValueError, match="3 jobs are waiting already"):
+        ask(store, "d")
+    assert len(list((store.folder / "jobs").iterdir())) == 3
 
 
 @pytest.mark.parametrize("action", ["get", "cancel", "pause", "resume", "put_first", "delete"])

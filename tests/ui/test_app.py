@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -104,27 +105,32 @@ def test_values_out_of_range_are_refused_in_one_line(client, values, line):
     assert str(refusal.value) == line
 
 
-def _call(app, data: list) -> str:
-    """The end of a call of /animate whose JSON is sent as it is, NaN included."""
+@pytest.fixture
+def http(app) -> Iterator[httpx.Client]:
+    """One visitor's calls as they are sent: the cookie is kept."""
     with httpx.Client(base_url=f"{app.url}/gradio_api", trust_env=False, timeout=60) as http:
-        body = json.dumps({"data": data})
-        event = http.post("/call/animate", content=body, headers={"Content-Type": "application/json"}).json()["event_id"]
-        return http.get(f"/call/animate/{event}").text
+        yield http
 
 
-def test_not_a_number_in_raw_json_is_refused(app):
-    with httpx.Client(base_url=f"{app.url}/gradio_api", trust_env=False) as http:
-        path = http.post("/upload", files={"files": ("photo.jpg", PHOTO.read_bytes())}).json()[0]
+def _call(http: httpx.Client, data: list) -> str:
+    """The end of a call of /animate whose JSON is sent as it is, NaN included."""
+    body = json.dumps({"data": data})
+    event = http.post("/call/animate", content=body, headers={"Content-Type": "application/json"}).json()["event_id"]
+    return http.get(f"/call/animate/{event}").text
+
+
+def test_not_a_number_in_raw_json_is_refused(http):
+    path = http.post("/upload", files={"files": ("photo.jpg", PHOTO.read_bytes())}).json()[0]
     photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    told = _call(app, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False, "trained", ""])
+    told = _call(http, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False, "trained", ""])
     assert told.startswith("event: error")
     assert "Motion must be a number from 0 to 2, not nan" in told
 
 
 @pytest.mark.parametrize("said", [{"meta": {"_type": "gradio.FileData"}}, {}])
-def test_files_of_the_server_are_out_of_reach(app, said):
+def test_files_of_the_server_are_out_of_reach(http, said):
     photo = {"path": str(PHOTO), **said}
-    told = _call(app, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained", ""])
+    told = _call(http, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained", ""])
     assert told.startswith("event: error")
 
 
@@ -214,7 +220,15 @@ def test_a_bad_flag_ends_the_app_with_one_line(no_network):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--port", "0"], ["--port", "http"], ["--auth", "nobody"], ["--auth", ":secret"], ["--model", "no/such/folder"], ["--models", "none"]],
+    [
+        ["--allowed-host", "http://a.b"],
+        ["--port", "0"],
+        ["--port", "http"],
+        ["--auth", "nobody"],
+        ["--auth", ":secret"],
+        ["--model", "no/such/folder"],
+        ["--models", "none"],
+    ],
 )
 def test_a_bad_flag_is_one_line_and_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as end:
@@ -231,6 +245,24 @@ def test_a_missing_package_for_agents_is_named(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         flags.parsed(flags.parser())
     assert capsys.readouterr().err == 'app.py: --mcp needs a package that is not installed; run: pip install "gradio[mcp]"\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", "192.168.1.7"], True),
+        (["--host", "0.0.0.0", "--auth", "trip:secret"], False),
+        (["--host", "127.0.0.1"], False),
+        (["--host", "localhost"], False),
+        ([], False),
+    ],
+)
+def test_a_page_open_to_the_network_is_warned_of_in_one_line(arguments, warned, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
+    flags.parsed(flags.parser())
+    told = capsys.readouterr().err
+    assert told.startswith("WARNING: --host") == warned and len(told.splitlines()) == int(warned)
 
 
 def test_a_port_that_is_taken_is_one_line_and_a_link_open_to_all_is_warned_of(app, no_network, tmp_path, monkeypatch):

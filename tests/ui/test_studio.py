@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trip.jobs.store import Job, State
 from trip.media import Clip, read_clip, read_metadata, write_clip
@@ -214,6 +215,21 @@ def test_a_clip_made_here_fills_the_form_in_again(studio):
         assert photo.size == (512, 512)
     settings, photo = studio.restored(str(studio.download(job.id, "me", "GIF")))
     assert settings == studio.settings_of(job) and photo is None
+
+
+def test_what_the_frame_left_out_is_in_the_clip_unless_only_what_is_shown_is_kept(studio):
+    cropped = SHORT.model_copy(update={"crop": (0.5, 0, 0.5, 0.5), "seed": 1})
+    whole, shown = (made(studio, studio.animate("me", str(PHOTO), cropped, only_shown=only)) for only in (False, True))
+    assert studio.restored(str(studio.clip_of(whole)))[1].size == (512, 512)
+    settings, photo = studio.restored(str(studio.clip_of(shown)))
+    assert (photo.size, settings.crop) == ((256, 256), None)
+    with Image.open(studio.photo_of(shown)) as kept, Image.open(PHOTO) as image:
+        assert kept.size == (256, 256)
+        assert np.array_equal(np.asarray(kept), np.asarray(image.convert("RGB").crop((256, 0, 512, 256))))
+    frames = [read_clip(studio.clip_of(job)).frames[0].astype(int) for job in (whole, shown)]
+    assert np.abs(frames[0] - frames[1]).mean() < 2  # the same part of the photo
+    again = made(studio, studio.again(shown.id, "me"))
+    assert studio.restored(str(studio.clip_of(again)))[1].size == (256, 256)
 
 
 def test_the_same_clip_comes_out_of_what_was_restored(studio):

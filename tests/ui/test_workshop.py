@@ -1,6 +1,8 @@
 """What the Fine-tune tab calls, apart from the training itself: what goes to the hub, and what is said where it does not."""
 
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -8,9 +10,11 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+from tests.training.test_finetune import write_moving_square
 from trip.jobs import finetune
 from trip.jobs.draft import Row
 from trip.jobs.store import Job
+from trip.jobs.visitor import Visitor
 from trip.settings import FinetuneSettings
 from trip.ui import workshop as module
 from trip.ui.studio import Studio
@@ -146,6 +150,37 @@ def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(workshop, monkeypa
     workshop.studio.worker.lease.acquire(blocking=False)
     with pytest.raises(ValueError, match="measure the plan when that has ended"):
         workshop.plan("me", [], FinetuneSettings())
+
+
+def test_calls_at_once_keep_their_clips_apart(workshop, tmp_path):
+    packed = {}
+    for tag, phase in (("A", 0), ("B", 3)):
+        write_moving_square(tmp_path / f"{tag}.mp4", phase, num_frames=24)
+        with zipfile.ZipFile(tmp_path / f"{tag}.zip", "w") as archive:
+            archive.write(tmp_path / f"{tag}.mp4", "clip.mp4")
+            archive.writestr("clip.txt", f"caption {tag}")
+        packed[tag] = str(tmp_path / f"{tag}.zip")
+    me = Visitor("me", session="one session")
+    with ThreadPoolExecutor(4) as pool:
+        asked = [(tag, pool.submit(workshop.begin_at_once, me, [packed[tag]], FinetuneSettings())) for tag in "ABAB"]
+        jobs = [(tag, call.result(60)) for tag, call in asked]
+    for tag, job in jobs:
+        assert workshop.caption_of(job) == f"caption {tag}"
+        clips = list((workshop.store.folder_of(job) / "clips" / "train").glob("*.mp4"))
+        assert [clip.read_bytes() for clip in clips] == [(tmp_path / f"{tag}.mp4").read_bytes()]
+    assert list((workshop.studio.outputs / "drafts").iterdir()) == []
+
+
+def test_two_open_pages_of_a_visitor_have_clips_of_their_own(workshop):
+    pages = [workshop.draft(Visitor("me", session=session)).folder for session in ("one", "other", "one")]
+    assert pages[0] == pages[2] != pages[1]
+
+
+def test_a_fine_tune_without_end_is_refused_in_one_line(workshop, monkeypatch, tmp_path):
+    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+    with pytest.raises(ValueError, match="wanted at most 20,000 steps"):
+        workshop.begin("me", [], FinetuneSettings(max_steps=1_000_000))
+    assert workshop.store.jobs() == []
 
 
 def test_the_caption_of_a_fine_tune_is_its_first_clips(workshop, tuned):

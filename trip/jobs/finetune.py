@@ -3,7 +3,8 @@
 JOB/clips/train, held-out   what the person brought, checked and captioned
 JOB/run                     the run folder of `trip.training.finetune`; the job goes on from it after a pause, a kill or a restart
 
-The worker's lease is held as long as the process runs. On a Space whose GPU is lent to a call alone, the training runs inside the
+The worker's lease is held as long as the process runs; where others wait it saves and gives way after TURN_SECONDS, and goes on at its
+next turn. On a Space whose GPU is lent to a call alone, the training runs inside the
 calls instead, in slices that fit into what is allowed.
 """
 
@@ -32,6 +33,8 @@ LOOK_SECONDS = 1.0  # between two looks at the metrics
 LEAVE_SECONDS = 8.0  # that a process gets to save when it is not wanted any more; the worker waits ten
 SLICE_MINUTES = 1.5  # of training in one call, where a GPU is lent to each
 SLICE_LEASE = 180  # seconds asked for: a slice, and loading and measuring around it
+TURN_SECONDS = 300.0  # of training, while others wait
+MOST_MINUTES = 360.0  # of training in all its turns, where fewer were not asked for
 CURVE_POINTS = 200  # of each line of a plot
 
 
@@ -116,6 +119,13 @@ def curve(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def with_minutes_left(settings: FinetuneSettings, run: Path) -> FinetuneSettings:
+    """The settings of the next turn: its minutes are what earlier turns have left."""
+    used = sum(record["seconds"] for record in read_metrics(run) if "loss" in record) / 60
+    most = min(settings.max_minutes or MOST_MINUTES, MOST_MINUTES)
+    return settings.model_copy(update={"max_minutes": max(0.01, most - used)})
+
+
 def samples_of(run: Path) -> list[Path]:
     """Clips that show the base (left) beside the model (right), the newest measurement's last."""
     return sorted((run / "finetune" / "samples").glob("*.mp4"))
@@ -186,16 +196,20 @@ class FinetuneMaker:
         return self._result(desk, settings, time.monotonic() - begun)
 
     def _train_apart(self, desk: Desk, settings: FinetuneSettings) -> None:
-        """In a process of its own, which stops and saves as soon as the job is not wanted, or this process is gone."""
-        words = [*command(self.model, desk.folder / "clips", desk.folder / "run", settings), "--while-stdin"]
+        """In a process of its own, which stops and saves as soon as the job is not wanted, its turn is over, or this process is gone."""
+        run, begun = desk.folder / "run", time.monotonic()
+        reached = progress_of(run, settings.max_steps).step
+        words = [*command(self.model, desk.folder / "clips", run, with_minutes_left(settings, run)), "--while-stdin"]
         with (desk.folder / "output.txt").open("wb") as output:
             process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=output, stderr=output)
             try:
                 while process.poll() is None:
                     self._tell(desk, settings)
+                    if time.monotonic() - begun > TURN_SECONDS and progress_of(run, settings.max_steps).step > reached:
+                        self._give_way(desk)
                     time.sleep(LOOK_SECONDS)
             finally:
-                _leave(process, desk.folder / "run")
+                _leave(process, run)
         if process.returncode:
             raise ValueError(_last_words(desk.folder / "output.txt", process.returncode))
 
@@ -216,6 +230,14 @@ class FinetuneMaker:
                     raise
             if is_stopped or (settings.max_minutes and time.monotonic() - begun > 60 * settings.max_minutes):
                 return
+            if time.monotonic() - begun > TURN_SECONDS:
+                self._give_way(desk)
+
+    @staticmethod
+    def _give_way(desk: Desk) -> None:
+        """Ends this turn where somebody else's job waits."""
+        if desk.store.others_wait(desk.job) and desk.store.give_way(desk.job.id):
+            raise Cancelled
 
     @staticmethod
     def _tell(desk: Desk, settings: FinetuneSettings) -> None:

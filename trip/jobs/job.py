@@ -3,13 +3,15 @@
 import json
 import logging
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
+
+from trip.jobs.visitor import Visitor, id_of_word
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ class State(StrEnum):
 class Job:
     """One row of the table.
 
-    visitor                  whose it is; nobody else sees it
+    visitor                  id of whose it is; nobody else sees it
+    address                  stands for where it was asked from
     kind                     what is made: a key of the worker's makers
     settings                 what was asked, as the maker takes it
     place                    jobs of a visitor are taken in this order
@@ -60,6 +63,12 @@ class Job:
     words: str = ""
     error: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+
+    @property
+    def asker(self) -> Visitor:
+        """Who asked for it, for a job that follows from it."""
+        return Visitor(self.visitor, self.address)
 
 
 _JOB = TypeAdapter(Job)
@@ -82,9 +91,15 @@ def _log_once(job_id: str, reason: str) -> None:
 
 
 def written_down(folder: Path) -> Job | None:
-    """The finished job that the `job.json` of a folder tells of, where there is one that can be read."""
+    """The finished job that the `job.json` of a folder tells of, where there is one that can be read.
+
+    One of an earlier form, without an address, has the visitor's secret word in place of the id, which is given instead.
+    """
     try:
-        job = _JOB.validate_json((folder / "job.json").read_bytes())
+        text = (folder / "job.json").read_bytes()
+        job = _JOB.validate_json(text)
+        if "address" not in json.loads(text):
+            job = replace(job, visitor=id_of_word(job.visitor))
     except (OSError, ValueError):
         return None
     return job if job.state == State.DONE and job.id == folder.name else None

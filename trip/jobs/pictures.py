@@ -92,7 +92,7 @@ class PictureMaker:
         result = self._written(desk, made, begun)
         if then is not None and desk.is_wanted:
             first = made.pictures.pictures[0].image
-            result["next"] = desk.store.submit(desk.job.visitor, "animate", AnimateSettings.checked(**then).model_dump(), first).id
+            result["next"] = desk.store.submit(desk.job.asker, "animate", AnimateSettings.checked(**then).model_dump(), first).id
         return result
 
     def _made(self, desk: Desk, settings: PictureSettings) -> "Made | ControlMap":

@@ -1,5 +1,6 @@
 """The jobs of one output folder: a SQLite table, and a folder for each job's photo, preview, log and results.
 
+OUTPUT                    nobody else on this machine may look into it
 OUTPUT/jobs.sqlite        the table, in WAL mode
 OUTPUT/lock               held by the app that serves this folder
 OUTPUT/reserve            room that is kept for a full disk, see `reserve.py`
@@ -34,26 +35,20 @@ from trip.jobs.folders import TOLD, drop, is_id, is_left_over, make_own, strange
 from trip.jobs.job import Job, State, job_of, written_down
 from trip.jobs.reserve import Reserve, is_full
 from trip.jobs.table import open_table
+from trip.jobs.turns import NEXT, in_line
+from trip.jobs.visitor import address_of, id_of_word
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 MOST_ATTEMPTS = 3  # that an app may die over one job
-MOST_QUEUED = 100  # jobs that wait, in all
-MOST_QUEUED_EACH = 20  # of one visitor
+MOST_QUEUED = 100  # jobs that wait for their turn, in all; who has none may always ask for one, up to MOST_STORED
+MOST_QUEUED_EACH = 20  # of one visitor, paused ones too
+MOST_QUEUED_ADDRESS = 60  # of all visitors of one address, so that new names do not help
+MOST_STORED = 400  # jobs that have not ended, paused ones too
+MOST_PAUSED_ADDRESS = 200
 LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
-
-# All that wait, each visitor's in their order.
-_LINE = """
-SELECT id, visitor, CAST(place AS REAL) AS place, CAST(last AS REAL) AS last
-FROM jobs JOIN (SELECT visitor, MAX(started) AS last FROM jobs GROUP BY visitor) USING (visitor)
-WHERE state = 'queued' ORDER BY place
-"""
-# The waiting job of the visitor whose last one began the longest ago, so that nobody waits behind all of another's jobs.
-_NEXT = """
-SELECT id FROM jobs WHERE state = 'queued'
-ORDER BY (SELECT MAX(started) FROM jobs AS earlier WHERE earlier.visitor = jobs.visitor) NULLS FIRST, place LIMIT 1
-"""
+SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
 
@@ -62,7 +57,7 @@ class Anybody:
 
 
 ANYBODY = Anybody()
-Visitor = str | Anybody
+Whose = str | Anybody
 
 
 class JobStore:
@@ -81,6 +76,8 @@ class JobStore:
             if self.files.is_dir() and not self._path.exists():
                 self._refuse_strangers(known=())
             (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
+            with suppress(PermissionError):  # somebody else's, who lets this app write into it
+                self.folder.chmod(0o700)
             self._lock_file = (self.folder / "lock").open("w")
         except OSError as error:
             raise ValueError(
@@ -100,6 +97,13 @@ class JobStore:
 
     # at the start
 
+    def _forget_words(self) -> None:
+        """Takes visitors' secret words, which an earlier form wrote down, out of the folders of finished jobs."""
+        for path in self.files.glob("*/job.json"):
+            if (job := written_down(path.parent)) and '"address"' not in path.read_text():
+                with replacing(path) as partial:
+                    partial.write_text(json.dumps(vars(job)))
+
     def _open(self) -> None:
         for has_room in (False, True):
             try:
@@ -107,6 +111,7 @@ class JobStore:
                 self.notices += [damage] if damage else []
                 try:
                     self._refuse_strangers({row["id"] for row in self._connection.execute("SELECT id FROM jobs")})
+                    self._forget_words()
                     self._take_up()
                 except (ValueError, sqlite3.Error):
                     self._connection.close()
@@ -184,7 +189,9 @@ class JobStore:
         """
         needed = sum(path.stat().st_size for path in clips.rglob("*") if path.is_file()) if clips else 0
         check_room(self.folder, needed, LEAST_FREE_BYTES)
-        job = Job(secrets.token_urlsafe(12), visitor, kind, settings, State.QUEUED, place=time.time(), created=time.time(), words="Waiting")
+        now = time.time()
+        job = Job(secrets.token_urlsafe(12), str(visitor), kind, settings, State.QUEUED, place=now, created=now, words="Waiting")
+        job = replace(job, address=address_of(visitor))
         folder = self.folder_of(job)
         try:
             make_own(folder)
@@ -194,7 +201,7 @@ class JobStore:
             if clips is not None:
                 shutil.copytree(clips, folder / "clips")
             with self._changing() as table:
-                self._check_caps(table, visitor)
+                self._check_caps(table, job)
                 self._insert(table, job)
         except (OSError, sqlite3.Error) as error:
             drop(folder)
@@ -205,26 +212,36 @@ class JobStore:
             raise
         return job
 
-    def _check_caps(self, table: sqlite3.Connection, visitor: str) -> None:
-        waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running', 'paused')"
-        if table.execute(waiting).fetchone()[0] >= MOST_QUEUED:
-            raise ValueError(f"{MOST_QUEUED} jobs are waiting already; try again in a while")
-        if table.execute(f"{waiting} AND visitor = ?", (visitor,)).fetchone()[0] >= MOST_QUEUED_EACH:
-            raise ValueError(f"you have {MOST_QUEUED_EACH} jobs waiting already; let some end or remove some")
+    def _check_caps(self, table: sqlite3.Connection, job: Job) -> None:
+        def count(where: str, *values: str) -> int:
+            return table.execute(f"SELECT COUNT(*) FROM jobs WHERE {where}", values).fetchone()[0]
 
-    def get(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+        waiting = "state IN ('queued', 'running')"
+        unfinished = "state IN ('queued', 'running', 'paused')"
+        if count(f"{unfinished} AND visitor = ?", job.visitor) >= MOST_QUEUED_EACH:
+            raise ValueError(f"you have {MOST_QUEUED_EACH} jobs waiting already; let some end or remove some")
+        if count(unfinished) >= MOST_STORED:
+            raise ValueError(f"{MOST_STORED} jobs are waiting already; try again in a while")
+        if not count(f"{waiting} AND visitor = ?", job.visitor):
+            return  # those who fill the queue keep nobody from a first job
+        if count(f"{waiting} AND address = ?", job.address) >= MOST_QUEUED_ADDRESS and job.address:
+            raise ValueError(f"{MOST_QUEUED_ADDRESS} jobs of your address are waiting already; try again in a while")
+        if count(waiting) >= MOST_QUEUED:
+            raise ValueError(f"{MOST_QUEUED} jobs are waiting already; try again in a while")
+
+    def get(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """A job; ValueError where there is none of that id, or it is another visitor's."""
         if (job := job_of(self._row(job_id, visitor))) is None:
             raise ValueError("what is known of this job cannot be read; delete it and ask again")
         return job
 
-    def _row(self, job_id: str, visitor: Visitor) -> sqlite3.Row:
+    def _row(self, job_id: str, visitor: Whose) -> sqlite3.Row:
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (str(job_id),)).fetchone()
         if row is None or visitor not in (ANYBODY, row["visitor"]):
             raise ValueError("there is no such job of yours; it may have been deleted")
         return row
 
-    def jobs(self, visitor: Visitor = ANYBODY, *states: State, text: str = "") -> list[Job]:
+    def jobs(self, visitor: Whose = ANYBODY, *states: State, text: str = "") -> list[Job]:
         """Jobs in the order of their making, newest first; those that wait in the order in which they will be taken, before the others.
 
         text  part of the prompt, upper and lower case alike
@@ -249,15 +266,10 @@ class JobStore:
         """How many jobs will be begun before this one, as things stand: the running one counts."""
         if job.state != State.QUEUED:
             return 0
-        taken: dict[str, list[tuple]] = {}
-        for row in self._connection.execute(_LINE):  # the n-th of a visitor comes after all others' n-1st, in the order of the first round
-            own = taken.setdefault(row["visitor"], [])
-            first = own[0][1] if own else (row["last"] or 0, row["place"])
-            own.append((len(own), first, row["id"]))
-        line = [turn[-1] for turn in sorted(sum(taken.values(), []))]
+        line = in_line(self._connection)
         return len(self.jobs(ANYBODY, State.RUNNING)) + (line.index(job.id) if job.id in line else 0)
 
-    def cancel(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def cancel(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Ends a job: one that waits at once, a running one within a step."""
         job = self.get(job_id, visitor)
         self._end(job.id)
@@ -267,32 +279,59 @@ class JobStore:
         for states, words in (((State.QUEUED, State.PAUSED), "Cancelled"), ((State.RUNNING,), "Stopped")):
             self._change(job_id, states, on_reserve=True, state=State.CANCELLED, ended=time.time(), words=words)
 
-    def pause(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
-        """Holds a waiting job back until `resume`."""
+    def pause(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+        """Holds a waiting job back until `resume`; ValueError where too many of its address are held back."""
         job = self.get(job_id, visitor)
+        query = "SELECT COUNT(*) FROM jobs WHERE state = 'paused' AND address = ? AND address != ''"
+        if self._connection.execute(query, (job.address,)).fetchone()[0] >= MOST_PAUSED_ADDRESS:
+            raise ValueError(f"{MOST_PAUSED_ADDRESS} jobs of your address are paused already; remove some")
         self._change(job.id, (State.QUEUED,), state=State.PAUSED, words="Paused")
         return self.get(job.id)
 
-    def set_aside(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def set_aside(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Pauses a job that is being made and can go on later from what lies in its folder."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.QUEUED, State.RUNNING), state=State.PAUSED, words="Paused", attempts=0)
         return self.get(job.id)
 
-    def resume(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def give_way(self, job_id: str) -> bool:
+        """Lets a job that is being made wait for its next turn, to go on from what lies in its folder; whether it was still wanted."""
+        return self._change(job_id, (State.RUNNING,), state=State.QUEUED, words="Gave way, and goes on at its next turn", attempts=0)
+
+    def others_wait(self, job: Job) -> bool:
+        """Whether somebody else's job waits."""
+        query = "SELECT 1 FROM jobs WHERE state = 'queued' AND visitor != ?"
+        return self._connection.execute(query, (job.visitor,)).fetchone() is not None
+
+    def hand_over(self, word: str, visitor: str) -> None:
+        """Gives a visitor the jobs that were asked for under a secret word, as an earlier form of the table had it."""
+        with self._changing() as table:
+            table.execute("UPDATE jobs SET visitor = ? WHERE visitor = ? AND address = ''", (str(visitor), id_of_word(word)))
+
+    def is_served(self, path: Path, visitor: str) -> bool:
+        """Whether a visitor may fetch a file: a result, of a kind in SERVED, of a job of theirs."""
+        if not path.is_relative_to(self.files.resolve()) or path.suffix not in SERVED:
+            return False
+        try:
+            self.get(path.relative_to(self.files.resolve()).parts[0], str(visitor))
+        except ValueError:
+            return False
+        return True
+
+    def resume(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Lets a paused job wait for its turn again."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.PAUSED,), state=State.QUEUED, words="Waiting")
         return self.get(job.id)
 
-    def put_first(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
+    def put_first(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Lets a job be taken before the visitor's others."""
         job = self.get(job_id, visitor)
         first = self._connection.execute("SELECT MIN(place) FROM jobs WHERE visitor = ?", (job.visitor,)).fetchone()[0]
         self._change(job.id, (State.QUEUED, State.PAUSED), place=first - 1)
         return self.get(job.id)
 
-    def delete(self, job_id: str, visitor: Visitor = ANYBODY) -> None:
+    def delete(self, job_id: str, visitor: Whose = ANYBODY) -> None:
         """Forgets a job and drops its files; a running one is stopped first. Works on a full disk, and with a row that cannot be read."""
         job_id = self._row(job_id, visitor)["id"]
         self._end(job_id)
@@ -329,7 +368,7 @@ class JobStore:
         job = None
         with self._changing() as table:
             while job is None:
-                if (row := table.execute(_NEXT).fetchone()) is None:
+                if (row := table.execute(NEXT).fetchone()) is None:
                     return None
                 table.execute(_TAKE, (time.time(), row["id"]))
                 job = job_of(table.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())

@@ -1,15 +1,19 @@
-"""The SQLite table of jobs: what its columns are, and how it is opened also where the file is damaged."""
+"""The SQLite table of jobs: what its columns are, and how it is opened also where the file is damaged or of an earlier form."""
 
 import secrets
 import sqlite3
 import time
 from pathlib import Path
 
+from trip.jobs.visitor import id_of_word
+
+FORM = 1  # of the table, kept as its user_version; form 0 had visitors' secret words in place of their ids, and no addresses
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, visitor TEXT NOT NULL, kind TEXT NOT NULL, settings TEXT NOT NULL, state TEXT NOT NULL,
     place REAL NOT NULL, created REAL NOT NULL, started REAL, ended REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    fraction REAL NOT NULL DEFAULT 0, words TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '{}'
+    fraction REAL NOT NULL DEFAULT 0, words TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '{}',
+    address TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS by_visitor ON jobs (visitor, created);
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state);
@@ -34,6 +38,8 @@ def open_table(path: Path) -> tuple[sqlite3.Connection, str]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    path.chmod(0o600)  # also one of an earlier form; SQLite gives its companions the same mode
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
     connection.row_factory = sqlite3.Row
     connection.text_factory = lambda text: text.decode(errors="replace")  # one broken text must not stop the reading of all rows
@@ -42,8 +48,25 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         if (verdict := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(str(verdict).splitlines()[0])
-        connection.executescript(_TABLE)
+        _bring_up_to_date(connection)
     except sqlite3.DatabaseError:
         connection.close()
         raise
     return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Makes the table, or gives one of an earlier form ids in place of secret words, of which nothing stays in the file."""
+    is_old = connection.execute("PRAGMA user_version").fetchone()[0] < FORM
+    if is_old and connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
+        connection.create_function("id_of_word", 1, id_of_word, deterministic=True)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ALTER TABLE jobs ADD COLUMN address TEXT NOT NULL DEFAULT ''")
+        connection.execute("UPDATE jobs SET visitor = id_of_word(visitor)")
+        connection.execute(f"PRAGMA user_version = {FORM}")
+        connection.execute("COMMIT")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.executescript(_TABLE)
+    if is_old:  # what is right already is not written: the disk may be full
+        connection.execute(f"PRAGMA user_version = {FORM}")

@@ -8,7 +8,7 @@ from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
 from trip.media.flow import FlowFinder, agreement, carried, carry_detail
-from trip.media.photo import fit_photo, read_photo, write_picture
+from trip.media.photo import fit_photo, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "read_metadata",
     "read_photo",
     "upright_pixels",
+    "shown_part",
     "with_photo",
     "write_clip",
     "write_frames",

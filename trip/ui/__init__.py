@@ -1,7 +1,8 @@
-"""The page. `build(studio)` lays it out, `LAUNCH` is what `launch` needs to show and to guard it as meant."""
+"""The page. `build(studio)` lays it out, `launch_options` are what `launch` needs to show and to guard it as meant."""
 
 import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -22,7 +23,9 @@ from trip.ui import (
     visit,
 )
 from trip.ui.form import leave_empty
+from trip.ui.gate import Page
 from trip.ui.studio import Studio
+from trip.ui.visitors import Visitors
 from trip.ui.workshop import Workshop
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -41,22 +44,29 @@ LAUNCH = {
 }
 
 
-def build(studio: Studio) -> gr.Blocks:
+def launch_options(studio: Studio) -> dict[str, Any]:
+    """What `launch` needs for the page of a studio: of its folder, the jobs' results alone are served."""
+    return LAUNCH | {"allowed_paths": [str(studio.store.files)], "blocked_paths": list(map(str, studio.private))}
+
+
+def build(studio: Studio) -> Page:
     """The whole page, not yet served."""
 
     def card() -> str:
         notices = "".join(f"<p role='alert'>{html.escape(notice)}</p>" for notice in studio.store.notices)
         return f"{notices}<p>{html.escape(studio.card())}</p>"
 
-    def arrive(visitor: str, job_id: str, request: gr.Request) -> tuple[str, str]:
-        return visit.arrive(studio, visitor, job_id, request)
+    def arrive(earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
+        return visit.arrive(studio, earlier, job_id, request)
 
     workshop = Workshop(studio)
-    with gr.Blocks(title="TRIP: photo to clip", analytics_enabled=False, delete_cache=(3600, CACHE_AGE)) as page:
+    look = {"title": "TRIP: photo to clip", "analytics_enabled": False, "delete_cache": (3600, CACHE_AGE)}
+    with Page(Visitors(studio.outputs), studio.store.is_served, **look) as page:
         api.publish(studio)  # before all else, so that no handler takes an endpoint's name
         api_pictures.publish(studio)
         api_finetune.publish(workshop)
         state = visit.build()
+        page.whose = state.visitor
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
         shared = panels.build(studio, state)
@@ -79,6 +89,6 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
         leave_empty(page)
-        page.load(arrive, [state.visitor, state.job], [state.visitor, state.job], **visit.QUICK)
+        page.load(arrive, [state.earlier, state.job], [state.visitor, state.job], **visit.QUICK)
         page.load(card, None, weights, **visit.QUICK)
     return page

@@ -19,6 +19,7 @@ from trip.ui.studio import Studio
 from trip.ui.visit import RAW
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
+CROPPED = "Otherwise the whole photo is inside the MP4, also what the frame leaves out"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -35,6 +36,7 @@ class Form:
     restore: gr.UploadButton
     more_photos: gr.File
     lora: gr.Dropdown
+    only_shown: gr.Checkbox
 
     @property
     def inputs(self) -> set[Component]:
@@ -64,6 +66,7 @@ def _form() -> Form:
         label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[]
     )
     settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
+    under_crop = gr.Row()
     settings["prompt"] = control("prompt", lines=2, max_lines=6)
     lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
     settings["motion"] = control("motion")
@@ -88,7 +91,9 @@ def _form() -> Form:
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
         )
     restore = gr.UploadButton("Fill in from a clip made here", file_types=["video"], size="sm", elem_id="restore")
-    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora)
+    with under_crop:  # made last: handlers get their inputs in the order of their making, and programs may know the earlier ones
+        only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
+    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
 
 
 def _examples() -> list[list[Any]]:
@@ -151,14 +156,15 @@ def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Ex
     def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> str:
         visitor, settings = values[state.visitor], told(asked, form, values)
         photos = [told(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
-        tuned = {"lora": values[form.lora]} if values[form.lora] else {}
-        jobs = [told(ask, visitor, photo, settings, **tuned) for photo in photos]
+        more = {"lora": values[form.lora]} if values[form.lora] else {}
+        more["only_shown"] = values[form.only_shown] is True
+        jobs = [told(ask, visitor, photo, settings, **more) for photo in photos]
         return jobs[0].id
 
     def make_draft(values: dict[Component, Any]) -> str:
         return make(values, studio.draft)
 
-    inputs = form.inputs | {state.visitor, form.more_photos, form.lora}
+    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown}
     triggers = [form.run.click, form.settings["prompt"].submit]
     visit.follow(studio, state, gr.on(triggers, make, inputs, state.job, **RAW))
     visit.follow(studio, state, form.draft.click(make_draft, inputs, state.job, **RAW))

@@ -1,6 +1,6 @@
 """The endpoints for programs: typed, named, documented. Everything else on the page is private.
 
-A program sees its own jobs: those asked for over the same session of its client.
+A program sees its own jobs: those asked for with the cookie that its client was given, as gradio_client keeps it.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from gradio.data_classes import FileData
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.ui.form import uploaded
+from trip.ui.gate import visitor_of
 from trip.ui.result import told
 from trip.ui.studio import Studio
 
@@ -67,6 +68,7 @@ class ClipEndpoints:
         loop: bool = False,
         fusion: str = "trained",
         lora: str | None = None,
+        only_shown: bool = False,
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
         """Turn a photo into a short clip that follows a sentence, and wait for it.
@@ -86,7 +88,8 @@ class ClipEndpoints:
             crop: left, top, width and height of the part to animate, in shares of the photo
             loop: whether the clip comes back to the photo
             fusion: trained, linear (Eq. 9 alone) or none (the residual alone), where the checkpoint can
-            lora: id of a done fine-tune of this session's, to make the clip with; none: the model as it is
+            lora: id of a done fine-tune of yours, to make the clip with; none: the model as it is
+            only_shown: whether the MP4 holds only the part of the photo that was animated; otherwise the whole photo is inside
 
         Returns:
             the clip as MP4, its seed, and the settings that made it with the id of its job
@@ -108,8 +111,9 @@ class ClipEndpoints:
             fusion=fusion,
         )
         tuned = {"lora": told(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
+        more = {**tuned, "only_shown": only_shown is True}
         async with self.reading:
-            job = await asyncio.to_thread(told, self.studio.animate, visitor_of(request), told(uploaded, image), settings, **tuned)
+            job = await asyncio.to_thread(told, self.studio.animate, visitor_of(request), told(uploaded, image), settings, **more)
         return clip_of(self.studio, await ended(self.studio, job))
 
     async def continue_clip(self, job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
@@ -123,7 +127,7 @@ class ClipEndpoints:
         return clip_of(self.studio, await ended(self.studio, asked))
 
     def jobs(self, request: gr.Request = None) -> list[dict[str, Any]]:
-        """All jobs of this session, those that wait first."""
+        """All jobs of yours, those that wait first."""
         return [told_job(job) for job in self.studio.store.jobs(visitor_of(request))]
 
     def job(self, job: str, request: gr.Request = None) -> dict[str, Any]:
@@ -145,11 +149,6 @@ class ClipEndpoints:
         """How alike two clips are, in dB of peak signal-to-noise ratio, with the figures of both."""
         visitor = visitor_of(request)
         return told(self.studio.compared, first, second, visitor)
-
-
-def visitor_of(request: gr.Request) -> str:
-    """Whose jobs a program's are."""
-    return f"session {request.session_hash}"
 
 
 def told_job(job: Job) -> dict[str, Any]:

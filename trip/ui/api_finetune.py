@@ -6,10 +6,10 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from trip.jobs.store import Job
 from trip.settings import FinetuneSettings
-from trip.ui.api import told_job, visitor_of
+from trip.ui.api import told_job
 from trip.ui.form import uploaded
+from trip.ui.gate import visitor_of
 from trip.ui.result import told
 from trip.ui.workshop import Workshop
 
@@ -40,7 +40,7 @@ def publish(workshop: Workshop) -> None:
             batch_size: clips a step
             learning_rate: how far a step goes; none: 1e-3 for a LoRA, 2e-4 for every weight
             max_steps: optimizer steps in all
-            max_minutes: stop after so many; none: no limit
+            max_minutes: stop after so many; none: 360
             sample_every: steps from one measurement to the next
             seed: the same seed, clips and settings give the same training
 
@@ -61,11 +61,8 @@ def publish(workshop: Workshop) -> None:
         )
         visitor = visitor_of(request)
 
-        def begin() -> Job:
-            draft = workshop.draft(visitor)
-            return workshop.begin(visitor, draft.mend_all(draft.take_in([uploaded(clips)])), settings)
-
-        job = await asyncio.to_thread(told, begin)
+        brought = [told(uploaded, clips)]
+        job = await asyncio.to_thread(told, workshop.begin_at_once, visitor, brought, settings)
         await asyncio.to_thread(workshop.studio.work_until, job.id)  # where a GPU is lent to calls alone, the whole training
         return told_job(workshop.store.get(job.id))
 

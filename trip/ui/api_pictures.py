@@ -9,8 +9,9 @@ from gradio.data_classes import FileData
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings
 from trip.ui import pictures
-from trip.ui.api import clip_of, ended, visitor_of
+from trip.ui.api import clip_of, ended
 from trip.ui.form import uploaded
+from trip.ui.gate import visitor_of
 from trip.ui.result import told
 from trip.ui.studio import Studio
 

@@ -141,7 +141,7 @@ def _wire_comparison(studio: Studio, state: visit.Visit, form: Form, made: pictu
     def before_and_after(visitor: str, job_id: str, picture: str | None, photo: str | None) -> list[Any]:
         job = visit.look(studio, visitor, job_id)
         before = studio.photo_of(job) if job else ""
-        if not picture or not Path(before).exists():  # drawn over a map that came without a photo
+        if not picture or not Path(before).is_file():  # drawn over a map that came without a photo
             return [gr.update(visible=False), gr.skip()]
         return [gr.update(value=(before, picture), visible=True), gr.skip() if photo else before]
 

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.jobs.draft import Row
+from trip.jobs.finetune import MOST_MINUTES
 from trip.settings import FINETUNE_PRESETS, FinetuneSettings
 from trip.ui import visit
 from trip.ui.form import control
@@ -131,7 +132,8 @@ def _asking(workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Da
         settings |= {name: _control(name) for name in ("what", "layers")}
         settings |= {"rank": _control("rank", maximum=64), "batch_size": _control("batch_size", maximum=8)}
         with gr.Row():
-            settings |= {name: _control(name, min_width=120) for name in ("learning_rate", "max_minutes")}
+            settings["learning_rate"] = _control("learning_rate", min_width=120)
+            settings["max_minutes"] = _control("max_minutes", min_width=120, info=f"Stop after so many; empty: {MOST_MINUTES:.0f}")
         settings |= {"sample_every": _control("sample_every", maximum=500), "seed": _control("seed", maximum=1000)}
 
     def asked(values: dict[Component, Any]) -> FinetuneSettings:

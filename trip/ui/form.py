@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 from gradio.components import Component
-from gradio.utils import get_upload_folder, is_in_or_equal
 
 from trip.settings import AnimateSettings, Request
 
@@ -47,12 +46,11 @@ def leave_empty(page: gr.Blocks) -> None:
     page.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill(null)")
 
 
-def uploaded(file: dict[str, Any] | None) -> str | None:
-    """Where an upload lies, or a file that the page itself was given; ValueError for another path, which Gradio lets pass where it does
-    not preprocess.
-    """
+def uploaded(file: Any) -> str | None:
+    """Where an upload lies, or a file that the page itself was given, as the gate let it pass; ValueError for anything else."""
     if not file:
         return None
-    if not is_in_or_equal(file["path"], get_upload_folder()):
+    path = file.get("path") if isinstance(file, dict) else getattr(file, "path", None)
+    if not isinstance(path, str) or path.startswith(("http://", "https://")):
         raise ValueError("wanted a file that was uploaded, got a path; upload it first, as gradio_client's handle_file does")
-    return file["path"]
+    return path

@@ -43,6 +43,8 @@ def build(studio: Studio, state: visit.Visit) -> Ending:
         return [cards_of(studio), gr.update(choices=lacking)]
 
     def ask(visitor: str, name: str | None) -> str:
+        if not studio.fetches:
+            raise gr.Error("this page downloads no models", print_exception=False)
         if not name:
             raise gr.Error("choose a model first", print_exception=False)
         job = told(studio.store.submit, visitor, "fetch", {"name": name})

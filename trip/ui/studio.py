@@ -15,14 +15,16 @@ from trip.jobs.animate import INSIDE, WATCHED, AnimateMaker, likeness
 from trip.jobs.estimate import Estimate, Timings
 from trip.jobs.fetch import FetchMaker
 from trip.jobs.finetune import FinetuneMaker
+from trip.jobs.folders import UPLOADS
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, write_clip, write_png_zip
+from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, shown_part, write_clip, write_png_zip
 from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings
 from trip.training.requests import ask
+from trip.ui.visitors import KEY
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -139,11 +141,19 @@ class Studio:
 
     # jobs
 
-    def animate(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
-        """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job."""
+    def animate(
+        self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, *, only_shown: bool = False, **more: Any
+    ) -> Job:
+        """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job.
+
+        only_shown  keep the part of the photo that is animated alone; else the job and its MP4 have the whole photo
+        """
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
         image = read_photo(photo, LARGEST_PHOTO)
+        if only_shown:
+            image = shown_part(image, *self.pipeline().frame_shape(settings.aspect), settings.crop)
+            settings = settings.model_copy(update={"crop": None})
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()
         return job
@@ -232,6 +242,13 @@ class Studio:
         }
 
     # files
+
+    @property
+    def private(self) -> list[Path]:
+        """What of the output folder is never served, whether it is there by now or not: all but the jobs' folders and uploads."""
+        names = {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm", "lock", "timings.jsonl", KEY, "drafts"}
+        there = {path.name for path in self.outputs.iterdir()} - {self.store.files.name, UPLOADS}
+        return [self.outputs / name for name in sorted(names | there)]
 
     def photo_of(self, job: Job) -> str:
         """The photo that a job was asked for with."""

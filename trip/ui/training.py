@@ -112,7 +112,7 @@ def _wire_using(workshop: Workshop, state: visit.Visit, bench: Bench, animate: F
 
     def push(visitor: str, job_id: str, repository: str, token: str) -> None:
         told(workshop.push, job_id, visitor, repository.strip(), token.strip())
-        gr.Info(f"Uploaded to {repository.strip()}")
+        gr.Info(f"Uploaded to {html.escape(repository.strip())}")
 
     def choices(visitor: str) -> Any:
         return lora_choices(workshop, visitor)

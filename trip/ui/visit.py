@@ -1,6 +1,5 @@
 """Who looks at the page and which job it shows: both survive a reload, a closed tab and a restart of the app."""
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,10 +7,12 @@ import gradio as gr
 from gradio.events import Dependency
 
 from trip.jobs.store import Job
+from trip.ui.gate import visitor_of
 from trip.ui.studio import Studio
 
 SECRET = "trip"  # of Gradio's scrambling, fixed so that stored values can be read after a restart; the values themselves are random
 QUICK = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}  # of events that only look things up
+EARLIER_LENGTH = 22  # characters of the words that this app gave to browsers; others were made up
 SECONDS = 1.0  # between two looks at a job that has not ended
 RAW = {"preprocess": False, **QUICK}  # of events that hand over what came: the schema judges it
 ON_GPU = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
@@ -23,13 +24,15 @@ PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + enco
 class Visit:
     """State of one page.
 
-    visitor  random word that the browser keeps; whose jobs these are
+    visitor  whose jobs these are: the gate says it to handlers, whatever the browser sends
+    earlier  secret word that browsers kept before there were cookies
     job      id of the job that is shown, kept by the browser too
     seen     what the page shows of it, so that nothing is sent twice
     timer    looks again while something may change
     """
 
     visitor: gr.BrowserState
+    earlier: gr.BrowserState
     job: gr.BrowserState
     seen: gr.State
     timer: gr.Timer
@@ -38,21 +41,24 @@ class Visit:
 def build() -> Visit:
     """The state, inside the current `gr.Blocks`."""
     return Visit(
-        visitor=gr.BrowserState("", storage_key="trip-visitor", secret=SECRET),
+        visitor=gr.BrowserState("", storage_key="trip-known-as", secret=SECRET),
+        earlier=gr.BrowserState("", storage_key="trip-visitor", secret=SECRET),
         job=gr.BrowserState("", storage_key="trip-job", secret=SECRET),
         seen=gr.State(()),
         timer=gr.Timer(SECONDS, active=True),
     )
 
 
-def arrive(studio: Studio, visitor: str, job_id: str, request: gr.Request) -> tuple[str, str]:
+def arrive(studio: Studio, earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
     """Visitor and job of a page that has just been opened: the address names the job, else the browser remembers the last one."""
-    visitor = visitor or secrets.token_urlsafe(16)
+    visitor = visitor_of(request)
+    if isinstance(earlier, str) and len(earlier) == EARLIER_LENGTH:
+        studio.store.hand_over(earlier, visitor)
     for candidate in (request.query_params.get("job"), job_id):
         if candidate and look(studio, visitor, candidate):
-            return visitor, candidate
+            return str(visitor), candidate
     latest = studio.store.jobs(visitor)
-    return visitor, latest[0].id if latest else ""
+    return str(visitor), latest[0].id if latest else ""
 
 
 def follow(studio: Studio, state: Visit, asking: Dependency) -> None:

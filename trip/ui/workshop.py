@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trip.files import replacing
 from trip.jobs.draft import ClipsDraft, Row
 from trip.jobs.finetune import ROOT, command
+from trip.jobs.folders import drop
 from trip.jobs.store import ANYBODY, Job, State
 from trip.media import read_clip
 from trip.place import on_spaces_gpu
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 MIN_FRAMES = 16  # where no model is loaded that says
 COMPARED_SEED = 1
+MOST_STEPS = 20_000  # of one fine-tune that a visitor asks for
 PAIR = "pair.json"  # in a fine-tune's folder: the clips that compare it with the base
 
 
@@ -34,9 +37,20 @@ class Workshop:
     # before
 
     def draft(self, visitor: str) -> ClipsDraft:
-        """The visitor's clips before a training."""
-        folder = self.studio.outputs / "drafts" / hashlib.sha256(visitor.encode()).hexdigest()[:24]
+        """The clips of a visitor's open page before a training; another page of theirs has others."""
+        return self._draft(f"{visitor} {getattr(visitor, 'session', '')}")
+
+    def _draft(self, name: str) -> ClipsDraft:
+        folder = self.studio.outputs / "drafts" / hashlib.sha256(name.encode()).hexdigest()[:24]
         return ClipsDraft(folder, int(self.studio.defaults().get("num_frames", MIN_FRAMES)))
+
+    def begin_at_once(self, visitor: str, uploads: list[str], settings: FinetuneSettings) -> Job:
+        """Asks for a training on what was just uploaded, mended as far as it can be; calls at the same time know nothing of each other."""
+        draft = self._draft(secrets.token_urlsafe(16))
+        try:
+            return self._begin(visitor, draft.hand_over(draft.mend_all(draft.take_in(uploads))), settings)
+        finally:
+            drop(draft.folder)
 
     def described(self, visitor: str, rows: list[Row]) -> list[str]:
         """A caption for each clip by a captioning model; ValueError where its weights are not on this machine."""
@@ -77,7 +91,12 @@ class Workshop:
 
     def begin(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Job:
         """Asks for a training on the clips of the draft; ValueError, in one line, where there is nothing to learn from."""
-        job = self.store.submit(visitor, "finetune", settings.model_dump(), clips=self.draft(visitor).hand_over(rows))
+        return self._begin(visitor, self.draft(visitor).hand_over(rows), settings)
+
+    def _begin(self, visitor: str, clips: Path, settings: FinetuneSettings) -> Job:
+        if settings.max_steps > MOST_STEPS:
+            raise ValueError(f"wanted at most {MOST_STEPS:,} steps of one fine-tune here, got {settings.max_steps:,}; ask for fewer")
+        job = self.store.submit(visitor, "finetune", settings.model_dump(), clips=clips)
         self.studio.worker.wake()
         return job
 

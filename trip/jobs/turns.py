@@ -1,0 +1,44 @@
+"""Whose job is next: addresses take turns, the visitors of an address take turns, and each one's jobs keep their order.
+
+So nobody waits behind all of another's jobs, and a person who comes under many names gets no more turns than one who comes under one.
+"""
+
+import heapq
+import sqlite3
+
+NEXT = """
+SELECT id FROM jobs WHERE state = 'queued' ORDER BY
+    (SELECT MAX(started) FROM jobs AS earlier WHERE earlier.address = jobs.address) NULLS FIRST,
+    (SELECT MAX(started) FROM jobs AS earlier WHERE earlier.visitor = jobs.visitor) NULLS FIRST,
+    place LIMIT 1
+"""
+_WAITING = "SELECT id, address, visitor, CAST(place AS REAL) FROM jobs WHERE state = 'queued' ORDER BY place"
+_LAST = "SELECT address, visitor, MAX(CAST(started AS REAL)) FROM jobs GROUP BY address, visitor"
+
+
+def in_line(table: sqlite3.Connection) -> list[str]:
+    """The ids of all jobs that wait, in the order in which NEXT will take them."""
+    by_address: dict[str, float] = {}
+    by_visitor: dict[str, float] = {}
+    for address, visitor, started in table.execute(_LAST):
+        by_address[address] = max(by_address.get(address, 0), started or 0)
+        by_visitor[visitor] = max(by_visitor.get(visitor, 0), started or 0)
+    own: dict[str, dict[str, list[tuple[float, str]]]] = {}
+    for job_id, address, visitor, place in table.execute(_WAITING):
+        own.setdefault(address, {}).setdefault(visitor, []).append((place, job_id))
+    queues = {address: [(by_visitor[visitor], jobs) for visitor, jobs in visitors.items()] for address, visitors in own.items()}
+    for queue in queues.values():
+        heapq.heapify(queue)
+    turns = [(by_address[address], queue[0][1][0], address) for address, queue in queues.items()]
+    heapq.heapify(turns)
+    line, now = [], max(by_visitor.values(), default=0.0)
+    while turns:
+        _, _, address = heapq.heappop(turns)
+        _, jobs = heapq.heappop(queues[address])
+        line.append(jobs.pop(0)[1])
+        now += 1  # later than all that has begun
+        if jobs:
+            heapq.heappush(queues[address], (now, jobs))
+        if queues[address]:
+            heapq.heappush(turns, (now, queues[address][0][1][0], address))
+    return line
