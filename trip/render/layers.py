@@ -1,6 +1,6 @@
 """What the generated frames show beside the photo that moves: the scene's finer motion, broad changes of light, and what is new."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import cv2
@@ -9,19 +9,19 @@ from scipy.ndimage import gaussian_filter1d
 
 from trip.media import FlowFinder, agreement, carried
 from trip.pipeline import TripOutput
-from trip.render.motion import ClipMotion, to_pixels
-from trip.render.plate import Plate, light
+from trip.render.motion import ClipMotion, View, to_pixels
+from trip.render.plate import Plate, framed, light
 
 # Each pair: nothing below the first, all above the second.
 LIGHT_SEEN = (5.0, 14.0)  # grey levels that a place changes by in a clip: less is noise
-NOT_SHOWN = (0.12, 0.35)  # of 1: where the field says that so much of the photo is gone, the frames may show something new
+NOT_SHOWN = (0.06, 0.25)  # of 1: where the field says that so much of the photo goes in a clip, the frames may show something new
 NEW_SEEN = (3.0, 10.0)  # grey levels of difference: less is noise
 NEW_HIDES = (25.0, 60.0)  # grey levels of difference: what is so new hides the photo
 TRUSTED = (0.2, 0.6)  # of the places around one, whose flow is believed
 
 SAME_WAY = 1.0  # pixels: flow there and back that ends so near is believed
 FLOW_BLUR, CORRECTION_BLUR = 1 / 16, 1 / 40  # of the short side: of flow alone, and of its corrections of the field
-NEIGHBOURHOOD, MASK_BLUR = 2.0, 3.0  # pixels of the network's frames
+NEIGHBOURHOOD, MASK_BLUR, WIDER = 2.0, 3.0, 9  # pixels of the network's frames
 STEADY = 0.8  # frames that everything is blurred over in time
 NOTHING = 0.5  # grey levels
 
@@ -56,8 +56,10 @@ class Layers:
         if motion.field is None:
             gone = np.stack([1 - agreement(*one)[0] for one in zip(made.frames, expected, inside.astype(np.float32), strict=True)])
         else:
-            gone = np.stack([1 - motion.shown(float(time)) for time in made.times])
-        shade, added, hides = _shading(made.frames, expected, _lights(made.frames, expected, inside), gone, flow_alone=motion.field is None)
+            gone = np.stack([motion.gone(float(time), float(made.times.max())) for time in made.times])
+        lights = _lights(made.frames, expected, inside)
+        lost = None if motion.field is None else _lost(made, drawn, views, motion.shape)
+        shade, added, hides = _shading(made.frames, expected, lights, gone, lost)
         if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
             shade = added = hides = None
         layers = [None if layer is None else layer.astype(np.float16) for layer in (shade, added, hides)]
@@ -117,7 +119,7 @@ def _lights(frames: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tup
 
 
 def _shading(
-    frames: np.ndarray, expected: np.ndarray, lights: tuple[np.ndarray, np.ndarray], gone: np.ndarray, flow_alone: bool
+    frames: np.ndarray, expected: np.ndarray, lights: tuple[np.ndarray, np.ndarray], gone: np.ndarray, lost: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shade, what is added, and where the photo is hidden, so that `shade * photo + added` is
 
@@ -128,20 +130,36 @@ def _shading(
     frames, expected  f h w 3, uint8
     lights            gain and offset, each f h w 3
     gone              what share of the photo is said to be gone   f h w
+    lost              differences that are the autoencoder's own, grey levels, f h w; none: `gone` is all that is known
     """
     gain, offset = lights
     lit = gain * expected + offset
     difference = frames - lit
-    if flow_alone:
-        new = hides = gone
+    if lost is None:
+        new = hides = _smooth(gone)
     else:
-        error = np.stack([_blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference])
+        error = np.stack([_blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference]) - lost
         new = _step(gone, NOT_SHOWN) * _step(error, NEW_SEEN)
-        hides = new * _step(error, NEW_HIDES)
-    new, hides = (_steadied(np.stack([_blurred(one, MASK_BLUR) for one in mask])).clip(0, 1)[..., None] for mask in (new, hides))
+        new, hides = _smooth(new, wider=WIDER), _smooth(new * _step(error, NEW_HIDES))
+    new, hides = new[..., None], hides[..., None]
     shade, added = (1 - hides) * gain, (1 - hides) * offset + new * difference + hides * lit
     shade[0], added[0], hides[0] = 1, 0, 0
     return shade, added, hides[..., 0]
+
+
+def _lost(made: TripOutput, drawn: Plate, views: list[View], shape: tuple[int, int]) -> np.ndarray:
+    """What the autoencoder loses of the photo around each place of each frame, grey levels: f h w."""
+    lost = np.abs(made.frames[0].astype(np.float32) - made.decoded_photo).mean(axis=2)
+    lost = _blurred(lost, 2 * NEIGHBOURHOOD).round().clip(0, 255).astype(np.uint8)
+    plate = replace(drawn, pixels=framed(lost, drawn.layout))
+    return np.stack([plate.seen(view, shape) for view in views]).astype(np.float32)
+
+
+def _smooth(masks: np.ndarray, wider: int = 1) -> np.ndarray:
+    """Masks without hard borders, in space and time: f h w; made wider by some pixels first."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wider, wider))
+    masks = np.stack([_blurred(cv2.dilate(one, kernel), MASK_BLUR) for one in masks.astype(np.float32)])
+    return np.maximum(masks, _steadied(masks)).clip(0, 1)
 
 
 def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarray | None:
@@ -156,7 +174,7 @@ def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarr
     there, back = FlowFinder(*motion.shape), FlowFinder(*motion.shape)
     ways = np.zeros((len(made.frames), *motion.shape, 2), np.float32)
     for way, frame, time in zip(ways[1:], made.frames[1:], made.times[1:].tolist(), strict=True):
-        gone = _step(1 - motion.shown(time), NOT_SHOWN)
+        gone = _step(motion.gone(time, float(made.times.max())), NOT_SHOWN)
         if motion.field is not None and not gone.any():
             continue
         expected = drawn.seen(motion.view(time), motion.shape)

@@ -59,9 +59,12 @@ class ClipMotion:
             return np.eye(3)
         return torch.matrix_exp(max(time, 0.0) / REFERENCE_FRAMES * self.field.camera[0].double()).numpy()
 
-    def shown(self, time: float) -> np.ndarray:
-        """With what share the places are still in view, of the size of the network's frames: h w, float32."""
-        return cv2.resize(self.looked_up(time)[1], self.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    def gone(self, time: float, farthest: float) -> np.ndarray:
+        """What share of the places that a frame shows the clip loses by its farthest time: h w, of the size of the network's frames."""
+        if time <= 0 or self.field is None:
+            return np.zeros(self.shape, np.float32)
+        shown = cv2.resize(self.looked_up(time)[1], self.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return 1 - shown ** (farthest / time)  # shares fall at a steady rate
 
     def _looked_up(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Bend and share in view, on the grid."""

@@ -128,7 +128,7 @@ def drawn_plate(made: TripOutput, motion: ClipMotion, reach: np.ndarray) -> Plat
     """
     height, width = motion.shape
     own = layout(reach, motion.half, motion.shape, 1.0, (width, height), (0, 0, width, height))
-    plate = Plate(_framed(made.decoded_photo, own), own, motion.half)
+    plate = Plate(framed(made.decoded_photo, own), own, motion.half)
     if own.shape == motion.shape or motion.field is None:
         return plate
     places = through(np.linalg.inv(own.to_pixels), pixels_of(own.shape))
@@ -218,7 +218,7 @@ def _joined(around: np.ndarray, known: np.ndarray, photo: np.ndarray, where: Rec
     return joined
 
 
-def _framed(picture: np.ndarray, own: Layout) -> np.ndarray:
+def framed(picture: np.ndarray, own: Layout) -> np.ndarray:
     """A picture at the photo's place on a plate, mirrored beyond its borders."""
     top, bottom, left, right = own.photo
     return cv2.copyMakeBorder(picture, top, own.shape[0] - bottom, left, own.shape[1] - right, cv2.BORDER_REFLECT_101)
