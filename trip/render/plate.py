@@ -16,7 +16,7 @@ FINEST = 2.0  # of the clip's pixels: the plate is so much finer at most, where 
 LEAST_FINER = 1.05  # scales nearer to 1 than that are 1
 MOST_PIXELS = 16_000_000  # of a plate that is kept dense
 MOST_SOURCES = 6  # frames that what is around the photo is taken from
-EDGE = 4.0  # pixels of a frame's border that are not used whole
+EDGE = 4.0  # pixels of a frame's border that give way to another frame
 SEAM = 1 / 24  # of the short side: so broadly colours are matched where two pictures meet
 LIGHT_SHRINK = 4  # light is broad: it is found on pictures so much smaller
 DARKEST = 0.3  # gain below which light cannot be undone
@@ -137,13 +137,14 @@ def drawn_plate(made: TripOutput, motion: ClipMotion, reach: np.ndarray) -> Plat
         time = float(made.times[index])
         at = through(to_pixels(motion.shape, motion.half), motion.frame_places(places, time)).astype(np.float32)
         inside = np.minimum(np.minimum(at[..., 0], width - 1 - at[..., 0]), np.minimum(at[..., 1], height - 1 - at[..., 1]))
-        new = np.clip(inside / EDGE, 0, 1) * (1 - filled)
+        new = np.where(inside > -0.5, np.clip((inside + 1) / EDGE, 0, 1), 0) * (1 - filled)
         if time > 0 and new.max() > 0:
             frame = _unlit(made.frames[index], plate, motion.view(time))
             around += new[..., None] * cv2.remap(frame, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             filled += new
-    around += (1 - filled)[..., None] * plate.pixels
-    return Plate(_rounded(_joined(around, filled, made.decoded_photo, own.photo)), own, motion.half)
+    seen = (filled > 0).astype(np.float32)
+    around = np.where(seen[..., None] > 0, around / np.maximum(filled, 1e-6)[..., None], plate.pixels)
+    return Plate(_rounded(_joined(around, seen, made.decoded_photo, own.photo)), own, motion.half)
 
 
 def photo_plate(made: TripOutput, drawn: Plate, shape: tuple[int, int], reach: np.ndarray, nearest: float) -> Plate:

@@ -18,8 +18,11 @@ TINY = 128  # photos with a shorter side are enlarged up to that, at most twice
 NUM_MEASURED = 12  # frames whose pixels are counted
 
 
-def output_shape(made: TripOutput, size: str | None = None) -> tuple[int, int]:
-    """Height and width of a clip, pixels, even: see `AnimateSettings.size`; none is automatic. ValueError where the size is not known."""
+def output_shape(made: TripOutput, size: str | None = None, most: int | None = None) -> tuple[int, int]:
+    """Height and width of a clip, pixels, even: see `AnimateSettings.size`; none is automatic. ValueError where the size is not known.
+
+    most  pixels of the short side that it may have, where there is a limit
+    """
     height, width = made.frames.shape[1:3]
     if size == "model":
         return height, width
@@ -27,7 +30,7 @@ def output_shape(made: TripOutput, size: str | None = None) -> tuple[int, int]:
         raise ValueError(f"unknown size {size!r}; choose model, {', '.join(name for name in SHORT_SIDES if name)}")
     left, top, right, bottom = made.part
     has = min(right - left, bottom - top)
-    short = min(SHORT_SIDES[size], max(has, min(2 * has, TINY)))
+    short = min(SHORT_SIDES[size], max(has, min(2 * has, TINY)), most or has + TINY)
     return tuple(max(2 * round(short * side / min(height, width) / 2), 2) for side in (height, width))
 
 
@@ -39,13 +42,14 @@ class Rendering(Sequence[np.ndarray]):
     photo_share  of all pixels those that are the photo's own, in [0, 1]; where the network's frames stay untouched, the first frame alone
     """
 
-    def __init__(self, made: TripOutput, size: str | None = None, rate: float = DEFAULT_RATE):
+    def __init__(self, made: TripOutput, size: str | None = None, rate: float = DEFAULT_RATE, most: int | None = None):
         """
         size  see `AnimateSettings.size`
+        most  see `output_shape`
         rate  frames per second; the clip lasts as long as the network's frames do at their own rate
         """
         num_frames = len(made.frames)
-        self.made, self.shape, self.untouched = made, output_shape(made, size), size == "model"
+        self.made, self.shape, self.untouched = made, output_shape(made, size, most), size == "model"
         if self.untouched:
             self.fps, self.photo_share, self._index = made.fps, 1 / num_frames, np.arange(num_frames)
             return
