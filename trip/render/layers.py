@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from trip.media import FlowFinder, agreement, carried
 from trip.pipeline import TripOutput
-from trip.render.motion import ClipMotion, View, to_pixels
+from trip.render.motion import ClipMotion, View, step, to_pixels
 from trip.render.plate import Plate, framed, light
 
 # Each pair: nothing below the first, all above the second.
@@ -59,7 +59,8 @@ class Layers:
             gone = np.stack([motion.gone(float(time), float(made.times.max())) for time in made.times])
         lights = _lights(made.frames, expected, inside)
         lost = None if motion.field is None else _lost(made, drawn, views, motion.shape)
-        shade, added, hides = _shading(made.frames, expected, lights, gone, lost)
+        torn = np.stack([motion.torn(float(time)) for time in made.times]) if motion.bends else None
+        shade, added, hides = _shading(made.frames, expected, lights, gone, lost, torn)
         if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
             shade = added = hides = None
         layers = [None if layer is None else layer.astype(np.float16) for layer in (shade, added, hides)]
@@ -113,24 +114,30 @@ def _lights(frames: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tup
     small = gain.shape[2:0:-1]
     was = np.stack([_blurred(cv2.resize(one, small, interpolation=cv2.INTER_AREA).astype(np.float32), min(small) / 16) for one in expected])
     change = np.abs((gain - 1) * was + offset).mean(axis=3).max(axis=0)
-    seen = _step(_blurred(change, min(small) / 16), LIGHT_SEEN)[..., None]
+    seen = step(_blurred(change, min(small) / 16), LIGHT_SEEN)[..., None]
     gain, offset = 1 + seen * (gain - 1), seen * offset
     return tuple(np.stack([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in part]) for part in (gain, offset))
 
 
 def _shading(
-    frames: np.ndarray, expected: np.ndarray, lights: tuple[np.ndarray, np.ndarray], gone: np.ndarray, lost: np.ndarray | None
+    frames: np.ndarray,
+    expected: np.ndarray,
+    lights: tuple[np.ndarray, np.ndarray],
+    gone: np.ndarray,
+    lost: np.ndarray | None,
+    torn: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shade, what is added, and where the photo is hidden, so that `shade * photo + added` is
 
         lit photo                                   where frames and photo agree
         lit photo, and the difference to the frame  where the field says that the photo is gone in part: the photo's detail stays
-        the frame                                   where they have nothing in common
+        the frame                                   where they have nothing in common, or the photo is torn
 
     frames, expected  f h w 3, uint8
     lights            gain and offset, each f h w 3
     gone              what share of the photo is said to be gone   f h w
     lost              differences that are the autoencoder's own, grey levels, f h w; none: `gone` is all that is known
+    torn              where the photo cannot be taken as the motion says, in [0, 1], f h w; none: nowhere
     """
     gain, offset = lights
     lit = gain * expected + offset
@@ -139,8 +146,10 @@ def _shading(
         new = hides = _smooth(gone)
     else:
         error = np.stack([_blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference]) - lost
-        new = _step(gone, NOT_SHOWN) * _step(error, NEW_SEEN)
-        new, hides = _smooth(new, wider=WIDER), _smooth(new * _step(error, NEW_HIDES))
+        new = step(gone, NOT_SHOWN) * step(error, NEW_SEEN)
+        new, hides = _smooth(new, wider=WIDER), _smooth(new * step(error, NEW_HIDES))
+    if torn is not None:
+        new, hides = (np.maximum(mask, _smooth(torn)) for mask in (new, hides))
     new, hides = new[..., None], hides[..., None]
     shade, added = (1 - hides) * gain, (1 - hides) * offset + new * difference + hides * lit
     shade[0], added[0], hides[0] = 1, 0, 0
@@ -174,7 +183,7 @@ def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarr
     there, back = FlowFinder(*motion.shape), FlowFinder(*motion.shape)
     ways = np.zeros((len(made.frames), *motion.shape, 2), np.float32)
     for way, frame, time in zip(ways[1:], made.frames[1:], made.times[1:].tolist(), strict=True):
-        gone = _step(motion.gone(time, float(made.times.max())), NOT_SHOWN)
+        gone = step(motion.gone(time, float(made.times.max())), NOT_SHOWN)
         if motion.field is not None and not gone.any():
             continue
         expected = drawn.seen(motion.view(time), motion.shape)
@@ -188,7 +197,7 @@ def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarr
         trust = np.exp(-np.square(found + returned).sum(axis=2) / (2 * SAME_WAY**2)) * inside * gone
         around = _blurred(trust.astype(np.float32), CORRECTION_BLUR * short)[..., None]
         mean = _blurred(found * trust[..., None].astype(np.float32), CORRECTION_BLUR * short) / np.maximum(around, 0.05)
-        way[:] = mean * _step(around, TRUSTED)
+        way[:] = mean * step(around, TRUSTED)
     if not ways.any():
         return None
     ways = _steadied(ways)
@@ -208,12 +217,6 @@ def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarr
 
 def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), sigma)
-
-
-def _step(values: np.ndarray, between: tuple[float, float]) -> np.ndarray:
-    """0 below, 1 above, smooth between."""
-    share = ((values - between[0]) / (between[1] - between[0])).clip(0, 1)
-    return share * share * (3 - 2 * share)
 
 
 def _steadied(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from trip.model.warp import REFERENCE_FRAMES
 from trip.pipeline import TripOutput
 
 GRID = 96  # cells of the short side on which bends are kept: smooth, four for each of the field's
+TORN = (-0.5, -0.25)  # less than half of the area, or more than twice as much: nothing that the photo shows moves so
 LEAST_BEND = 1e-4  # halves of the short side
 
 
@@ -66,6 +67,16 @@ class ClipMotion:
         shown = cv2.resize(self.looked_up(time)[1], self.shape[::-1], interpolation=cv2.INTER_LINEAR)
         return 1 - shown ** (farthest / time)  # shares fall at a steady rate
 
+    def torn(self, time: float) -> np.ndarray:
+        """Where the bend stretches the photo beyond recognition, or folds it: in [0, 1], h w, of the size of the network's frames."""
+        bend = self.view(time).bend
+        if bend is None:
+            return np.zeros(self.shape, np.float32)
+        along_y, along_x = np.gradient(bend * np.diag(to_pixels(self.grid, self.half))[:2], axis=(0, 1))
+        area = (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]  # of the photo, for one of the frame
+        kept = np.minimum(area, 1 / np.maximum(area, 1e-3))
+        return cv2.resize(step(-kept, TORN).astype(np.float32), self.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
     def _looked_up(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Bend and share in view, on the grid."""
         if self._fine is None:
@@ -101,6 +112,12 @@ class ClipMotion:
             high = np.maximum(high, corners.max(0) + bend.max(axis=(0, 1)))
             nearest = min(nearest, scale_of(view.affine))
         return np.stack([low, high]), nearest
+
+
+def step(values: np.ndarray, between: tuple[float, float]) -> np.ndarray:
+    """0 below, 1 above, smooth between."""
+    share = ((values - between[0]) / (between[1] - between[0])).clip(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def through(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
