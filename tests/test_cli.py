@@ -56,7 +56,8 @@ def test_animate_writes_a_clip_and_prints_its_path(photo_file, tiny_model, tmp_p
     assert output.stat().st_size > 0
     metadata = read_metadata(output)
     assert (metadata["prompt"], metadata["seed"], metadata["model"]) == ("the camera pans right", 5, tiny_model.name)
-    assert num_frames(output) == PRESETS["tiny"].model.num_frames
+    model = PRESETS["tiny"].model
+    assert num_frames(output) == 24 * model.num_frames / model.fps  # as long, at another rate
 
 
 def num_frames(path: Path) -> int:
@@ -80,15 +81,32 @@ def test_animate_takes_every_setting(photo_file, photo, tiny_model, tmp_path):
         "seed": 9,
         "aspect": "16:9",
         "crop": "0, 0.1, 0.9, 0.8",
+        "size": "512",
+        "frame-rate": 18,
     }
     flags = [word for name, value in words.items() for word in (f"--{name}", value)] + ["--loop"]
     assert code_of("animate", photo_file, *flags, "--model", tiny_model, "--output", output) == 0
     metadata, clip = read_metadata(output), read_clip(output)
     assert {name: metadata[name.replace("-", "_")] for name in words} == words
-    assert metadata["loop"] and clip.frames.shape == (6, 32, 48, 3) and clip.fps == pytest.approx(12)
-    first = fit_photo(photo, 32, 48, (0, 0.1, 0.9, 0.8))
+    assert metadata["loop"] and clip.frames.shape == (9, 76, 116, 3) and clip.fps == pytest.approx(18)
+    first = fit_photo(photo, 76, 116, (0, 0.1, 0.9, 0.8))
     brightness = (clip.frames[0].astype(int) - first) @ (0.21, 0.72, 0.07)  # H.264 keeps half of the colours' resolution
     assert np.abs(brightness).mean() < 6
+
+
+def test_animate_writes_what_the_network_drew_where_that_is_the_size(photo_file, photo, tiny_model, tmp_path):
+    words = ["--size", "model", "--num-steps", 1, "--num-frames", 3, "--model", tiny_model, "--output", tmp_path / "clip.mp4"]
+    assert code_of("animate", photo_file, *words) == 0
+    assert read_clip(tmp_path / "clip.mp4").frames.shape == (3, 32, 32, 3)
+
+
+def test_a_gif_is_smaller_and_says_what_it_weighs(tiny_model, tmp_path, capsys):
+    Image.new("RGB", (600, 600), "grey").save(tmp_path / "large.png")
+    words = ["--num-steps", 1, "--num-frames", 2, "--model", tiny_model, "--output", tmp_path / "clip.gif"]
+    assert code_of("animate", tmp_path / "large.png", *words) == 0
+    assert "384 x 384 pixels, " in capsys.readouterr().err
+    assert code_of("animate", tmp_path / "large.png", *words, "--size", "512") == 0
+    assert "512 x 512 pixels, " in capsys.readouterr().err
 
 
 def test_animate_without_a_prompt_lets_the_model_decide(photo_file, tiny_model, tmp_path):
@@ -105,6 +123,8 @@ def test_animate_without_a_prompt_lets_the_model_decide(photo_file, tiny_model, 
         ("--num-frames", "4.5", "Frames"),
         ("--num-frames", "100000", "Frames"),
         ("--fps", "0", "Frames per second"),
+        ("--frame-rate", "61", "Frame rate must be a number from 1 to 60"),
+        ("--size", "640", "Size must be model or 512 or 768 or 1024 or photo, not 640"),
         ("--num-steps", "0", "Steps"),
         ("--guidance-scale", "inf", "Guidance"),
         ("--scheduler", "euler", "ddim or dpm++ or unipc"),

@@ -1,6 +1,7 @@
 """A photo becomes a clip: the sampling loop against what is known of it, and its promises to the people who call it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def pipe(tiny_model) -> TripPipeline:
 
 def altered(pipe: TripPipeline, **parts) -> TripPipeline:
     """The same pipeline with some of its models exchanged."""
-    own = {name: pipe.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "carry_detail", "card")}
+    own = {name: pipe.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "card")}
     return quiet(TripPipeline(**{**pipe.components, **parts}, **own))
 
 
@@ -259,25 +260,49 @@ def test_the_crop_is_what_the_model_sees(pipe, photo):
     assert AnimateSettings(crop=output.metadata["crop"]).crop == crop
 
 
-def test_a_closed_loop_comes_back_to_the_photo(pipe, photo):
+@pytest.mark.parametrize("told_time", [True, False])
+def test_a_closed_loop_comes_back_to_the_photo(pipe, timeless, photo, told_time):
     """The later a frame, the nearer to the photo, whatever the network says; the beginning is free."""
+    pipe = pipe if told_time else timeless
     z_first = latent_of(pipe, photo)
     open_clip, loop = (clean_clips(pipe, photo, changed(PAN, num_frames=12, loop=loop))[0] for loop in (False, True))
-    assert torch.allclose(open_clip[:, :, :7], loop[:, :, :7], atol=1e-3)
+    assert told_time or torch.allclose(open_clip[:, :, :7], loop[:, :, :7], atol=1e-3)  # told, frames hear of each other's times
     far = (loop - z_first).square().mean(dim=(0, 1, 3, 4)).sqrt()
     free = (open_clip - z_first).square().mean(dim=(0, 1, 3, 4)).sqrt()
     assert (far[8:] < free[8:]).all() and far[-1] < 0.15 * free[-1]
 
 
-def test_detail_of_the_photo_is_carried_where_the_checkpoint_says_so(pipe, photo):
-    """A clip that stands still is the photo itself, not what the autoencoder makes of it."""
-    fusion = NoiseFusion(kind="linear", channels=4, num_frames=4, lam_first=1, lam_last=1, motion_variance=0)
-    still = altered(pipe, fusion=fusion)
-    settings, fitted = changed(PAN, num_steps=5, scheduler="dpm++"), fit_photo(photo, 32).astype(int)
-    without = still(photo, settings).frames
-    still.register_to_config(carry_detail=True)
-    with_detail = still(photo, settings).frames
-    assert np.abs(with_detail[1:] - fitted).mean() < 0.1 * np.abs(without[1:] - fitted).mean()
+def test_a_loop_is_told_times_that_come_home(pipe, photo):
+    plain, loop = (pipe(photo, changed(PAN, num_frames=12, loop=loop, motion=0.5)) for loop in (False, True))
+    assert np.array_equal(plain.times, np.arange(12, dtype=np.float32) / 2) and not plain.loop
+    assert loop.loop and loop.times.argmax() in (7, 8) and loop.times[-1] < 0.2 * loop.times.max()
+    assert np.array_equal(loop.times[:7], plain.times[:7])
+
+
+# what the renderer is given
+
+
+def test_all_that_rendering_needs_comes_with_the_clip(pipe, photo):
+    output = pipe(photo, changed(PAN, aspect="16:9", crop=(0.25, 0.0, 0.5, 0.6)))
+    z_first = latent_of(pipe, photo)
+    assert output.photo.size == photo.size and output.photo.mode == "RGB"
+    left, top, right, bottom = output.part
+    assert (right - left) / (bottom - top) == pytest.approx(48 / 32) and 16 <= left < right <= 48
+    assert output.decoded_photo.shape == output.frames.shape[1:]
+    square = pipe(photo, PAN)
+    assert np.abs(square.decoded_photo.astype(int) - pipe.decode(z_first)[0, 0]).max() <= 1
+    assert (square.field is not None) == pipe.unet.config.photo_warp
+
+
+def test_a_checkpoint_of_before_opens(pipe, tiny_model, photo, tmp_path):
+    """What gave detail back to the frames is gone: its switch in the index is passed over."""
+    shutil.copytree(tiny_model, tmp_path / "before")
+    index = json.loads((tmp_path / "before" / "model_index.json").read_text())
+    (tmp_path / "before" / "model_index.json").write_text(json.dumps({**index, "carry_detail": True}))
+    opened = quiet(TripPipeline.from_pretrained(tmp_path / "before"))
+    assert np.array_equal(opened(photo, PAN).frames, pipe(photo, PAN).frames)
+    opened.save_pretrained(tmp_path / "again")
+    assert "carry_detail" not in (tmp_path / "again" / "model_index.json").read_text()
 
 
 # motion

@@ -22,6 +22,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "model": {"settings", "diffusion", "files"},
     "sampler": {"diffusion"},
     "pipeline": {"settings", "diffusion", "files", "media", "model", "sampler", "__init__"},
+    "render": {"media", "model", "pipeline"},
     "inside": {"diffusion", "files"},
     "runtime": {"settings", "model", "pipeline", "place"},
     "first_frame": {"settings", "files", "runtime"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {"settings", "files", "place", "media", "data", "training", "evaluation", "inside", "pipeline", "runtime", "first_frame"},
     "ui": {"settings", "files", "place", "media", "data", "inside", "training", "jobs", "pipeline", "runtime", "first_frame", "__init__"},
-    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "first_frame", "__init__"},
+    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "render", "runtime", "first_frame", "__init__"},
     "__main__": {"cli"},
 }
 OUTSIDE = {

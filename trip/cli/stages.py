@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from trip.first_frame.drawing import Step
     from trip.first_frame.making import Made
+    from trip.pipeline import TripOutput
 
 CLIP = "clip-"  # prefix of the flags that set the clip
+GIF_SHORT = 384  # pixels of the short side of a GIF where no size was asked for: it weighs ten times an .mp4
 BAR_DELAY = 0.5  # seconds before a bar is drawn: what is refused by then is refused in one line
 
 
@@ -97,7 +99,6 @@ def animate(
     lora: Path | None = None,
 ) -> Any:
     """The clip of a picture, written where there is an output; with a bar."""
-    from trip.media import Clip, write_clip
     from trip.runtime import lent_pipeline
 
     with lent_pipeline(model, lora) as pipe:
@@ -105,5 +106,18 @@ def animate(
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
             made = pipe(image, settings, callback_on_step_end=lambda *_: bar.update())
     if output:
-        write_clip(Clip(made.frames, made.fps, made.metadata), output)
+        write_rendered(made, settings, output)
     return made
+
+
+def write_rendered(made: "TripOutput", settings: AnimateSettings, output: Path) -> None:
+    """Renders a clip into a file, frame by frame; says what a GIF weighs, which is made smaller where no size was asked for."""
+    from trip.media import write_frames
+    from trip.render import Rendering
+
+    is_gif = output.suffix.lower() == ".gif"
+    frames = Rendering(made, settings.size, settings.frame_rate, most=GIF_SHORT if is_gif and settings.size is None else None)
+    write_frames(frames, frames.fps, made.metadata, output)
+    if is_gif:
+        height, width = frames.shape
+        print(f"trip: {width} x {height} pixels, {output.stat().st_size / 1e6:.1f} MB; an .mp4 is far smaller", file=sys.stderr)

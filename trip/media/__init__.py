@@ -7,11 +7,12 @@ from trip.media.budget import Budget
 from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip, write_frames
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
-from trip.media.flow import FlowFinder, agreement, carried, carry_detail
-from trip.media.photo import fit_photo, read_photo, shown_part, write_picture
+from trip.media.flow import FlowFinder, agreement, carried, light_between
+from trip.media.photo import Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
+    "Box",
     "Budget",
     "Clip",
     "FlowFinder",
@@ -20,10 +21,11 @@ __all__ = [
     "agreement",
     "boomerang",
     "carried",
-    "carry_detail",
     "check_writable",
     "fit_photo",
+    "fitted_part",
     "joined",
+    "light_between",
     "loop_gap",
     "open_video",
     "parts",

@@ -78,22 +78,22 @@ def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Bo
     if image.mode != "RGB":
         raise MediaError(f"wanted an RGB photo, got mode {image.mode}; pass it through read_photo first")
     width = width or height
-    part = _part(image, height, width, box)
+    part = fitted_part(image.size, height, width, box)
     return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0))
 
 
 def shown_part(image: Image.Image, height: int, width: int, box: Box | None = None) -> Image.Image:
     """The part of a photo that `fit_photo` shows, at its own size and to the nearest pixel, and nothing of the rest."""
-    left, top, right, bottom = map(round, _part(image, height, width, box))
+    left, top, right, bottom = map(round, fitted_part(image.size, height, width, box))
     return image.crop((left, top, max(left + 1, right), max(top + 1, bottom)))
 
 
-def _part(image: Image.Image, height: int, width: int, box: Box | None) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of the largest part of that shape in the middle of a box, in pixels."""
-    left, top, across, down = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * image.size, strict=True))
+def fitted_part(size: tuple[int, int], height: int, width: int, box: Box | None = None) -> Box:
+    """Left, top, right and bottom of the part of a photo that `fit_photo` shows, pixels; size is the photo's width and height."""
+    left, top, across, down = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * size, strict=True))
     scale = min(across / width, down / height)
     left, top = left + (across - scale * width) / 2, top + (down - scale * height) / 2
-    return left, top, min(left + scale * width, image.width), min(top + scale * height, image.height)
+    return left, top, min(left + scale * width, size[0]), min(top + scale * height, size[1])
 
 
 def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None]) -> Path:
