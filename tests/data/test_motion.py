@@ -17,6 +17,7 @@ from trip.data.motion import (
     Motion,
     MovingClip,
     describe,
+    draw,
     draw_motion,
     enlarged,
     motion_vector,
@@ -188,6 +189,25 @@ def test_the_patterns_of_a_scene_are_drawn_anew_for_every_clip(photo, name):
     source = Source(photo, np.ones(photo.shape[:2], np.float32), 120.0, (140.0, 100.0))
     one, other = (effect.make(source, np.random.default_rng(seed)).draw(photo, 0.5) for seed in (0, 1))
     assert (one != other).any()
+
+
+def test_a_view_can_be_given_so_that_scenes_differ_in_nothing_but_themselves(photo):
+    first = draw(photo, (Motion("waves"),), np.array([0.0, 6.0]), SIZE, np.random.default_rng(3))
+    again = draw(photo, (Motion("waves"),), np.array([0.0, 6.0]), SIZE, np.random.default_rng(4), first.view)
+    rain = draw(photo, (Motion("rain"),), np.array([0.0]), SIZE, np.random.default_rng(5), first.view)
+    assert first.view == again.view == rain.view
+    assert np.array_equal(first.frames[0], again.frames[0]) and np.array_equal(first.frames[0], rain.frames[0])
+    assert not np.array_equal(first.frames[1], again.frames[1]), "the pattern is another"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_view_says_what_of_the_photo_the_first_frame_shows(photo, seed):
+    drawn = draw(photo, (Motion("zoom_out"),), np.array([0.0]), SIZE, np.random.default_rng(seed))
+    view, pixels = drawn.view, photo[:, ::-1] if drawn.view.mirrored else photo
+    scale = view.side / SIZE
+    matrix = np.array([[scale, 0, view.left + scale / 2 - 0.5], [0, scale, view.top + scale / 2 - 0.5]])
+    seen = cv2.warpAffine(np.ascontiguousarray(pixels), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    assert np.abs(seen.astype(float) - drawn.frames[0]).mean() < 3
 
 
 def test_what_came_into_view_is_not_the_photo(photo):

@@ -31,7 +31,7 @@ def by_prompt(question: Asked) -> tuple[Photo, str]:
 
 
 def moved(question: Asked, name: str) -> np.ndarray:
-    return true_clip(by_prompt(question)[0], name, size=SIZE, num_frames=FRAMES, seed=0)[0]
+    return true_clip(by_prompt(question)[0], name, np.arange(FRAMES), size=SIZE, seed=0)[0]
 
 
 def oracle(question: Asked) -> Made:
@@ -44,7 +44,7 @@ def oracle(question: Asked) -> Made:
         true = moved(question, name)
     assert np.array_equal(true[0], question.photo)
     small = np.stack([cv2.resize(frame, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA) for frame in true])
-    return Made(small, np.repeat(true, 3, axis=0), np.arange(3 * FRAMES) / 3 - 1e-3)
+    return Made(small, np.repeat(true, 3, axis=0), np.arange(3 * FRAMES) / 3)
 
 
 def stays(question: Asked) -> Made:
@@ -134,6 +134,18 @@ def test_a_mirrored_motion_is_wrong_however_sharp() -> None:
     assert made["overall"]["network"]["gain_db"]["value"] < 0 and made["overall"]["network"]["sharpness"]["value"] > 0.5
 
 
+def test_a_clip_of_another_rate_stands_beside_the_truth_of_its_own_times() -> None:
+    def rendered(question: Asked) -> Made:
+        photo, name = by_prompt(question)
+        times = np.linspace(0, FRAMES - 1, 9)  # hardly one of them is the time of a frame of the network's
+        still, view = stays(question), true_clip(photo, name, np.arange(FRAMES), size=SIZE, seed=0)[1]
+        return Made(still.network, true_clip(photo, name, times, size=SIZE, seed=0, view=view)[0], times)
+
+    made = evaluate_motion(rendered, PHOTOS[:1], size=SIZE, num_frames=FRAMES, motions=("pan_left", "roll_right"))
+    assert made["overall"]["rendered"]["psnr"]["value"] > 45 and made["overall"]["rendered"]["right"]["value"] == 1
+    assert made["overall"]["network"]["right"]["value"] == 0
+
+
 def test_what_was_not_measured_does_not_pass() -> None:
     made = evaluate_motion(oracle, PHOTOS[:1], size=SIZE, num_frames=FRAMES, motions=("tilt_up",))
     assert made["checks"]["goes_where_told"]["passed"]
@@ -183,7 +195,7 @@ def test_runs_that_were_not_measured_alike_are_not_compared(report: dict) -> Non
 
 
 def test_wrong_sizes_and_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"wanted a clip of shape \(9, n, n, 3\), got \(6, 128, 128, 3\)"):
+    with pytest.raises(ValueError, match=r"wanted a clip of shape \(9, n, n, 3\), uint8; got \(6, 128, 128, 3\)"):
         evaluate_motion(stays, PHOTOS, size=SIZE, num_frames=9)
     with pytest.raises(ValueError, match="jump"):
         evaluate_motion(stays, PHOTOS, size=SIZE, motions=("jump",))
@@ -192,7 +204,7 @@ def test_wrong_sizes_and_names_are_refused() -> None:
 
 
 def test_contact_sheet_shows_first_and_last_frame(tmp_path) -> None:
-    clip = true_clip(PHOTOS[0], "pan_left", size=SIZE, num_frames=16, seed=0)[0]
+    clip = true_clip(PHOTOS[0], "pan_left", np.arange(16), size=SIZE, seed=0)[0]
     path = contact_sheet([clip, clip[:2]], ["pan left", "two frames"], tmp_path / "sheet.png", columns=4)
     sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     assert sheet.shape == (2 * (SIZE + 20), 4 * (SIZE + 2), 3)

@@ -11,7 +11,7 @@ from trip.data.motion import SUPERSAMPLING, Motion, View, draw
 from trip.data.photos import Photo
 from trip.evaluation.camera import resized
 
-SAME_TIME = 0.05  # of a frame of the network's: a rendered frame within that of a time is of that time
+FARTHEST = 0.5  # frames of the network's: a rendered frame is at most so far from the one that it stands beside
 
 
 @dataclass(frozen=True)
@@ -41,42 +41,41 @@ class Asked:
 class Made:
     """What a model made of it.
 
-    network   its frames as it drew them, in a size of its own                    f h w 3, uint8
-    rendered  the clip that people get, where it is not the same                  n size size 3, uint8
-    times     of the rendered frames, in frames of the network's; none: 0 1 2 …   n
+    network   its frames as it drew them, in a size of its own                                f h w 3, uint8
+    rendered  the clip that people get, where it is not the same: frames size size 3, uint8   n
+    times     of the rendered frames, in frames of the network's; none: 0 1 2 …               n
     """
 
     network: np.ndarray
-    rendered: np.ndarray | None = None
+    rendered: Sequence[np.ndarray] | None = None
     times: np.ndarray | None = None
 
-    def sources(self, size: int, num_frames: int) -> dict[str, np.ndarray]:
-        """Both clips at the network's times and in the size in which they are judged: f size size 3. ValueError where they do not fit."""
-        for name, frames in (("network's", self.network), ("rendered", self.rendered)):
-            if frames is not None and (frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8):
-                raise ValueError(f"wanted {name} frames of shape (f, h, w, 3), uint8; got {frames.shape}, {frames.dtype}")
-        if len(self.network) != num_frames or self.network.shape[1] != self.network.shape[2]:
-            wanted, got = (num_frames, "n", "n", 3), self.network.shape
-            raise ValueError(f"wanted a clip of shape {wanted}, got {got}; ask the model for {num_frames} square frames".replace("'", ""))
-        found = {"network": resized(self.network, size, size)}
+    def sources(self, size: int, num_frames: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Frames of both clips in the size in which they are judged, f size size 3, and their times; of the rendered clip those that
+        are nearest in time to the network's, so no other has to be made. Raises ValueError where sizes or lengths do not fit.
+        """
+        shape, wanted = self.network.shape, f"({num_frames}, n, n, 3), uint8"
+        if shape != (num_frames, shape[1], shape[1], 3) or self.network.dtype != np.uint8:
+            raise ValueError(
+                f"wanted a clip of shape {wanted}; got {shape}, {self.network.dtype}; ask the model for {num_frames} square frames"
+            )
+        times = np.arange(num_frames, dtype=np.float64)
+        found = {"network": (resized(self.network, size, size), times)}
         if self.rendered is not None:
-            found["rendered"] = self._at_whole_times(size, num_frames)
+            found["rendered"] = self._nearest(times, size)
         return found
 
-    def _at_whole_times(self, size: int, num_frames: int) -> np.ndarray:
-        if self.rendered.shape[1:] != (size, size, 3):
-            raise ValueError(f"wanted rendered frames of {size} x {size}, got {self.rendered.shape[1]} x {self.rendered.shape[2]}")
-        times = np.arange(len(self.rendered)) if self.times is None else np.asarray(self.times, np.float64)
-        if len(times) != len(self.rendered):
-            raise ValueError(f"wanted a time for each rendered frame, got {len(times)} times and {len(self.rendered)} frames")
-        nearest = np.abs(times[:, None] - np.arange(num_frames)).argmin(axis=0)
-        apart = np.abs(times[nearest] - np.arange(num_frames)).max()
-        if apart > SAME_TIME:
-            raise ValueError(
-                f"wanted a rendered frame at each of the network's {num_frames}, got one that is {apart:.2f} frames away; "
-                "render a whole number of frames for each"
-            )
-        return self.rendered[nearest]
+    def _nearest(self, times: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        own = np.arange(len(self.rendered)) if self.times is None else np.asarray(self.times, np.float64)
+        if len(own) != len(self.rendered):
+            raise ValueError(f"wanted a time for each rendered frame, got {len(own)} times and {len(self.rendered)} frames")
+        nearest = np.abs(own[:, None] - times).argmin(axis=0)
+        if (apart := np.abs(own[nearest] - times).max()) > FARTHEST:
+            raise ValueError(f"wanted a rendered frame near each of the network's {len(times)}, got one that is {apart:.2f} frames away")
+        frames = np.stack([self.rendered[index] for index in nearest])
+        if frames.shape[1:] != (size, size, 3) or frames.dtype != np.uint8:
+            raise ValueError(f"wanted rendered frames of {size} x {size}, uint8; got {frames.shape[1]} x {frames.shape[2]}, {frames.dtype}")
+        return frames, own[nearest]
 
 
 def photo_seed(photo: Photo, seed: int) -> list[int]:
@@ -121,10 +120,13 @@ def with_surroundings(pixels: np.ndarray, view: View, first: np.ndarray) -> tupl
     return whole, left, top
 
 
-def true_clip(photo: Photo, name: str, *, size: int, num_frames: int, seed: int) -> tuple[np.ndarray, View]:
-    """The photo really moved, f size size 3, uint8, and the view that it begins with; the same for the same seed and photo."""
-    times = np.arange(num_frames, dtype=np.float32)
-    drawn = draw(photo.pixels, (Motion(name, 1.0),), times, size, np.random.default_rng(photo_seed(photo, seed)))
+def true_clip(photo: Photo, name: str, times: np.ndarray, *, size: int, seed: int, view: View | None = None) -> tuple[np.ndarray, View]:
+    """The photo really moved, f size size 3, uint8, and the view that it begins with; the same for the same seed and photo.
+
+    times  of the frames, in reference frames                                        f
+    view   that another clip of the photo began with, to show the same at other times
+    """
+    drawn = draw(photo.pixels, (Motion(name, 1.0),), times, size, np.random.default_rng(photo_seed(photo, seed)), view)
     return drawn.frames, drawn.view
 
 

@@ -74,13 +74,9 @@ def evaluate_motion(
     total = len(cameras) + len(scenes)
     clips, scene_clips = [], []
     for photo, name in cameras:
-        true, view = true_clip(photo, name, size=size, num_frames=num_frames, seed=seed)
-        made = animate(asked(photo, true[0], view, PROMPTS[name], seed)).sources(size, num_frames)
-        still = np.repeat(true[:1], num_frames, axis=0)
-        rows = {source: measure(name, frames, true) for source, frames in {**made, "still": still}.items()}
-        clips += [{"photo": photo.name, "motion": name, "source": source, **row} for source, row in rows.items()]
-        told = rows.get("rendered", rows["network"])
-        progress(len(clips) // len(rows) / total, f"{photo.name}, {name}: {'right' if told['right'] else 'wrong'}")
+        rows = _camera_rows(animate, photo, name, size, num_frames, seed)
+        clips += rows
+        progress(len(clips) // len(rows) / total, f"{photo.name}, {name}: {'right' if rows[-2]['right'] else 'wrong'}")
     judges: dict[tuple[str, View], SceneJudge] = {}  # scenes of one region share a view of a photo
     for done, (photo, name) in enumerate(scenes, start=len(cameras) + 1):
         rows = list(_scene_rows(animate, photo, name, judges, size, num_frames, seed))
@@ -93,6 +89,18 @@ def evaluate_motion(
         "clips": clips,
         "scene_clips": scene_clips,
     }
+
+
+def _camera_rows(animate: Animate, photo: Photo, name: str, size: int, num_frames: int, seed: int) -> list[dict[str, object]]:
+    """Figures of each source of one clip; the still image last, before it the clip that people get."""
+    times = np.arange(num_frames, dtype=np.float64)
+    true, view = true_clip(photo, name, times, size=size, seed=seed)
+    made = animate(asked(photo, true[0], view, PROMPTS[name], seed)).sources(size, num_frames)
+    rows = []
+    for source, (frames, at) in {**made, "still": (np.repeat(true[:1], num_frames, axis=0), times)}.items():
+        beside = true if np.allclose(at, times) else true_clip(photo, name, at, size=size, seed=seed, view=view)[0]
+        rows.append({"photo": photo.name, "motion": name, "source": source, **measure(name, frames, beside)})
+    return rows
 
 
 def asked_scenes(photos: Sequence[Photo], per_scene: int) -> list[tuple[Photo, str]]:
@@ -137,7 +145,8 @@ def _scene_rows(
         return
     true = true_scene(photo, name, view, times, size, (*seeds, len(SCENE_PROMPTS)))  # no draw that the judge has seen
     made = animate(asked(photo, true[0], view, SCENE_PROMPTS[name], seed)).sources(size, num_frames)
-    for source, frames in {**made, "still": np.repeat(true[:1], num_frames, axis=0), "true": true}.items():
+    frames_of = {source: frames for source, (frames, _) in made.items()}
+    for source, frames in {**frames_of, "still": np.repeat(true[:1], num_frames, axis=0), "true": true}.items():
         found = {"photo": photo.name, "scene": name, "source": source, "chance": 1 / len(judge.names)}
         yield {**found, "changes": changes(frames), **judge.verdict(frames, name)}
 
