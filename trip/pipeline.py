@@ -17,13 +17,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 import trip
 from trip.diffusion import homecoming, image_noise_prior, linear_fusion, predict_z_0
-from trip.media import carry_detail, fit_photo, read_photo
+from trip.media import Box, fit_photo, fitted_part, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
 from trip.model.lora import LoraCard, fingerprint, merge_lora
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
+from trip.model.warp import MotionField
 from trip.sampler import SAMPLERS
 from trip.settings import AnimateSettings
 
@@ -36,22 +37,34 @@ class Interrupted(RuntimeError):
 
 @dataclass(frozen=True)
 class TripOutput:
-    """A finished clip.
+    """A clip as the network drew it, and what `trip.render` makes pixels to keep of.
 
-    frames    f h w 3, uint8; frame 0 is the photo as the model saw it
-    metadata  settings as they were used, seed, model and versions
+    frames         f h w 3, uint8; frame 0 is the photo as the model saw it
+    metadata       settings as they were used, seed, model and versions
+    photo          the whole photo, RGB and upright, not cropped
+    part           left, top, right and bottom of what the model saw of it, pixels
+    decoded_photo  what the autoencoder makes of frame 0   h w 3, uint8
+    times          of the frames, as the network was told them, in reference frames; they rise, and fall again where the clip
+                   comes home   f, float32
+    field          the motion of the photo, on the CPU; none where the 3D-UNet finds none
+    loop           whether the frame after the last one is the photo again
     """
 
     frames: np.ndarray
     fps: float
     metadata: dict[str, Any]
+    photo: Image.Image
+    part: Box
+    decoded_photo: np.ndarray
+    times: np.ndarray
+    field: MotionField | None = None
+    loop: bool = False
 
 
 class TripPipeline(DiffusionPipeline):
     """Animates photos. The loop: noise of every frame by both paths, guidance after fusion, one sampler step.
 
     num_frames, fps, num_steps, guidance_scale  what is used where the settings leave it open
-    carry_detail                                give frames back what the autoencoder lost of the photo (see `trip.media.flow`)
     card                                        what these weights are, in a sentence for people
     """
 
@@ -69,14 +82,11 @@ class TripPipeline(DiffusionPipeline):
         fps: float = 4.0,
         num_steps: int = 50,
         guidance_scale: float = 9.0,
-        carry_detail: bool = False,
         card: str = "",
     ):
         super().__init__()
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, fusion=fusion, scheduler=scheduler)
-        self.register_to_config(
-            num_frames=num_frames, fps=fps, num_steps=num_steps, guidance_scale=guidance_scale, carry_detail=carry_detail, card=card
-        )
+        self.register_to_config(num_frames=num_frames, fps=fps, num_steps=num_steps, guidance_scale=guidance_scale, card=card)
         self.interrupt = False
         self.decode_chunk = 8  # frames at a time; fewer take less memory
         self.lora: LoraCard | None = None  # what was added to the weights
@@ -115,7 +125,7 @@ class TripPipeline(DiffusionPipeline):
     def copied(self, dtype: torch.dtype | None = None) -> Self:
         """A pipeline with a 3D-UNet and a fusion of its own; the other parts are shared."""
         own = {name: copy.deepcopy(getattr(self, name)).type(dtype or getattr(self, name).dtype) for name in ("unet", "fusion")}
-        config = {name: self.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "carry_detail", "card")}
+        config = {name: self.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale", "card")}
         made = type(self)(**{**self.components, **own}, **config)
         made.register_to_config(_name_or_path=self.name_or_path)
         made.set_progress_bar_config(disable=True)
@@ -174,21 +184,35 @@ class TripPipeline(DiffusionPipeline):
                 "make several batches"
             )
         self._check_fusion(settings[0])
-        photos = np.stack([self._photo(image, one) for image, one in zip(images, settings, strict=True)])
+        whole = [read_photo(Image.fromarray(image) if isinstance(image, np.ndarray) else image) for image in images]
+        shape = self.frame_shape(settings[0].aspect)
+        photos = np.stack([fit_photo(image, *shape, one.crop) for image, one in zip(whole, settings, strict=True)])
         photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
         z_first = encode_video(self.vae, photo)
         self._colours = fit_colours(z_first[:1], photo[:1])
-        z_0 = self._sample(z_first, settings, callback_on_step_end)
+        z_0, times, field = self._sample(z_first, settings, callback_on_step_end)
 
-        frames = self.decode(z_0)
-        if self.config.carry_detail:
-            decoded = self.decode(z_first)[:, 0]
-            frames = np.stack([carry_detail(*clip) for clip in zip(frames, photos, decoded, strict=True)])
+        frames, decoded = self.decode(z_0), self.decode(z_first)[:, 0]
         frames[:, 0] = photos
-        return [TripOutput(clip, s.fps, self._metadata(s)) for clip, s in zip(frames, settings, strict=True)]
+        return [
+            TripOutput(
+                frames=frames[index],
+                fps=one.fps,
+                metadata=self._metadata(one),
+                photo=image,
+                part=fitted_part(image.size, *shape, one.crop),
+                decoded_photo=decoded[index],
+                times=times.cpu().numpy(),
+                field=field and field.of(index).to("cpu"),
+                loop=one.loop,
+            )
+            for index, (image, one) in enumerate(zip(whole, settings, strict=True))
+        ]
 
-    def _sample(self, z_first: Tensor, settings: list[AnimateSettings], callback: Callable | None) -> Tensor:
-        """The reverse process from pure noise: z_first b c 1 h w -> clean clips b c f h w."""
+    def _sample(
+        self, z_first: Tensor, settings: list[AnimateSettings], callback: Callable | None
+    ) -> tuple[Tensor, Tensor, MotionField | None]:
+        """The reverse process from pure noise: z_first b c 1 h w -> clean clips b c f h w, times told f, the motion of each photo."""
         s, device = settings[0], z_first.device
         denoiser = Denoiser(self.unet, self.fusion)
         scheduler = SAMPLERS[s.scheduler].from_config(self.scheduler.config)
@@ -202,6 +226,8 @@ class TripPipeline(DiffusionPipeline):
         repeats = 2 if guided else 1
         told_time, told_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
         times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
+        if s.loop and told_time:  # what is told comes home too
+            times = times * (1 - homecoming(s.num_frames).to(device))
         told = {name: torch.full((len(prompts),), value, device=device) for name, value in (("fps", s.fps), ("strength", s.motion))}
         z_photo = z_first.repeat(repeats, 1, 1, 1, 1)
         field = self.unet.motion_field(z_photo[:, :, 0], sentence)
@@ -232,7 +258,7 @@ class TripPipeline(DiffusionPipeline):
                 z_0 = predict_z_0(z_t, eps, alpha_bar)
                 callback(self, step, int(t), {"z_t": z_t, "residual": residual, "prior": prior, "eps": eps, "z_0": z_0})
             z_t = scheduler.step(eps, t, z_t, return_dict=False)[0]
-        return z_t
+        return z_t, times.float(), field
 
     def decode(self, z_0: Tensor) -> np.ndarray:
         """Pixels of clean latents: b c f h w -> b f h w 3, uint8."""
@@ -255,11 +281,6 @@ class TripPipeline(DiffusionPipeline):
                 f"Fusion must be trained or {' or '.join(self.fusion.kinds)} with this checkpoint, not {settings.fusion}: "
                 f"it was trained with {self.fusion.config.kind} fusion; choose one of these"
             )
-
-    def _photo(self, image: str | Image.Image | np.ndarray, settings: AnimateSettings) -> np.ndarray:
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        return fit_photo(read_photo(image), *self.frame_shape(settings.aspect), settings.crop)
 
     def _metadata(self, settings: AnimateSettings) -> dict[str, Any]:
         packages = ("torch", "diffusers", "transformers")

@@ -3,14 +3,15 @@
 Every refusal is a `MediaError` with one line. Nothing is decoded before its header has been checked.
 """
 
-from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip
+from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip, write_frames
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
-from trip.media.flow import FlowFinder, agreement, carried, carry_detail
-from trip.media.photo import fit_photo, read_photo, write_picture
+from trip.media.flow import FlowFinder, agreement, carried, light_between
+from trip.media.photo import Box, fit_photo, fitted_part, read_photo, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
+    "Box",
     "Clip",
     "FlowFinder",
     "MediaError",
@@ -18,10 +19,11 @@ __all__ = [
     "agreement",
     "boomerang",
     "carried",
-    "carry_detail",
     "check_writable",
     "fit_photo",
+    "fitted_part",
     "joined",
+    "light_between",
     "loop_gap",
     "open_video",
     "parts",
@@ -32,6 +34,7 @@ __all__ = [
     "upright_pixels",
     "with_photo",
     "write_clip",
+    "write_frames",
     "write_picture",
     "write_png_zip",
 ]

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -107,48 +108,65 @@ def write_clip(clip: Clip, path: str | Path, start: str | Path | None = None) ->
     start  an .mp4 that this .mp4 begins with: it is copied as it is coded where it can be, so that however often a clip goes on
            nothing of it fades
     """
+    with _target(path, clip.metadata) as (partial, metadata):
+        if start is None or not go_on(Path(start), clip.frames, clip.fps, metadata, partial):
+            _WRITERS[Path(path).suffix.lower()](clip.frames, clip.fps, metadata, partial)
+    return Path(path)
+
+
+def write_frames(frames: Sequence[np.ndarray], fps: float, metadata: Metadata, path: str | Path) -> Path:
+    """The same for frames that come one by one, such as those of a `Rendering`: an .mp4 is coded as they come, a .gif keeps a byte of
+    each pixel and looks at some of them twice, a .webp keeps all.
+
+    frames  each h w 3, uint8, all of one size
+    """
+    with _target(path, metadata) as (partial, text):
+        _WRITERS[Path(path).suffix.lower()](frames, fps, text, partial)
+    return Path(path)
+
+
+@contextmanager
+def _target(path: str | Path, metadata: Metadata) -> Iterator[tuple[Path, str]]:
+    """The file to write to, which gets its name when it is whole, and the metadata as text."""
     path = check_writable(path)
-    metadata = json.dumps(clip.metadata)  # plain ASCII, which every container keeps
-    if len(metadata) > MAX_METADATA_BYTES:
-        raise MediaError(
-            f"cannot write {path}: wanted at most {MAX_METADATA_BYTES} bytes of metadata, got {len(metadata)}; shorten the prompt"
-        )
+    text = json.dumps(metadata)  # plain ASCII, which every container keeps
+    if len(text) > MAX_METADATA_BYTES:
+        raise MediaError(f"cannot write {path}: wanted at most {MAX_METADATA_BYTES} bytes of metadata, got {len(text)}; shorten the prompt")
     try:
         with replacing(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
-            if start is None or not go_on(Path(start), clip.frames, clip.fps, metadata, partial):
-                _WRITERS[path.suffix.lower()](clip, metadata, partial)
+            yield partial, text
     except (OSError, ValueError, av.FFmpegError) as error:  # a full disk; a size that the format does not know
         raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
-    return path
 
 
-def _write_mp4(clip: Clip, metadata: str, path: Path) -> None:
-    write_mp4(clip.frames, clip.fps, metadata, path)
-
-
-def _write_gif(clip: Clip, metadata: str, path: Path) -> None:
+def _write_gif(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Path) -> None:
     """One palette for all frames, so that what holds still does not flicker."""
-    some = clip.frames[:: max(1, clip.frames.size // (3 * 4_000_000))]
-    palette = Image.fromarray(some.reshape(-1, clip.frames.shape[2], 3)).quantize(256, Image.Quantize.MEDIANCUT)
-    pictures = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for pixels in clip.frames]
-    durations = [max(20, duration) for duration in _milliseconds(clip, unit=10)]
+    step = max(1, len(frames) * frames[0].size // (3 * 4_000_000))
+    some = np.concatenate([frames[index] for index in range(0, len(frames), step)])
+    palette = Image.fromarray(some).quantize(256, Image.Quantize.MEDIANCUT)
+    pictures = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for pixels in frames]
+    durations = [max(20, duration) for duration in _milliseconds(len(frames), fps, unit=10)]
     pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, comment=metadata.encode())
 
 
-def _write_webp(clip: Clip, metadata: str, path: Path) -> None:
+def _write_webp(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Path) -> None:
     exif = Image.Exif()
     exif[_EXIF_DESCRIPTION] = metadata
-    pictures = [Image.fromarray(pixels) for pixels in clip.frames]
-    durations = _milliseconds(clip, unit=1)
+    pictures = [Image.fromarray(pixels) for pixels in frames]
+    durations = _milliseconds(len(frames), fps, unit=1)
     pictures[0].save(path, "WEBP", save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=90, exif=exif)
 
 
-_WRITERS: dict[str, Callable[[Clip, str, Path], None]] = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}
+_WRITERS: dict[str, Callable[[Sequence[np.ndarray], float, str, Path], None]] = {
+    ".mp4": write_mp4,
+    ".gif": _write_gif,
+    ".webp": _write_webp,
+}
 
 
-def _milliseconds(clip: Clip, unit: int) -> list[int]:
+def _milliseconds(num_frames: int, fps: float, unit: int) -> list[int]:
     """How long each frame shows, in whole units whose sum stays true to the clip."""
-    ends = np.round(np.arange(len(clip.frames) + 1) * 1000 / clip.fps / unit).astype(int) * unit
+    ends = np.round(np.arange(num_frames + 1) * 1000 / fps / unit).astype(int) * unit
     return np.diff(ends).tolist()
 
 

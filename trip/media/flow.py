@@ -1,13 +1,11 @@
-"""Dense optical flow between frames, and what the pipeline does with it: detail that follows the motion."""
+"""Dense optical flow between frames, and how far a frame shows what was expected of it."""
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 FLOW_SIDE = 256  # DIS works on patches of 8 pixels: smaller frames are enlarged so that a patch covers a detail, not an object
 SAME_CONTENT = 24.0  # difference of two pictures of the same thing, grey levels: a bit above an autoencoder's own
 NEIGHBOURHOOD = 2.0  # pixels around one that are compared with it
-FLOW_BLUR, FLOW_BLUR_FRAMES = 1 / 16, 1.0  # of the motion: shares of the short side, and frames; takes out the trembling of noise
 LIGHT_BLUR = 1 / 6  # of the short side: what changes as broadly as that is light
 LIGHT_NOISE, MOST_GAIN = 12.0, 1.5  # grey levels of contrast below which a change of contrast is not believed; largest gain
 
@@ -46,29 +44,6 @@ def carried(picture: np.ndarray, way: np.ndarray, interpolation: int = cv2.INTER
     return cv2.remap(picture, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE), inside
 
 
-def carry_detail(clip: np.ndarray, photo: np.ndarray, decoded_photo: np.ndarray) -> np.ndarray:
-    """The clip with the photo's own pixels wherever a frame still shows what the photo shows: what the autoencoder lost comes back.
-
-    Motion-compensated coding, with the generated clip as the prediction: the photo is carried along the optical flow from each frame
-    to the decoded photo, and taken as far as the frame agrees with the decoded photo carried there. Motion, changes of light and new
-    content stay the clip's own.
-
-    clip                  decoded frames, the first one the photo's   f h w 3, uint8
-    photo, decoded_photo  the photo, and its latent decoded           h w 3, uint8
-    """
-    height, width = photo.shape[:2]
-    finder, short = FlowFinder(height, width), min(height, width)
-    ways = np.stack([_blurred(finder.flow(frame, decoded_photo), FLOW_BLUR * short) for frame in clip])
-    results = np.empty_like(clip)
-    for result, frame, way in zip(results, clip, _steadied(ways), strict=True):
-        expected, _ = carried(decoded_photo, way)
-        pixels, inside = carried(photo, way, cv2.INTER_CUBIC)
-        agreed, lit = agreement(frame, expected, inside.astype(np.float32))
-        agreed, light = agreed[..., None], lit - expected
-        result[:] = (agreed * (pixels + light) + (1 - agreed) * frame).round().clip(0, 255)
-    return results
-
-
 def agreement(frame: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far a frame shows what was expected of it, h w in [0, 1], and that under the frame's own light, h w 3 in grey levels.
 
@@ -97,10 +72,3 @@ def light_between(frame: np.ndarray, expected: np.ndarray, inside: np.ndarray) -
 
 def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), sigma)
-
-
-def _steadied(ways: np.ndarray) -> np.ndarray:
-    """Flow blurred over time, f h w 2; a steady motion stays as it is, up to both ends."""
-    beyond = min(3, len(ways) - 1)
-    before, after = 2 * ways[:1] - ways[beyond:0:-1], 2 * ways[-1:] - ways[-2 : -2 - beyond : -1]
-    return gaussian_filter1d(np.concatenate([before, ways, after]), FLOW_BLUR_FRAMES, axis=0)[beyond : beyond + len(ways)]

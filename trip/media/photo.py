@@ -64,11 +64,16 @@ def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Bo
     if image.mode != "RGB":
         raise MediaError(f"wanted an RGB photo, got mode {image.mode}; pass it through read_photo first")
     width = width or height
-    left, top, across, down = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * image.size, strict=True))
+    part = fitted_part(image.size, height, width, box)
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0))
+
+
+def fitted_part(size: tuple[int, int], height: int, width: int, box: Box | None = None) -> Box:
+    """Left, top, right and bottom of the part of a photo that `fit_photo` shows, pixels; size is the photo's width and height."""
+    left, top, across, down = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * size, strict=True))
     scale = min(across / width, down / height)
     left, top = left + (across - scale * width) / 2, top + (down - scale * height) / 2
-    part = (left, top, min(left + scale * width, image.width), min(top + scale * height, image.height))
-    return np.array(image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0))
+    return left, top, min(left + scale * width, size[0]), min(top + scale * height, size[1])
 
 
 def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None]) -> Path:

@@ -18,6 +18,11 @@ def _inside(box: tuple[float, float, float, float]) -> tuple[float, float, float
     return box
 
 
+def _name(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value
+
+
+Size = Annotated[Literal["model", "512", "768", "1024", "photo"], BeforeValidator(_name)]
 Crop = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers), AfterValidator(_inside)]
 
 
@@ -30,7 +35,9 @@ class AnimateSettings(Request):
     negative_prompt: str = Field("", title="Negative prompt", description="What the clip should keep away from", max_length=10_000)
     motion: float = Field(1.0, ge=0, le=2, title="Motion", description="0 holds still, 1 is as told, 2 moves twice as far")
     num_frames: int | None = Field(None, ge=2, le=64, title="Frames", description="Length of the clip, the photo included")
-    fps: float | None = Field(None, ge=1, le=60, title="Frames per second", description="How fast the clip plays")
+    fps: float | None = Field(
+        None, ge=1, le=60, title="Frames per second", description="How fast the network's frames play: fewer make a longer clip"
+    )
     num_steps: int | None = Field(None, ge=1, le=1000, title="Steps", description="Denoising steps: more are slower and cleaner")
     guidance_scale: float | None = Field(
         None, ge=1, le=30, title="Guidance", description="How strictly the prompt is followed; 1 is without guidance and twice as fast"
@@ -51,6 +58,16 @@ class AnimateSettings(Request):
         title="Crop",
         description="Part of the photo to animate: left, top, width, height in shares of the photo; empty takes all",
         json_schema_extra={"wanted": "left, top, width, height from 0 to 1, inside the photo"},
+    )
+    size: Size | None = Field(
+        None,
+        title="Size",
+        description="Short side of the clip, pixels, never more than the photo has; photo: as large as it is, up to 1080; model: what the "
+        "network drew, untouched; empty: as large as the photo is, up to 768",
+        json_schema_extra={"wanted": "model or 512 or 768 or 1024 or photo"},
+    )
+    frame_rate: float = Field(
+        24.0, ge=1, le=60, title="Frame rate", description="Frames a second of the finished clip, which plays no longer or shorter for it"
     )
     loop: bool = Field(False, title="Close the loop", description="The clip comes back to the photo, so that it plays on without a jump")
     seed: int | None = Field(

@@ -95,7 +95,6 @@ class ModelSettings(Settings):
     fps: float = Field(4.0, description="frames per second of a clip")
     num_steps: int = Field(50, description="denoising steps where nobody asks for others")
     guidance_scale: float = Field(9.0, description="guidance where nobody asks for another")
-    carry_detail: bool = Field(False, description="give the frames back what the autoencoder lost of the photo, along the flow")
     vae: VaeSettings = VaeSettings()
     text: TextSettings = TextSettings()
     unet: UnetSettings = UnetSettings()

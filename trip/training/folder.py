@@ -59,6 +59,5 @@ def write_model(
         fps=model.fps,
         num_steps=model.num_steps,
         guidance_scale=model.guidance_scale,
-        carry_detail=model.carry_detail,
         card=card,
     ).save_pretrained(folder, max_shard_size=max_shard_size)

@@ -1,0 +1,205 @@
+"""What the generated frames show beside the photo that moves: the scene's finer motion, broad changes of light, and what is new."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from trip.media import FlowFinder, agreement, carried
+from trip.pipeline import TripOutput
+from trip.render.motion import ClipMotion, to_pixels
+from trip.render.plate import Plate, light
+
+# Each pair: nothing below the first, all above the second.
+LIGHT_SEEN = (5.0, 14.0)  # grey levels that a place changes by in a clip: less is noise
+NOT_SHOWN = (0.12, 0.35)  # of 1: where the field says that so much of the photo is gone, the frames may show something new
+NEW_SEEN = (3.0, 10.0)  # grey levels of difference: less is noise
+NEW_HIDES = (25.0, 60.0)  # grey levels of difference: what is so new hides the photo
+TRUSTED = (0.2, 0.6)  # of the places around one, whose flow is believed
+
+SAME_WAY = 1.0  # pixels: flow there and back that ends so near is believed
+FLOW_BLUR, CORRECTION_BLUR = 1 / 16, 1 / 40  # of the short side: of flow alone, and of its corrections of the field
+NEIGHBOURHOOD, MASK_BLUR = 2.0, 3.0  # pixels of the network's frames
+STEADY = 0.8  # frames that everything is blurred over in time
+NOTHING = 0.5  # grey levels
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers of every frame of the network, on its grid; of a loop, once more those of the photo. None: there is nothing of that kind.
+
+    times   in reference frames                               k
+    shade   what the plate is multiplied with                 k h w 3, float16
+    added   what is added, grey levels                        k h w 3, float16
+    hides   where the photo is not seen any more, in [0, 1]   k h w, float16
+    bends   what the field does not know of the motion        k h w 2, float32, on the grid of `ClipMotion`
+    """
+
+    times: np.ndarray
+    shade: np.ndarray | None = None
+    added: np.ndarray | None = None
+    hides: np.ndarray | None = None
+    bends: np.ndarray | None = None
+
+    @classmethod
+    def found(cls, made: TripOutput, motion: ClipMotion, drawn: Plate) -> Self:
+        """Those of a clip.
+
+        drawn  the photo as the autoencoder gives it, so that what that loses is taken for nothing new
+        """
+        bends = _corrections(made, motion, drawn)
+        views = [motion.view(float(time)).bent(bend) for time, bend in zip(made.times, _each(bends, made.times), strict=True)]
+        expected = np.stack([drawn.seen(view, motion.shape) for view in views])
+        inside = np.stack([drawn.is_photo(view, motion.shape) for view in views])
+        if motion.field is None:
+            gone = np.stack([1 - agreement(*one)[0] for one in zip(made.frames, expected, inside.astype(np.float32), strict=True)])
+        else:
+            gone = np.stack([1 - motion.shown(float(time)) for time in made.times])
+        shade, added, hides = _shading(made.frames, expected, _lights(made.frames, expected, inside), gone, flow_alone=motion.field is None)
+        if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
+            shade = added = hides = None
+        layers = [None if layer is None else layer.astype(np.float16) for layer in (shade, added, hides)]
+        if made.loop:
+            layers, bends = (
+                [None if layer is None else np.concatenate([layer, layer[:1]]) for layer in part] for part in (layers, [bends])
+            )
+            return cls(np.append(made.times, 0.0), *layers, *bends)
+        return cls(made.times, *layers, bends)
+
+    def shading(self, index: float, time: float, motion: ClipMotion) -> tuple[np.ndarray, np.ndarray] | None:
+        """Shade and what is added at any moment, each h w 3, float32; index in frames of the network."""
+        if self.shade is None:
+            return None
+        return tuple(self._at(layer, index, time, motion) for layer in (self.shade, self.added))
+
+    def hidden(self, index: float, time: float, motion: ClipMotion) -> np.ndarray | float:
+        """Where the photo is not seen: h w."""
+        return 0.0 if self.hides is None else self._at(self.hides, index, time, motion)
+
+    def bend(self, index: float, time: float, motion: ClipMotion) -> np.ndarray | None:
+        """Correction of the places."""
+        return None if self.bends is None else self._at(self.bends, index, time, motion)
+
+    def _at(self, layers: np.ndarray, index: float, time: float, motion: ClipMotion) -> np.ndarray:
+        """The two around a moment are carried there along the camera's motion, and blended: nothing is seen twice."""
+        before = int(np.clip(np.floor(index), 0, len(layers) - 1))
+        after = min(before + 1, len(layers) - 1)
+        one, other = (_carried(layers[key], motion, self.times[key], time) for key in (before, after))
+        return cv2.addWeighted(one, 1 - (index - before), other, index - before, 0)
+
+
+def _carried(layer: np.ndarray, motion: ClipMotion, was: float, time: float) -> np.ndarray:
+    inner = to_pixels(layer.shape[:2], motion.half)
+    matrix = inner @ np.linalg.inv(motion.affine(was)) @ motion.affine(time) @ np.linalg.inv(inner)
+    layer = layer.astype(np.float32)
+    if np.abs(matrix - np.eye(3)).max() < 1e-6:
+        return layer
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(layer, matrix[:2], layer.shape[1::-1], flags=how, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _each(layers: np.ndarray | None, like: np.ndarray) -> list:
+    return [None] * len(like) if layers is None else list(layers)
+
+
+def _lights(frames: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset of each frame's light, f h w 3: only where a place becomes clearly darker or brighter at some time of the clip."""
+    size = frames.shape[2:0:-1]
+    gain, offset = (_steadied(np.stack(part)) for part in zip(*map(light, frames, expected, inside), strict=True))
+    small = gain.shape[2:0:-1]
+    was = np.stack([_blurred(cv2.resize(one, small, interpolation=cv2.INTER_AREA).astype(np.float32), min(small) / 16) for one in expected])
+    change = np.abs((gain - 1) * was + offset).mean(axis=3).max(axis=0)
+    seen = _step(_blurred(change, min(small) / 16), LIGHT_SEEN)[..., None]
+    gain, offset = 1 + seen * (gain - 1), seen * offset
+    return tuple(np.stack([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in part]) for part in (gain, offset))
+
+
+def _shading(
+    frames: np.ndarray, expected: np.ndarray, lights: tuple[np.ndarray, np.ndarray], gone: np.ndarray, flow_alone: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shade, what is added, and where the photo is hidden, so that `shade * photo + added` is
+
+        lit photo                                   where frames and photo agree
+        lit photo, and the difference to the frame  where the field says that the photo is gone in part: the photo's detail stays
+        the frame                                   where they have nothing in common
+
+    frames, expected  f h w 3, uint8
+    lights            gain and offset, each f h w 3
+    gone              what share of the photo is said to be gone   f h w
+    """
+    gain, offset = lights
+    lit = gain * expected + offset
+    difference = frames - lit
+    if flow_alone:
+        new = hides = gone
+    else:
+        error = np.stack([_blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference])
+        new = _step(gone, NOT_SHOWN) * _step(error, NEW_SEEN)
+        hides = new * _step(error, NEW_HIDES)
+    new, hides = (_steadied(np.stack([_blurred(one, MASK_BLUR) for one in mask])).clip(0, 1)[..., None] for mask in (new, hides))
+    shade, added = (1 - hides) * gain, (1 - hides) * offset + new * difference + hides * lit
+    shade[0], added[0], hides[0] = 1, 0, 0
+    return shade, added, hides[..., 0]
+
+
+def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarray | None:
+    """What the frames show of the scene's motion and the field does not know, as bends: f h w 2; none where nothing but the camera moves.
+
+    Optical flow from the frame to what is expected of it, where flow there and back agree and the field says that the photo may not be
+    seen as it says. Without a field, flow is all there is.
+    """
+    if motion.field is not None and not motion.bends:
+        return None
+    short, (height, width) = min(motion.shape), motion.grid
+    there, back = FlowFinder(*motion.shape), FlowFinder(*motion.shape)
+    ways = np.zeros((len(made.frames), *motion.shape, 2), np.float32)
+    for way, frame, time in zip(ways[1:], made.frames[1:], made.times[1:].tolist(), strict=True):
+        gone = _step(1 - motion.shown(time), NOT_SHOWN)
+        if motion.field is not None and not gone.any():
+            continue
+        expected = drawn.seen(motion.view(time), motion.shape)
+        found = there.flow(frame, expected)
+        if motion.field is None:
+            way[:] = _blurred(found, FLOW_BLUR * short)
+            continue
+        there.found = None
+        back.found = None
+        returned, inside = carried(back.flow(expected, frame), found)
+        trust = np.exp(-np.square(found + returned).sum(axis=2) / (2 * SAME_WAY**2)) * inside * gone
+        around = _blurred(trust.astype(np.float32), CORRECTION_BLUR * short)[..., None]
+        mean = _blurred(found * trust[..., None].astype(np.float32), CORRECTION_BLUR * short) / np.maximum(around, 0.05)
+        way[:] = mean * _step(around, TRUSTED)
+    if not ways.any():
+        return None
+    ways = _steadied(ways)
+    ways[0] = 0
+    to_places = (2 * motion.half / np.array(motion.shape[::-1])).astype(np.float32)
+    ways = np.stack([cv2.resize(way, (width, height), interpolation=cv2.INTER_AREA) for way in ways]) * to_places
+    if motion.field is None:
+        return ways
+    results = np.empty_like(ways)
+    for result, way, time in zip(results, ways, made.times.tolist(), strict=True):  # a place of the frame shows what the one beside it did
+        view = motion.view(time)
+        at = (np.indices(motion.grid)[::-1].transpose(1, 2, 0) + way * np.diag(to_pixels(motion.grid, motion.half))[:2]).astype(np.float32)
+        bend = cv2.remap(view.bend, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        result[:] = way @ view.affine[:2, :2].T + bend - view.bend
+    return results
+
+
+def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(picture, (0, 0), sigma)
+
+
+def _step(values: np.ndarray, between: tuple[float, float]) -> np.ndarray:
+    """0 below, 1 above, smooth between."""
+    share = ((values - between[0]) / (between[1] - between[0])).clip(0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _steadied(values: np.ndarray) -> np.ndarray:
+    """Blurred over frames, f …; a steady change stays as it is, up to both ends."""
+    beyond = min(3, len(values) - 1)
+    before, after = 2 * values[:1] - values[beyond:0:-1], 2 * values[-1:] - values[-2 : -2 - beyond : -1]
+    return gaussian_filter1d(np.concatenate([before, values, after]), STEADY, axis=0)[beyond : beyond + len(values)]

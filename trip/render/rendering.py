@@ -1,0 +1,83 @@
+"""The frames of a clip, made one by one."""
+
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import cv2
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from trip.pipeline import TripOutput
+from trip.render.layers import Layers
+from trip.render.motion import ClipMotion, View
+from trip.render.plate import drawn_plate, photo_plate
+
+DEFAULT_RATE = 24.0  # frames per second
+SHORT_SIDES = {None: 768, "512": 512, "768": 768, "1024": 1024, "photo": 1080}  # at most, pixels
+TINY = 128  # photos with a shorter side are enlarged up to that, at most twice
+NUM_MEASURED = 12  # frames whose pixels are counted
+
+
+def output_shape(made: TripOutput, size: str | None = None) -> tuple[int, int]:
+    """Height and width of a clip, pixels, even: see `AnimateSettings.size`; none is automatic. ValueError where the size is not known."""
+    height, width = made.frames.shape[1:3]
+    if size == "model":
+        return height, width
+    if size not in SHORT_SIDES:
+        raise ValueError(f"unknown size {size!r}; choose model, {', '.join(name for name in SHORT_SIDES if name)}")
+    left, top, right, bottom = made.part
+    has = min(right - left, bottom - top)
+    short = min(SHORT_SIDES[size], max(has, min(2 * has, TINY)))
+    return tuple(max(2 * round(short * side / min(height, width) / 2), 2) for side in (height, width))
+
+
+class Rendering(Sequence[np.ndarray]):
+    """A clip as a sequence of frames, h w 3, uint8, each made when it is asked for.
+
+    shape        height and width
+    fps          frames per second
+    photo_share  of all pixels those that are the photo's own, in [0, 1]; where the network's frames stay untouched, the first frame alone
+    """
+
+    def __init__(self, made: TripOutput, size: str | None = None, rate: float = DEFAULT_RATE):
+        """
+        size  see `AnimateSettings.size`
+        rate  frames per second; the clip lasts as long as the network's frames do at their own rate
+        """
+        num_frames = len(made.frames)
+        self.made, self.shape, self.untouched = made, output_shape(made, size), size == "model"
+        if self.untouched:
+            self.fps, self.photo_share, self._index = made.fps, 1 / num_frames, np.arange(num_frames)
+            return
+        self.fps, count = rate, max(round(num_frames / made.fps * rate), 2)
+        times = np.append(made.times, 0.0) if made.loop else made.times  # of a loop, the photo comes again after the last frame
+        self._index = np.linspace(0, len(times) - 1, count, endpoint=not made.loop)  # in frames of the network
+        self._times = PchipInterpolator(np.arange(len(times)), times)(self._index)
+        self.motion = ClipMotion(made)
+        reach, nearest = self.motion.reach(self._times)
+        drawn = drawn_plate(made, self.motion, reach)
+        self.plate = photo_plate(made, drawn, self.shape, reach, nearest)
+        self.layers = Layers.found(made, self.motion, drawn)
+        self.photo_share = float(np.mean([self._own_share(index) for index in range(0, count, -(-count // NUM_MEASURED))]))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: SupportsIndex) -> np.ndarray:
+        index = range(len(self))[index]
+        if self.untouched:
+            return self.made.frames[index]
+        frame = self.plate.seen(self._view(index), self.shape)
+        shading = self.layers.shading(self._index[index], self._times[index], self.motion)
+        if shading is None:
+            return frame
+        shade, added = (cv2.resize(layer, self.shape[::-1], interpolation=cv2.INTER_LINEAR) for layer in shading)
+        return cv2.add(cv2.multiply(frame, shade, dtype=cv2.CV_32F), added, dtype=cv2.CV_8U)
+
+    def _view(self, index: int) -> View:
+        bend = self.layers.bend(self._index[index], self._times[index], self.motion)
+        return self.motion.view(float(self._times[index])).bent(bend)
+
+    def _own_share(self, index: int) -> float:
+        own = self.plate.is_photo(self._view(index), self.motion.shape)
+        return float((own * (1 - self.layers.hidden(self._index[index], self._times[index], self.motion))).mean())
