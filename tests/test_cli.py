@@ -171,10 +171,14 @@ def test_every_verb_explains_itself(capsys, verb):
 
 def test_evaluate_motion_writes_a_report_and_prints_tables(photo_file, tiny_model, tmp_path, capsys):
     report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
-    words = ["--photos", photo_file.parent, "--model", tiny_model, "--num-steps", 1, "--guidance-scale", 1, "--size", 48]
+    words = ["--photos", photo_file.parent, "--model", tiny_model, "--num-steps", 1, "--guidance-scale", 1, "--size", 128]
     assert code_of("evaluate", "motion", *words, "--per-scene", 0, "--sheet", sheet, "--output", report) == 0
     *tables, last = capsys.readouterr().out.splitlines()
-    assert last == str(report) and tables[0].startswith("| 1 photo at 48 × 48") and "network's own frames" in tables[0]
+    assert (
+        last == str(report)
+        and tables[0].startswith("| 1 photo at 128 × 128")
+        and tables[0].endswith("| network's own frames | rendered clip | still image |")
+    )
     told = json.loads(report.read_text())
     assert {"model", "scheduler", "overall", "per_motion", "still", "scenes", "checks", "clips"} <= set(told)
     assert told["model"] == tiny_model.name and told["scheduler"] == "ddim"
@@ -184,7 +188,7 @@ def test_evaluate_motion_writes_a_report_and_prints_tables(photo_file, tiny_mode
 
 
 def test_evaluate_motion_compares_with_a_checkpoint_and_with_its_report(photo_file, tiny_model, tmp_path, capsys):
-    words = ["--photos", photo_file.parent, "--model", tiny_model, "--num-steps", 1, "--guidance-scale", 1, "--size", 32]
+    words = ["--photos", photo_file.parent, "--model", tiny_model, "--num-steps", 1, "--guidance-scale", 1, "--size", 128]
     words += ["--per-scene", 0, "--surroundings"]
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     assert code_of("evaluate", "motion", *words, "--against", tiny_model, "--output", first) == 0
@@ -198,7 +202,7 @@ def test_evaluate_motion_compares_with_a_checkpoint_and_with_its_report(photo_fi
     "flags, complaint",
     [
         (["--num-photos", 0], "--num-photos must be at least 1, not 0"),
-        (["--size", 8], "--size must be at least 32, not 8"),
+        (["--size", 129], "--size must be an even number from 128 to 1080, not 129"),
         (["--against", "photo"], "wanted a report of this command, got a file that is no JSON"),
     ],
 )

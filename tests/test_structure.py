@@ -26,10 +26,11 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "runtime": {"settings", "model", "pipeline", "place"},
     "first_frame": {"settings", "runtime"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
+    "render": {"media", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {"settings", "files", "place", "media", "data", "training", "evaluation", "inside", "pipeline", "runtime", "first_frame"},
     "ui": {"settings", "files", "place", "media", "data", "inside", "training", "jobs", "pipeline", "runtime", "first_frame", "__init__"},
-    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "runtime", "first_frame", "__init__"},
+    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "render", "runtime", "first_frame", "__init__"},
     "__main__": {"cli"},
 }
 OUTSIDE = {

@@ -12,6 +12,8 @@ from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
 
 LARGEST_PHOTO = 640  # short side at which photos are read, pixels
+SIZES = range(128, 1081, 2)  # of a rendered clip, where the photo is as large
+SHEET_FRAMES = 8
 
 
 def add(verbs: Verbs) -> None:
@@ -62,9 +64,11 @@ def _motion(options: argparse.Namespace) -> None:
     check_target(options.output, (".json",))
     if options.sheet:
         check_target(options.sheet, (".png",))
-    for flag, least in (("num_photos", 1), ("per_scene", 0), ("size", 32)):
+    for flag, least in (("num_photos", 1), ("per_scene", 0)):
         if getattr(options, flag) < least:
             raise ValueError(f"--{flag.replace('_', '-')} must be at least {least}, not {getattr(options, flag)}")
+    if options.size not in SIZES:
+        raise ValueError(f"--size must be an even number from {SIZES[0]} to {SIZES[-1]}, not {options.size}")
     against = _read_report(Path(options.against)) if options.against and Path(options.against).is_file() else None
     held_out = read_photos(options.photos, held_out=True, short_side=LARGEST_PHOTO)
     photos = evenly(held_out, options.num_photos)
@@ -90,6 +94,7 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
     """The report of one checkpoint; the first clip of each prompt goes into `drawn`."""
     from trip.evaluation.clips import Asked, Made
     from trip.evaluation.motion import evaluate_motion
+    from trip.render import Rendering
     from trip.runtime import load_pipeline
 
     pipe = load_pipeline(model)
@@ -98,9 +103,11 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
     def animate(asked: Asked) -> Made:
         crop = {"crop": asked.crop} if options.surroundings else {}
         settings = AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **asked_for, **crop)
-        frames = pipe(asked.whole if crop else asked.photo, settings).frames
-        drawn.setdefault(asked.prompt, frames)
-        return Made(frames)
+        made = pipe(asked.whole if crop else asked.photo, settings)
+        rendered = Rendering(made, "photo")  # as large as what the model saw is, which is the size that is judged
+        if asked.prompt not in drawn:
+            drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
+        return Made(made.frames, rendered, np.linspace(0, len(made.frames) - 1, len(rendered)))
 
     with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 
