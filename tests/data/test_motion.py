@@ -227,6 +227,14 @@ def test_tiny_photo_still_gives_a_clip():
     assert clip(tiny, "pan_right", [0, 15, 30], speed=1.6).shape == (3, SIZE, SIZE, 3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_photo_with_a_black_top_still_gives_a_clip(photo):
+    night = photo.copy()
+    night[: len(night) // 2] = 0
+    frames = clip(night, "clouds_left", [0.0, 15.0])
+    assert frames.shape == (2, SIZE, SIZE, 3)
+
+
 @pytest.mark.parametrize("name", [n for n in MOTIONS if n.rpartition("_")[2] in SIDES])
 def test_wordings_of_a_direction_never_name_the_other(name):
     direction = name.rpartition("_")[2]
