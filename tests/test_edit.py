@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trip.evaluation.motion import frame_psnr
+from trip.evaluation.likeness import frame_psnr
 from trip.media import Clip, MediaError, mp4, read_clip, write_clip
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "runtime": {"settings", "model", "pipeline", "place"},
     "first_frame": {"settings", "files", "runtime"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
+    "render": {"media", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {"settings", "files", "place", "media", "data", "training", "evaluation", "inside", "pipeline", "runtime", "first_frame"},
     "ui": {"settings", "files", "place", "media", "data", "inside", "training", "jobs", "pipeline", "runtime", "first_frame", "__init__"},

@@ -17,6 +17,7 @@ from trip.data.motion import (
     Motion,
     MovingClip,
     describe,
+    draw,
     draw_motion,
     enlarged,
     motion_vector,
@@ -190,6 +191,25 @@ def test_the_patterns_of_a_scene_are_drawn_anew_for_every_clip(photo, name):
     assert (one != other).any()
 
 
+def test_a_view_can_be_given_so_that_scenes_differ_in_nothing_but_themselves(photo):
+    first = draw(photo, (Motion("waves"),), np.array([0.0, 6.0]), SIZE, np.random.default_rng(3))
+    again = draw(photo, (Motion("waves"),), np.array([0.0, 6.0]), SIZE, np.random.default_rng(4), first.view)
+    rain = draw(photo, (Motion("rain"),), np.array([0.0]), SIZE, np.random.default_rng(5), first.view)
+    assert first.view == again.view == rain.view
+    assert np.array_equal(first.frames[0], again.frames[0]) and np.array_equal(first.frames[0], rain.frames[0])
+    assert not np.array_equal(first.frames[1], again.frames[1]), "the pattern is another"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_view_says_what_of_the_photo_the_first_frame_shows(photo, seed):
+    drawn = draw(photo, (Motion("zoom_out"),), np.array([0.0]), SIZE, np.random.default_rng(seed))
+    view, pixels = drawn.view, photo[:, ::-1] if drawn.view.mirrored else photo
+    scale = view.side / SIZE
+    matrix = np.array([[scale, 0, view.left + scale / 2 - 0.5], [0, scale, view.top + scale / 2 - 0.5]])
+    seen = cv2.warpAffine(np.ascontiguousarray(pixels), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    assert np.abs(seen.astype(float) - drawn.frames[0]).mean() < 3
+
+
 def test_what_came_into_view_is_not_the_photo(photo):
     told = moving(photo, "pan_right", [0, 15])
     columns = told.shown[1].mean(axis=0)
@@ -205,6 +225,14 @@ def test_camera_and_scene_move_together(photo):
 def test_tiny_photo_still_gives_a_clip():
     tiny = np.random.default_rng(0).integers(0, 255, (20, 24, 3), dtype=np.uint8)
     assert clip(tiny, "pan_right", [0, 15, 30], speed=1.6).shape == (3, SIZE, SIZE, 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_photo_with_a_black_top_still_gives_a_clip(photo):
+    night = photo.copy()
+    night[: len(night) // 2] = 0
+    frames = clip(night, "clouds_left", [0.0, 15.0])
+    assert frames.shape == (2, SIZE, SIZE, 3)
 
 
 @pytest.mark.parametrize("name", [n for n in MOTIONS if n.rpartition("_")[2] in SIDES])

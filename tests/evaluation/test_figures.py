@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from trip.evaluation.camera import MotionComponents
 from trip.evaluation.figures import Figures, figures, lasting_error
-from trip.evaluation.motion import SAME_DB, MotionComponents, frame_psnr
+from trip.evaluation.likeness import SAME_DB, frame_psnr
 from trip.media import Clip, FlowFinder, read_clip, write_clip
 
 SIZE = 128

@@ -1,156 +1,77 @@
-"""Optical flow figures against clips whose motion is known exactly."""
+"""The whole measure, with stand-ins for a model whose result is known: the true clip, a still image, a motion mirrored."""
 
 import json
 
 import cv2
 import numpy as np
 import pytest
-from skimage.data import astronaut
+from skimage.data import astronaut, coffee
 
 from trip.data.motion import CAMERA_MOTIONS, MOTIONS
 from trip.data.photos import Photo
-from trip.evaluation.motion import (
-    PROMPTS,
-    SAME_DB,
-    TOLD,
-    evaluate_motion,
-    fit_similarity,
-    frame_psnr,
-    goes_where_told,
-    motion_components,
-    true_clip,
-)
+from trip.evaluation.camera import TOLD
+from trip.evaluation.clips import Asked, Made, photo_seed, true_clip
+from trip.evaluation.comparison import compare, line
+from trip.evaluation.likeness import SAME_DB
+from trip.evaluation.motion import PROMPTS, asked_scenes, evaluate_motion, scene_summary, summary
+from trip.evaluation.scenes import SCENE_PROMPTS, scene_view, true_scene
 from trip.evaluation.sheets import contact_sheet
-from trip.media import FlowFinder
+from trip.evaluation.tables import motion_tables
 
-SIZE = 128
-PHOTO = cv2.resize(astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
-KNOWN = {  # motion -> shift in frame widths, log zoom, degrees of roll at the last frame; parallax adds a shift that grows downwards
-    "pan_left": {"dx": 0.2},
-    "pan_right": {"dx": -0.2},
-    "tilt_up": {"dy": 0.2},
-    "tilt_down": {"dy": -0.2},
-    "zoom_in": {"zoom": 0.25},
-    "zoom_out": {"zoom": -0.25},
-    "roll_left": {"roll": -12},
-    "roll_right": {"roll": 12},
-    "parallax_left": {"dx": 0.15, "shear": 0.2},
-    "parallax_right": {"dx": -0.15, "shear": -0.2},
-    "still": {},
-}
+SIZE, FRAMES = 128, 6
+PHOTOS = [Photo("astronaut", astronaut()[:400]), Photo("coffee", coffee(), kind="street"), Photo("turned", coffee()[::-1, ::-1].copy())]
+MIRROR = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 
 
-def moved(*, dx: float = 0, dy: float = 0, zoom: float = 0, roll: float = 0, shear: float = 0, num_frames: int = 16) -> np.ndarray:
-    """A window on the photo whose content moves steadily by a similarity (and sideways by `shear` times the height)."""
-    clip = []
-    for share in np.linspace(0, 1, num_frames):
-        angle, scale = np.radians(roll * share), np.exp(zoom * share)
-        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # y down: clockwise on the screen
-        turn = turn @ np.array([[1, shear * share], [0, 1]])
-        offset = np.array([dx, dy]) * share * SIZE + (SIZE - 1) / 2 - turn @ np.array([127.5, 127.5])
-        clip.append(cv2.warpAffine(PHOTO, np.column_stack([turn, offset]), (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT))
-    return np.stack(clip)
+def by_prompt(question: Asked) -> tuple[Photo, str]:
+    """Photo and motion of a question; a stand-in knows what no model does."""
+    name = next(name for name, wording in {**PROMPTS, **SCENE_PROMPTS}.items() if wording == question.prompt)
+    seeds = {np.random.default_rng(photo_seed(photo, 0)).integers(2**31): photo for photo in PHOTOS}
+    return seeds[question.seed], name
 
 
-def degraded(clip: np.ndarray) -> np.ndarray:
-    """As a small model gives it: the photo sharp, the frames after it blurred and each with noise of its own."""
-    rng = np.random.default_rng(0)
-    noisy = [cv2.GaussianBlur(frame, None, 1.5) + cv2.GaussianBlur(rng.normal(0, 12, frame.shape), None, 1.5) for frame in clip[1:]]
-    return np.concatenate([clip[:1], np.clip(np.round(noisy), 0, 255).astype(np.uint8)])
+def moved(question: Asked, name: str) -> np.ndarray:
+    return true_clip(by_prompt(question)[0], name, np.arange(FRAMES), size=SIZE, seed=0)[0]
 
 
-@pytest.mark.parametrize("size", [32, 128, 256])
-def test_flow_is_in_pixels_of_the_input(size: int) -> None:
-    wide = cv2.resize(PHOTO, (size + 8, size + 8), interpolation=cv2.INTER_AREA)
-    vectors = FlowFinder(size, size).flow(wide[4:-4, 4:-4], wide[2:-6, 5:-3])  # content moves left by 1 and down by 2
-    assert vectors.shape == (size, size, 2)
-    middle = vectors[size // 4 : -size // 4, size // 4 : -size // 4]
-    assert np.median(middle, axis=(0, 1)) == pytest.approx([-1, 2], abs=0.15)
+def oracle(question: Asked) -> Made:
+    """Draws what was asked, half as large, and renders it in full at three frames for each."""
+    photo, name = by_prompt(question)
+    if name in SCENE_PROMPTS:
+        view = scene_view(photo, name, photo_seed(photo, 0))
+        true = true_scene(photo, name, view, np.arange(FRAMES), SIZE, (123,))
+    else:
+        true = moved(question, name)
+    assert np.array_equal(true[0], question.photo)
+    small = np.stack([cv2.resize(frame, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA) for frame in true])
+    return Made(small, np.repeat(true, 3, axis=0), np.arange(3 * FRAMES) / 3)
 
 
-@pytest.mark.parametrize("name", [name for name in KNOWN if not name.startswith("parallax")])
-def test_components_are_those_of_the_clip(name: str) -> None:
-    known = {"dx": 0, "dy": 0, "zoom": 0, "roll": 0} | KNOWN[name]
-    found = motion_components(moved(**known, num_frames=8))
-    assert found.dx == pytest.approx(known["dx"], abs=0.01)
-    assert found.dy == pytest.approx(known["dy"], abs=0.01)
-    assert found.zoom == pytest.approx(known["zoom"], abs=0.01)
-    assert found.roll == pytest.approx(known["roll"], abs=0.5)
+def stays(question: Asked) -> Made:
+    return Made(np.repeat(question.photo[None], FRAMES, axis=0))
 
 
-def test_median_is_the_way_of_a_pan_in_pixels() -> None:
-    assert motion_components(moved(dx=-0.2)).median == pytest.approx(0.2 * SIZE, rel=0.05)
+def mirrored(question: Asked) -> Made:
+    name, _, side = by_prompt(question)[1].partition("_")
+    return Made(moved(question, f"{name}_{MIRROR[side]}")) if side else Made(moved(question, name))
 
 
-@pytest.mark.parametrize("damage", [lambda clip: clip, degraded], ids=["sharp", "degraded"])
-def test_only_what_the_clip_shows_counts_as_told(damage) -> None:
-    for name, known in KNOWN.items():
-        found = motion_components(damage(moved(**known, num_frames=6)))
-        agreeing = {told for told in (*TOLD, "still") if goes_where_told(told, found)}
-        sideways = name.partition("_")[0] in ("pan", "parallax")  # the two differ in depth alone, which a similarity does not hold
-        side = name.partition("_")[2]
-        assert agreeing == ({f"pan_{side}", f"parallax_{side}"} if sideways else {name}), (name, found)
+def noisy(question: Asked) -> Made:
+    true, rng = moved(question, by_prompt(question)[1]), np.random.default_rng(0)
+    return Made(np.concatenate([true[:1], (true[1:] + rng.normal(0, 12, true[1:].shape)).clip(0, 255).astype(np.uint8)]))
 
 
-def test_noise_on_a_still_clip_is_not_motion() -> None:
-    still, pan = motion_components(degraded(moved())), motion_components(degraded(moved(dx=-0.2)))
-    assert max(map(abs, still.displacements().values())) < 0.01
-    assert 0 < still.median < pan.median / 4
+@pytest.fixture(scope="module")
+def report() -> dict:
+    seen: list[float] = []
+    made = evaluate_motion(
+        oracle, PHOTOS, size=SIZE, num_frames=FRAMES, scene_photos=PHOTOS[1:2], progress=lambda share, text: seen.append(share)
+    )
+    assert seen == sorted(seen) and seen[-1] == 1 and len(seen) == len(PHOTOS) * len(PROMPTS) + 3
+    return made
 
 
-def test_trembling_counts_as_flow_though_it_ends_where_it_began() -> None:
-    steady, pushed = moved(num_frames=2)[0], moved(dx=0.03, num_frames=2)[1]
-    found = motion_components(np.stack([steady, pushed] * 4 + [steady]))
-    assert abs(found.dx) < 0.005
-    assert found.median == pytest.approx(8 * 0.03 * SIZE, rel=0.1)
-
-
-def test_a_subject_that_moves_alone_is_not_the_camera() -> None:
-    clip = moved()
-    for index, frame in enumerate(clip):
-        frame[40:90, 20 + 2 * index : 60 + 2 * index] = PHOTO[150:200, 150:190]
-    assert goes_where_told("still", motion_components(clip))
-
-
-def test_fit_ignores_a_quarter_of_wrong_vectors() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.uniform(-50, 50, 400) + 1j * rng.uniform(-50, 50, 400)
-    turn, shift = 1.05 * np.exp(0.04j), 3 - 2j
-    vectors = turn * points + shift - points
-    vectors[:100] = 20 + 15j
-    found = fit_similarity(points, vectors, np.ones(400), num_rounds=50)
-    assert np.allclose(found, (turn, shift), atol=0.02)
-
-
-def test_flat_frames_do_not_move() -> None:
-    found = motion_components(np.full((4, SIZE, SIZE, 3), 90, np.uint8))
-    assert np.allclose(found, 0)
-
-
-def test_psnr_of_a_known_error() -> None:
-    black = np.zeros((2, 8, 8, 3), np.uint8)
-    off = black + np.array([0, 51], np.uint8)[:, None, None, None]
-    assert frame_psnr(black, off) == pytest.approx([SAME_DB, 20 * np.log10(5)], abs=1e-4)
-
-
-def test_unknown_motion_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown camera motion 'jump'"):
-        goes_where_told("jump", motion_components(moved(num_frames=2)))
-
-
-PHOTOS = [Photo("astronaut", PHOTO), Photo("mirrored", PHOTO[::-1, ::-1].copy())]
-
-
-def oracle(photo: np.ndarray, prompt: str, seed: int) -> np.ndarray:
-    name = next(name for name, wording in PROMPTS.items() if wording == prompt)
-    return true_clip(PHOTOS[seed], name, seed, size=SIZE, num_frames=6, seed=0)
-
-
-def stays(photo: np.ndarray, prompt: str, seed: int) -> np.ndarray:
-    return np.repeat(photo[None], 6, axis=0)
-
-
-def test_every_camera_motion_has_a_prompt_and_a_direction() -> None:
+def test_every_motion_has_a_prompt_of_the_training_data_and_a_direction() -> None:
     assert set(TOLD) == set(CAMERA_MOTIONS)
     assert set(PROMPTS) == {*CAMERA_MOTIONS, "still"}
     for name, prompt in PROMPTS.items():
@@ -158,39 +79,123 @@ def test_every_camera_motion_has_a_prompt_and_a_direction() -> None:
         assert prompt in plain, f"{prompt!r} is not how the training data words {name} at medium speed"
 
 
-def test_oracle_passes_every_check() -> None:
-    seen = []
-    report = evaluate_motion(oracle, PHOTOS, size=SIZE, num_frames=6, progress=lambda share, text: seen.append(share))
+def test_the_truly_moved_clip_passes_every_check(report: dict) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert report["overall"]["share_right"] == 1
-    assert report["overall"]["num_clips"] == 20
-    assert report["overall"]["psnr_model"] == SAME_DB
-    assert report["still"] == {"median_flow": 0, "min_psnr": SAME_DB, "median_min_psnr": SAME_DB}
-    assert all(check["passed"] for check in report["checks"].values())
-    assert len(seen) == 22
-    assert seen[-1] == 1
+    rendered = report["overall"]["rendered"]
+    assert rendered["right"] == {"value": 1, "low": 1, "high": 1, "num_photos": 3}
+    assert rendered["psnr"]["value"] == SAME_DB and rendered["sharpness"]["value"] == 1
+    assert rendered["ssim"]["value"] == pytest.approx(1)
+    assert report["still"]["rendered"]["lowest_psnr"] == SAME_DB
+    assert report["judged"] == "rendered" and all(check["passed"] for check in report["checks"].values())
+
+
+def test_three_clips_stand_side_by_side_at_one_size(report: dict) -> None:
+    assert list(report["overall"]) == ["network", "rendered", "still"]
+    network, still = report["overall"]["network"], report["overall"]["still"]
+    assert network["right"]["value"] > 0.9  # half the size costs pixels, not motion
+    assert still["psnr"]["value"] < network["psnr"]["value"] < 40 and network["sharpness"]["value"] < 0.5
+    assert still["right"]["value"] == 0 and still["gain_db"]["value"] == 0
+    assert report["per_motion"]["still"]["still"]["right"]["value"] == 1
+    assert report["still"]["still"]["still_to_pan_flow"]["value"] is None  # no pan moved: nothing to be calmer than
+    assert len(report["clips"]) == 3 * len(PHOTOS) * len(PROMPTS)
+
+
+def test_scenes_of_true_clips_are_right_and_of_still_ones_never(report: dict) -> None:
+    scenes = report["scenes"]
+    assert set(scenes["per_scene"]) == {"smoke", "snow", "rain"} and scenes["num_clips"] == 3 and scenes["chance"] < 0.15
+    assert scenes["right"]["true"]["value"] == scenes["right"]["rendered"]["value"] == 1
+    assert scenes["right"]["still"]["value"] == 0
+    assert {row["source"] for row in report["scene_clips"]} == {"network", "rendered", "still", "true"}
+
+
+def test_the_tables_say_what_the_report_says(report: dict) -> None:
+    overall, motions, scenes = motion_tables(report).split("\n\n")
+    assert overall.splitlines()[0].startswith(
+        "| 3 photos at 128 × 128 [95 % interval over photos] | network's own frames | rendered clip |"
+    )
+    assert "| camera clips that go where told |" in overall and "| 100 % [100, 100] | 0 % [0, 0] |" in overall
+    assert [row.split(" | ")[0][2:] for row in motions.splitlines()[2:]] == [name.replace("_", " ") for name in PROMPTS]
+    assert "chance" in scenes.splitlines()[0] and scenes.splitlines()[-1].startswith("| verdicts dealt anew |")
+    for table in (overall, motions, scenes):
+        assert len({row.count("|") for row in table.splitlines()}) == 1
 
 
 def test_a_still_clip_goes_nowhere_and_gains_nothing() -> None:
-    report = evaluate_motion(stays, PHOTOS[:1], size=SIZE, num_frames=6, least_gain_db=0)
-    assert report["overall"]["share_right"] == 0
-    assert report["per_motion"]["still"]["share_right"] == 1
-    assert report["overall"]["gain_db"] == 0
-    assert not report["checks"]["moves_as_told"]["passed"]
-    assert not report["checks"]["gain_over_still_db"]["passed"]
-    assert not report["checks"]["still_to_pan_flow"]["passed"]  # no pan moved, so there is nothing to be calmer than
-    assert report["checks"]["still_keeps_photo_db"]["passed"]
+    made = evaluate_motion(stays, PHOTOS[:1], size=SIZE, num_frames=FRAMES)
+    assert made["overall"]["network"]["right"]["value"] == made["overall"]["network"]["gain_db"]["value"] == 0
+    passed = {name for name, check in made["checks"].items() if check["passed"]}
+    assert "still_lowest_psnr_db" in passed and not passed & {"goes_where_told", "psnr_db", "ssim", "still_to_pan_flow"}
+    assert made["scenes"]["num_clips"] == 0 and len(motion_tables(made).split("\n\n")) == 2
+
+
+def test_a_mirrored_motion_is_wrong_however_sharp() -> None:
+    made = evaluate_motion(mirrored, PHOTOS[:1], size=SIZE, num_frames=FRAMES)
+    assert made["overall"]["network"]["right"]["value"] == 0
+    assert made["overall"]["network"]["gain_db"]["value"] < 0 and made["overall"]["network"]["sharpness"]["value"] > 0.5
+
+
+def test_a_clip_of_another_rate_stands_beside_the_truth_of_its_own_times() -> None:
+    def rendered(question: Asked) -> Made:
+        photo, name = by_prompt(question)
+        times = np.linspace(0, FRAMES - 1, 9)  # hardly one of them is the time of a frame of the network's
+        still, view = stays(question), true_clip(photo, name, np.arange(FRAMES), size=SIZE, seed=0)[1]
+        return Made(still.network, true_clip(photo, name, times, size=SIZE, seed=0, view=view)[0], times)
+
+    made = evaluate_motion(rendered, PHOTOS[:1], size=SIZE, num_frames=FRAMES, motions=("pan_left", "roll_right"))
+    assert made["overall"]["rendered"]["psnr"]["value"] > 45 and made["overall"]["rendered"]["right"]["value"] == 1
+    assert made["overall"]["network"]["right"]["value"] == 0
 
 
 def test_what_was_not_measured_does_not_pass() -> None:
-    report = evaluate_motion(oracle, PHOTOS[:1], size=SIZE, num_frames=6, motions=("tilt_up",))
-    assert report["checks"]["moves_as_told"]["passed"]
-    assert report["checks"]["still_to_pan_flow"] == {"value": None, "wanted": "<=", "threshold": 0.25, "passed": False}
-    assert not report["checks"]["still_keeps_photo_db"]["passed"]
+    made = evaluate_motion(oracle, PHOTOS[:1], size=SIZE, num_frames=FRAMES, motions=("tilt_up",))
+    assert made["checks"]["goes_where_told"]["passed"]
+    assert made["checks"]["still_to_pan_flow"] == {"value": None, "wanted": "<=", "threshold": 0.25, "passed": False}
+    assert not made["checks"]["still_lowest_psnr_db"]["passed"]
+
+
+def test_one_answer_to_all_is_no_more_than_chance() -> None:
+    rows = [
+        {"photo": f"{name} {i}", "scene": name, "source": source, "chance": 0.1, "right": nearest == name, "nearest": nearest}
+        for name, number in (("light", 6), ("snow", 3), ("waves", 1))
+        for i in range(number)
+        for source, nearest in (("network", "light"), ("true", name))
+    ]
+    found = scene_summary(rows)
+    assert found["right"]["network"]["value"] == found["by_habit"]["network"] == pytest.approx(0.6)
+    assert found["right"]["true"]["value"] == 1 and found["by_habit"]["true"] == pytest.approx(0.46)
+    assert found["taken_for"]["network"] == {"snow": {"light": 3}, "waves": {"light": 1}, "light": {"light": 6}}
+
+
+def test_scenes_are_asked_on_photos_they_suit_and_on_so_many() -> None:
+    photos = [Photo(f"sea {i}", PHOTOS[0].pixels, kind="sea") for i in range(5)] + [Photo("fire", PHOTOS[0].pixels, kind="fire")]
+    asked = [(photo.name, name) for photo, name in asked_scenes(photos, 2)]
+    assert asked == [("sea 0", "water_ripples"), ("sea 0", "waves"), ("sea 4", "water_ripples"), ("sea 4", "waves"),
+                     ("fire", "flames"), ("fire", "smoke")]  # fmt: skip
+    assert asked_scenes(photos, 0) == []
+
+
+def test_two_runs_are_compared_motion_by_motion(report: dict) -> None:
+    worse = evaluate_motion(noisy, PHOTOS, size=SIZE, num_frames=FRAMES)
+    found = {(one["what"], one["figure"]): one for one in compare(worse, report)}
+    assert found["camera motions", "psnr"]["verdict"] == found["pan_left", "psnr"]["verdict"] == "worse"
+    assert found["still", "least_psnr_to_photo"]["verdict"] == "worse"
+    assert found["camera motions", "right"]["verdict"] == "no difference"
+    assert {one["verdict"] for one in compare(report, report)} == {"no difference"}
+    assert {what for what, _ in found} >= {*PROMPTS, "network's own frames"}
+    text = line(found["pan_left", "psnr"])
+    assert text.startswith("pan left: worse, PSNR -") and text.endswith("dB, 3 photos") and "\n" not in text
+    assert any(one["figure"] == "margin" for one in compare(report, report))
+
+
+def test_runs_that_were_not_measured_alike_are_not_compared(report: dict) -> None:
+    with pytest.raises(ValueError, match="size 128 and 256"):
+        compare(report, {**report, "protocol": {**report["protocol"], "size": 256}})
+    with pytest.raises(ValueError, match="same photos"):
+        compare(report, {**report, **summary(report["clips"], []), "clips": [{**c, "photo": "other"} for c in report["clips"]]})
 
 
 def test_wrong_sizes_and_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"wanted a clip of shape \(9, 128, 128, 3\), uint8; got \(6, 128"):
+    with pytest.raises(ValueError, match=r"wanted a clip of shape \(9, n, n, 3\), uint8; got \(6, 128, 128, 3\)"):
         evaluate_motion(stays, PHOTOS, size=SIZE, num_frames=9)
     with pytest.raises(ValueError, match="jump"):
         evaluate_motion(stays, PHOTOS, size=SIZE, motions=("jump",))
@@ -199,7 +204,7 @@ def test_wrong_sizes_and_names_are_refused() -> None:
 
 
 def test_contact_sheet_shows_first_and_last_frame(tmp_path) -> None:
-    clip = moved(dx=0.2)
+    clip = true_clip(PHOTOS[0], "pan_left", np.arange(16), size=SIZE, seed=0)[0]
     path = contact_sheet([clip, clip[:2]], ["pan left", "two frames"], tmp_path / "sheet.png", columns=4)
     sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     assert sheet.shape == (2 * (SIZE + 20), 4 * (SIZE + 2), 3)

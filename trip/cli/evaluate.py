@@ -11,6 +11,10 @@ from tqdm import tqdm
 from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
 
+LARGEST_PHOTO = 640  # short side at which photos are read, pixels
+SIZES = range(128, 1081, 2)  # of a rendered clip, where the photo is as large
+SHEET_FRAMES = 8
+
 
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
@@ -19,12 +23,19 @@ def add(verbs: Verbs) -> None:
     motion = measures.add_parser("motion", help="does the optical flow go where the prompt says, on photos held out of training")
     motion.add_argument("--photos", type=Path, required=True, metavar="DIR")
     motion.add_argument("--model", metavar="FOLDER_OR_ID")
+    motion.add_argument(
+        "--against", metavar="FOLDER_OR_ID", help="another checkpoint, or the report.json of one: which is better, motion by motion"
+    )
     motion.add_argument("--output", type=Path, required=True, metavar="report.json")
-    motion.add_argument("--num-photos", type=int, metavar="N", help="only the first so many held-out photos")
+    motion.add_argument("--num-photos", type=int, default=16, metavar="N", help="held-out photos, taken evenly (default: 16)")
+    motion.add_argument(
+        "--per-scene", type=int, default=8, metavar="N", help="photos that each scene is asked for on, at most (default: 8)"
+    )
+    motion.add_argument("--size", type=int, default=256, metavar="PIXELS", help="side of the frames that are judged (default: 256)")
+    motion.add_argument("--surroundings", action="store_true", help="give the model the whole photo, and the crop that is its first frame")
     motion.add_argument("--num-steps", type=int, metavar="N")
     motion.add_argument("--guidance-scale", type=float, metavar="X")
     motion.add_argument("--scheduler", default="ddim", choices=["ddim", "dpm++", "unipc"])
-    motion.add_argument("--least-gain", type=float, default=2.0, metavar="DB", help="wanted gain over a still clip, dB")
     motion.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw some of the clips")
     motion.set_defaults(run=_motion)
 
@@ -44,26 +55,59 @@ def add(verbs: Verbs) -> None:
 
 def _motion(options: argparse.Namespace) -> None:
     from trip.data.photos import read_photos
-    from trip.evaluation.motion import evaluate_motion
+    from trip.evaluation.clips import evenly
+    from trip.evaluation.comparison import compare, line
     from trip.evaluation.sheets import contact_sheet
+    from trip.evaluation.tables import motion_tables
     from trip.media.clip import check_target
-    from trip.runtime import load_pipeline
 
     check_target(options.output, (".json",))
     if options.sheet:
         check_target(options.sheet, (".png",))
-    pipe = load_pipeline(options.model)
-    photos = read_photos(options.photos, held_out=True)[: options.num_photos]
-
+    for flag, least in (("num_photos", 1), ("per_scene", 0)):
+        if getattr(options, flag) < least:
+            raise ValueError(f"--{flag.replace('_', '-')} must be at least {least}, not {getattr(options, flag)}")
+    if options.size not in SIZES:
+        raise ValueError(f"--size must be an even number from {SIZES[0]} to {SIZES[-1]}, not {options.size}")
+    against = _read_report(Path(options.against)) if options.against and Path(options.against).is_file() else None
+    held_out = read_photos(options.photos, held_out=True, short_side=LARGEST_PHOTO)
+    photos = evenly(held_out, options.num_photos)
     drawn: dict[str, np.ndarray] = {}  # the first clip of each prompt
 
-    def animate(pixels: np.ndarray, prompt: str, seed: int) -> np.ndarray:
-        settings = AnimateSettings.checked(
-            prompt=prompt, seed=seed, num_steps=options.num_steps, guidance_scale=options.guidance_scale, scheduler=options.scheduler
-        )
-        frames = pipe(pixels, settings).frames
-        drawn.setdefault(prompt, frames)
-        return frames
+    report = _measured(options, options.model, photos, held_out, drawn)
+    if options.against:
+        against = against or _measured(options, options.against, photos, held_out, {})
+        report |= {"against": against, "comparison": compare(report, against)}
+    options.output.write_text(json.dumps(report, indent=1))
+    if options.sheet:
+        contact_sheet(list(drawn.values()), list(drawn), options.sheet)
+    print(motion_tables(report))
+    if options.against:
+        print(f"\n{report['model']} against {against['model']}, 95 % intervals over photos, each line by itself:")
+        print("\n".join(line(compared) for compared in report["comparison"]))
+    for name, check in report["checks"].items():
+        print(f"{name}: {check}", file=sys.stderr)
+    print(options.output)
+
+
+def _measured(options: argparse.Namespace, model: str | None, photos: list, scene_photos: list, drawn: dict[str, np.ndarray]) -> dict:
+    """The report of one checkpoint; the first clip of each prompt goes into `drawn`."""
+    from trip.evaluation.clips import Asked, Made
+    from trip.evaluation.motion import evaluate_motion
+    from trip.render import Rendering
+    from trip.runtime import load_pipeline
+
+    pipe = load_pipeline(model)
+    asked_for = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
+
+    def animate(asked: Asked) -> Made:
+        crop = {"crop": asked.crop} if options.surroundings else {}
+        settings = AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **asked_for, **crop)
+        made = pipe(asked.whole if crop else asked.photo, settings)
+        rendered = Rendering(made, "photo")  # as large as what the model saw is, which is the size that is judged
+        if asked.prompt not in drawn:
+            drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
+        return Made(made.frames, rendered, np.linspace(0, len(made.frames) - 1, len(rendered)))
 
     with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 
@@ -72,14 +116,25 @@ def _motion(options: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         report = evaluate_motion(
-            animate, photos, size=pipe.frame_size, num_frames=pipe.config.num_frames, least_gain_db=options.least_gain, progress=progress
+            animate,
+            photos,
+            size=options.size,
+            num_frames=pipe.config.num_frames,
+            scene_photos=scene_photos,
+            per_scene=options.per_scene,
+            progress=progress,
         )
-    options.output.write_text(json.dumps({"model": pipe.model_name, "scheduler": options.scheduler, **report}, indent=1))
-    if options.sheet:
-        contact_sheet(list(drawn.values()), list(drawn), options.sheet)
-    for name, check in report["checks"].items():
-        print(f"{name}: {check}", file=sys.stderr)
-    print(options.output)
+    return {"model": pipe.model_name, **asked_for, "surroundings": options.surroundings, **report}
+
+
+def _read_report(path: Path) -> dict:
+    try:
+        report = json.loads(path.read_text())
+    except (OSError, ValueError) as error:  # also where it is no text
+        raise ValueError(f"{path}: wanted a report of this command, got a file that is no JSON; measure the checkpoint again") from error
+    if not isinstance(report, dict) or not {"model", "protocol", "judged", "clips", "scene_clips"} <= set(report):
+        raise ValueError(f"{path}: wanted a report of this command, got another JSON file; measure the checkpoint again")
+    return report
 
 
 def _edits(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ Time counts reference frames: 0 is the photo, 15 the last frame of a 16-frame cl
 alone and starts from the untouched photo. The order of MOTIONS is part of the checkpoint: the text encoder learns its indices.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -270,6 +269,33 @@ def _pose(motions: tuple[Motion, ...], time: float) -> _Pose:
 
 
 @dataclass(frozen=True)
+class View:
+    """The square part of a photo that the first frame of a clip shows, in pixels of the photo and fractions of them.
+
+    mirrored  whether the photo is mirrored, left for right, before all else
+    """
+
+    left: float
+    top: float
+    side: float
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class DrawnClip:
+    """A clip as it was drawn.
+
+    frames  f size size 3, uint8
+    places  as in `MovingClip`   f g g 2
+    view    what it was drawn from
+    """
+
+    frames: np.ndarray
+    places: np.ndarray
+    view: View
+
+
+@dataclass(frozen=True)
 class MovingClip:
     """A clip and the truth about its motion, on a grid of g by g cells.
 
@@ -286,16 +312,29 @@ class MovingClip:
 
 
 def render(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, size: int, rng: np.random.Generator) -> MovingClip:
+    """Draws a clip and finds out how much of each frame is the photo; see `draw`."""
+    drawn = draw(pixels, motions, times, size, rng)
+    shown = shown_shares(drawn.frames, drawn.places)
+    return MovingClip(drawn.frames, drawn.places, shown, np.ones(drawn.places.shape[:3], np.float32))
+
+
+def draw(
+    pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, size: int, rng: np.random.Generator, view: View | None = None
+) -> DrawnClip:
     """Draws a clip out of a photo: a square view of it, mirrored half of the time, in which the motions run.
 
     pixels  the photo                          h w 3, uint8
     times   reference frames, 0 is the photo   f
+    view    what the first frame shows, where that is settled; the generator then draws the patterns of scenes alone
     """
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
+    mirrored = rng.random() < 0.5 if view is None else view.mirrored
+    pixels = pixels[:, ::-1] if mirrored else pixels
     canvas = size * SUPERSAMPLING
     effects = [(motion, SCENE_EFFECTS[motion.name]) for motion in motions if motion.name in SCENE_EFFECTS]
-    source = _source(pixels, [_pose(motions, t) for t in (0, *times)], effects[0][1].region if effects else None, size, rng)
+    region = effects[0][1].region if effects else None
+    mask, poses = region_of(pixels, region), [_pose(motions, t) for t in (0, *times)]
+    view = _chosen_view(mask, poses, region is not None, size, mirrored, rng) if view is None else view
+    source = _source(pixels, mask, view, poses, size)
     deep = any(motion.name.startswith("parallax") for motion in motions)
     screen = Source(np.zeros((canvas, canvas, 3), np.uint8), np.ones((canvas, canvas), np.float32), canvas, (canvas / 2, canvas / 2))
     in_photo = [(motion, effect.make(source, rng)) for motion, effect in effects if not effect.on_screen]
@@ -312,7 +351,7 @@ def render(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, s
             picture = act.draw(picture, motion.speed * time / REFERENCE_FRAMES)
         frame[:] = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
         place[:] = _true_places(source, pose, deep, [(act, motion.speed * time / REFERENCE_FRAMES) for motion, act in in_photo])
-    return MovingClip(frames, places, shown_shares(frames, places), np.ones(places.shape[:3], np.float32))
+    return DrawnClip(frames, places, view)
 
 
 def _true_places(source: Source, pose: _Pose, deep: bool, acts: list[tuple[Act, float]]) -> np.ndarray:
@@ -342,22 +381,25 @@ def shown_shares(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
     return shares
 
 
-def _source(
-    pixels: np.ndarray, poses: list[_Pose], region: Callable | None, size: int, rng: np.random.Generator, margin: float = 0.2
-) -> Source:
-    """Chooses the view so that no frame leaves the photo, where the photo is large enough, and cuts out what the clip needs."""
-    height, width = pixels.shape[:2]
+def _chosen_view(mask: np.ndarray, poses: list[_Pose], by_mask: bool, size: int, mirrored: bool, rng: np.random.Generator) -> View:
+    """A view from which no frame leaves the photo, where the photo is large enough; by the mask: one with much of what moves."""
+    height, width = mask.shape
     low, high = _reach(poses)
     largest = min(width / (high[0] - low[0]), height / (high[1] - low[1]))
     side = max(largest * rng.uniform(*VIEW_SHARE), size / 2)  # a tiny photo is mirrored at its borders
     room = np.array([width, height]) - (high - low) * side
-    mask = region_of(pixels, region)
-    corner = _best_corner(mask, np.maximum(room, 0), (high - low) * side, rng) if region else room * rng.random(2)
-    corner = np.where(room > 0, corner, room / 2)
-    centre = corner - low * side
-    # the cut, in whole pixels, with some more of the photo around for the scene to sample
-    left, top = np.maximum(np.floor(corner - margin * side), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(corner + (high - low + margin) * side), [width, height]).astype(int)
+    corner = _best_corner(mask, np.maximum(room, 0), (high - low) * side, rng) if by_mask else room * rng.random(2)
+    left, top = np.where(room > 0, corner, room / 2) - (low + 0.5) * side
+    return View(float(left), float(top), float(side), mirrored)
+
+
+def _source(pixels: np.ndarray, mask: np.ndarray, view: View, poses: list[_Pose], size: int, margin: float = 0.2) -> Source:
+    """Cuts out what the clip needs, in whole pixels, with some more of the photo around for the scene to sample."""
+    height, width = mask.shape
+    low, high = _reach(poses)
+    side, centre = view.side, np.array([view.left, view.top]) + view.side / 2
+    left, top = np.maximum(np.floor(centre + (low - margin) * side), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(centre + (high + margin) * side), [width, height]).astype(int)
     cut = pixels[top:bottom, left:right]
     shrink = min(1.0, SUPERSAMPLING * size / (side * max(p.scale for p in poses)))
     shape = max(round(cut.shape[1] * shrink), 1), max(round(cut.shape[0] * shrink), 1)

@@ -103,7 +103,7 @@ def _sky(colours: np.ndarray) -> np.ndarray:
     bluish = _ramp(blue - np.maximum(red, green * 0.97), -0.02, 0.06)
     rough = np.abs(cv2.Sobel(light, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(light, cv2.CV_32F, 0, 1))
     smooth = 0.8 * _ramp(_blur(rough, 0.015), 0.16, 0.06)
-    pale = _ramp(light, 0.5 * upper - 0.1, 0.65 * upper - 0.1)
+    pale = _ramp(light, 0.5 * upper - 0.1, max(0.65 * upper, 0.5 * upper + 0.01) - 0.1)  # the top may be black
     score = _blur(pale * np.maximum(np.maximum(bright, bluish), smooth), 0.01) * _ramp(_heights(colours), 0.85, 0.6)
     horizon = (np.minimum.accumulate(score, axis=0) > 0.4).mean(0, dtype=np.float32)[None]  # share of every column: 1 w
     kernel = np.ones((1, max(round(0.15 * width), 1)), np.uint8)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trip.evaluation.motion import SAME_DB, MotionComponents, frame_psnr, motion_components, neighbour_flows
-from trip.media import FlowFinder, carried
+from trip.evaluation.camera import MotionComponents, at_most, judged_flow, motion_components, neighbour_flows
+from trip.evaluation.likeness import SAME_DB, frame_psnr
+from trip.media import carried
 
 LOOKED_AT = 5  # later frames, evenly spread, that are compared with the first
+LARGEST = 256  # short side to which larger frames are shrunk for all but the first figure, pixels
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Figures:
 def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
     """Measures a clip; of a file's frames, read back, the loss of H.264 is measured with it. ValueError where sizes differ.
 
-    Motion is undone along dense optical flow; what came into the picture since has no partner and is left out.
+    Motion is undone along dense optical flow, another than clips are made with; what came into the picture since has no partner and is
+    left out. Large frames are shrunk to LARGEST for that.
 
     frames  f h w 3, uint8; at least 2
     photo   as the model saw it   h w 3, uint8
@@ -58,18 +61,20 @@ def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
         raise ValueError(
             f"wanted at least 2 frames of the photo's shape {photo.shape}, got {frames.shape}; give the photo as the model saw it"
         )
+    first_frame_db, full_width = float(frame_psnr(frames[:1], photo[None])[0]), frames.shape[2]
+    frames = at_most(frames, LARGEST)
     later = frames[np.linspace(1, len(frames) - 1, min(LOOKED_AT, len(frames) - 1)).round().astype(int)]
-    finder = FlowFinder(*frames.shape[1:3], quick=True)  # one for all: each way is found from the one before
-    lost = [lasting_error(frame, frames[0], finder.flow(frame, frames[0])) for frame in later]
+    lost = [lasting_error(frame, frames[0], judged_flow(frame, frames[0])) for frame in later]
     kept = np.minimum(10 * np.log10(255.0**2 / np.maximum(lost, 1e-9)), SAME_DB)
-    flows = neighbour_flows(frames, quick=True)
+    flows = neighbour_flows(frames)
     flicker = [lasting_error(*three) for three in zip(frames[:-1], frames[1:], flows, strict=True)]
+    motion = motion_components(frames, flows)
     return Figures(
-        first_frame_db=float(frame_psnr(frames[:1], photo[None])[0]),
+        first_frame_db=first_frame_db,
         photo_kept_db=float(kept.mean()),
         flicker=float(np.sqrt(np.mean(flicker))),
-        motion=motion_components(frames, flows),
-        width=frames.shape[2],
+        motion=motion._replace(median=motion.median * full_width / frames.shape[2]),
+        width=full_width,
     )
 
 

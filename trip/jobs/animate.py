@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from trip.evaluation.figures import figures
-from trip.evaluation.motion import frame_psnr
+from trip.evaluation.likeness import frame_psnr
 from trip.jobs.estimate import Timing, Timings
 from trip.jobs.figure import FIGURE
 from trip.jobs.store import State
