@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from trip.evaluation.likeness import frame_psnr
-from trip.media import Clip, MediaError, mp4, read_clip, write_clip
-from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
+from trip.media import Clip, MediaError, mp4, open_video, read_clip, read_metadata, write_clip, write_continuation
+from trip.media.edit import boomerang, check_joins, joined_metadata, loop_gap, parts, write_png_zip
 
 MADE_WITH = {"prompt": "the camera pans left, \u96f2", "seed": 7, "negative_prompt": None}
 
@@ -44,24 +44,16 @@ def refusal(call, *arguments) -> str:
     return str(caught.value)
 
 
-# joined
-
-
-def test_a_continuation_shows_the_frame_in_common_once():
-    clip = joined(numbered(1, 2, 3), numbered(3, 4, 5))
-    assert levels(clip) == [1, 2, 3, 4, 5]
-    assert clip.fps == 8
-    assert levels(joined(numbered(1, 2), numbered(2))) == [1, 2]
+# continuations
 
 
 def test_metadata_keeps_every_part_in_order(tmp_path):
     one, two, three = ({"seed": seed, "prompt": f"part {seed}"} for seed in (1, 2, 3))
-    a, b, c = (numbered(1, 2, metadata=metadata) for metadata in (one, two, three))
-    assert parts(joined(a, b).metadata) == [one, two]
-    assert parts(joined(joined(a, b), c).metadata) == parts(joined(a, joined(b, c)).metadata) == [one, two, three]
-    stored = read_clip(write_clip(joined(a, b), tmp_path / "joined.mp4"))
+    both = joined_metadata(one, two)
+    assert parts(both) == [one, two] and parts(one) == [one]
+    assert parts(joined_metadata(both, three)) == parts(joined_metadata(one, joined_metadata(two, three))) == [one, two, three]
+    stored = read_clip(write_clip(numbered(1, 2, metadata=both), tmp_path / "joined.mp4"))
     assert parts(stored.metadata) == [one, two]
-    assert parts(one) == [one]
 
 
 @pytest.mark.parametrize("broken", ["[", "{}", "[1]", 7, "[" * 100_000])
@@ -69,13 +61,12 @@ def test_a_broken_list_of_parts_is_refused(broken):
     assert "broken list" in refusal(parts, {"parts": broken})
 
 
-def test_a_rate_that_a_file_rounded_is_the_same_rate():
-    assert joined(numbered(1, fps=25 / 3), numbered(1, 2, fps=8.3333)).fps == 25 / 3
-
-
-def test_clips_that_do_not_fit_are_refused_with_both_values():
-    assert "24 x 16 and 16 x 16 pixels" in refusal(joined, numbered(1), numbered(1, size=(16, 16)))
-    assert "got 8 and 4 frames per second" in refusal(joined, numbered(1), numbered(1, fps=4))
+def test_clips_that_do_not_fit_are_refused_with_both_values(tmp_path):
+    path = write_clip(numbered(1, 2, fps=25 / 3), tmp_path / "clip.mp4")
+    with open_video(path) as video:
+        check_joins(video, (16, 24), 8.3333)  # a rate that the file rounded is the same rate
+        assert "24 x 16 and 16 x 16 pixels" in refusal(check_joins, video, (16, 16), 25 / 3)
+        assert "got 8.33333 and 4 frames per second" in refusal(check_joins, video, (16, 24), 4)
 
 
 def test_a_file_goes_on_again_and_again_and_loses_nothing(tmp_path):
@@ -83,8 +74,8 @@ def test_a_file_goes_on_again_and_again_and_loses_nothing(tmp_path):
     path = write_clip(clip, tmp_path / "clip.mp4")
     first = read_clip(path)
     for count in (1, 2, 3):
-        longer = joined(read_clip(path), patched())
-        write_clip(longer, path, start=path)
+        metadata = joined_metadata(read_metadata(path), MADE_WITH)
+        write_continuation(path, patched().frames[1:], clip.fps, metadata, path)
         stored = read_clip(path)
         assert len(stored.frames) == 12 + 11 * count and stored.fps == pytest.approx(clip.fps, rel=1e-3)
         assert np.array_equal(stored.frames[:12], first.frames)
@@ -96,7 +87,7 @@ def test_a_file_that_was_coded_otherwise_is_coded_again(tmp_path, monkeypatch):
     with monkeypatch.context() as today:
         today.setitem(mp4.CODING, "profile", "baseline")
         path = write_clip(patched(), tmp_path / "clip.mp4")
-    write_clip(joined(read_clip(path), patched()), tmp_path / "longer.mp4", start=path)
+    write_continuation(path, patched().frames[1:], patched().fps, MADE_WITH, tmp_path / "longer.mp4")
     stored = read_clip(tmp_path / "longer.mp4")
     assert len(stored.frames) == 23 and not np.array_equal(stored.frames[:12], read_clip(path).frames)
     assert frame_psnr(stored.frames[:12], patched().frames).min() > 25

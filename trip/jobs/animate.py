@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +18,33 @@ from trip.jobs.figure import FIGURE
 from trip.jobs.store import State
 from trip.jobs.stream import compute_thread, streamed
 from trip.jobs.worker import Cancelled, Desk
-from trip.media import Clip, joined, loop_gap, read_clip, read_photo, with_photo, write_clip
+from trip.media import (
+    Clip,
+    check_joins,
+    fit_photo,
+    joined_metadata,
+    loop_gap,
+    open_video,
+    read_clip,
+    read_metadata,
+    read_photo,
+    with_photo,
+    write_clip,
+    write_continuation,
+    write_frames,
+)
 from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from trip.inside import Inside
     from trip.pipeline import TripOutput, TripPipeline
+    from trip.render import Rendering
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION_FRAMES = 8
 INSIDE = "inside.npz"  # file of a job: what both paths said
+RENDERING = 0.9  # of a job's progress: the clip is rendered from there on
 WATCHED = "watched"  # file of a running job whose inside somebody looks at
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
@@ -129,12 +145,29 @@ def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
     return round(float(frame_psnr(clip[1:], other[1:]).mean()), 1) if clip.shape == other.shape else None
 
 
+class _Made(Sequence[np.ndarray]):
+    """Frames of a rendering from number `first` on; each is told of when it has been made."""
+
+    def __init__(self, frames: "Rendering", first: int, tell: Callable[[int, np.ndarray], None]):
+        self.frames, self.first, self.tell = frames, first, tell
+
+    def __len__(self) -> int:
+        return len(self.frames) - self.first
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        index = range(self.first, len(self.frames))[index]
+        frame = self.frames[index]
+        self.tell(index, frame)
+        return frame
+
+
 class AnimateMaker:
     """Makes "animate" jobs with one checkpoint.
 
     A job's settings are those of `AnimateSettings`, and may name earlier jobs: `after`, whose clip this one goes on from with its
     last frame as the photo, `draft`, of which this is the final, and `lora`, a fine-tune to make it with. Its result: `clip` (file
-    name), `seed`, `settings` as they were used, `figures` for people, `seconds`, and with a draft `draft_db`, how like it the final is.
+    name), `drawn` (the same as the network drew it), `seed`, `settings` as they were used, `figures` for people, `seconds`, and with a
+    draft `draft_db`, how like it the final is.
     """
 
     def __init__(self, model: str | None, timings: Timings):
@@ -167,7 +200,7 @@ class AnimateMaker:
         from trip.pipeline import Interrupted
 
         asked = {name: value for name, value in desk.job.settings.items() if name != FIGURE}
-        earlier = {name: self._file_of(desk, asked.pop(name)) for name in EARLIER if name in asked}
+        earlier = {name: self._file_of(desk, name, asked.pop(name)) for name in EARLIER if name in asked}
         photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
         desk.report(0.0, "Loading the model")
@@ -180,15 +213,15 @@ class AnimateMaker:
                         break
                     left = step.seconds * (step.num_steps - step.number)
                     words = f"Step {step.number} of {step.num_steps}, about {left:.0f} s left"
-                    desk.report(0.95 * step.number / step.num_steps, words, step.preview)
+                    desk.report(RENDERING * step.number / step.num_steps, words, step.preview)
                     if step.inside and (desk.folder / WATCHED).exists():
                         step.inside.save(desk.folder / INSIDE)
         except Interrupted as error:
             raise Cancelled from error
         finally:
             ticket.unlink(missing_ok=True)
-        desk.report(0.97, "Writing the clip", step.output.frames)
-        return self._written(desk, step, photo, earlier, begun, expected)
+        desk.report(RENDERING, "Rendering the clip", step.output.frames)
+        return self._written(desk, step, photo, settings, earlier, begun, expected)
 
     @staticmethod
     def _photo(desk: Desk) -> Image.Image:
@@ -198,34 +231,72 @@ class AnimateMaker:
             raise ValueError("the photo of this job is not there any more; choose it again") from error
 
     def _written(
-        self, desk: Desk, sampled: Sampled, photo: Image.Image, earlier: dict[str, Path], begun: float, expected: float | None
+        self,
+        desk: Desk,
+        sampled: Sampled,
+        photo: Image.Image,
+        settings: AnimateSettings,
+        earlier: dict[str, Path],
+        begun: float,
+        expected: float | None,
     ) -> dict[str, Any]:
-        output, seed = sampled.output, sampled.output.metadata["seed"]
-        clip = Clip(output.frames, output.fps, output.metadata)
-        Image.fromarray(output.frames[0]).save(desk.folder / "first.png", compress_level=1)
-        Image.fromarray(output.frames[-1]).save(desk.folder / "last.png", compress_level=1)
-        measured = figures(output.frames, output.frames[0])
+        output, seed, rendering = sampled.output, sampled.output.metadata["seed"], time.monotonic()
         sampled.inside.save(desk.folder / INSIDE)
         (desk.folder / WATCHED).unlink(missing_ok=True)
+        metadata = with_photo(output.metadata, photo)
+        drawn = write_clip(Clip(output.frames, output.fps, metadata | {"size": "model"}), desk.folder / f"drawn-{seed}.mp4")
+        frames, seen = self._rendering(output, settings, earlier.get("after")), {}
+        looked_at = {int(np.abs(frames.at - index).argmin()) for index in range(len(output.frames))}
+
+        def tell(index: int, frame: np.ndarray) -> None:
+            if index in looked_at:
+                seen[index] = frame
+                desk.report(RENDERING + (1 - RENDERING) * index / len(frames), "Rendering the clip")
+
+        path = desk.folder / f"trip-{seed}.mp4"
+        num_frames = len(frames)
         if "after" in earlier:
-            clip = joined(read_clip(earlier["after"]), clip)
-        clip = replace(clip, metadata=with_photo(clip.metadata, photo))
-        path = write_clip(clip, desk.folder / f"trip-{seed}.mp4", start=earlier.get("after"))
-        self.timings.add(sampled.timing)
+            with open_video(earlier["after"]) as video:
+                check_joins(video, frames.shape, frames.fps)
+                num_frames += video.num_frames - 1
+            tell(0, frames[0])
+            metadata = joined_metadata(read_metadata(earlier["after"]), metadata)
+            write_continuation(earlier["after"], _Made(frames, 1, tell), frames.fps, metadata, path)
+        else:
+            write_frames(_Made(frames, 0, tell), frames.fps, metadata, path)
+        shown = np.stack([seen[index] for index in sorted(seen)])
+        Image.fromarray(shown[0]).save(desk.folder / "first.png", compress_level=1)
+        Image.fromarray(frames[-1]).save(desk.folder / "last.png", compress_level=1)
+        measured = figures(shown, fit_photo(photo, *frames.shape, settings.crop))
+        self.timings.add(replace(sampled.timing, rendering=round(time.monotonic() - rendering, 3)))
         return {
             "clip": path.name,
-            "num_frames": len(clip.frames),
-            "fps": clip.fps,
+            "drawn": drawn.name,
+            "num_frames": num_frames,
+            "fps": frames.fps,
+            "drawn_frames": len(output.frames),
+            "drawn_fps": output.fps,
             "seed": seed,
             "settings": output.metadata,
-            "figures": measured.rows(),
+            "figures": [_own_pixels(frames.photo_share), *measured.rows()],
             "photo_kept_db": measured.photo_kept_db,
             "motion_pixels": measured.motion.median,
             "draft_db": likeness(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,
-            "loop_gap": round(loop_gap(output.frames), 2),
+            "loop_gap": round(loop_gap(shown), 2),
             "seconds": round(time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
         }
+
+    @staticmethod
+    def _rendering(output: "TripOutput", settings: AnimateSettings, after: Path | None) -> "Rendering":
+        """The clip to keep; one that goes on from another has that one's rate."""
+        from trip.render import Rendering
+
+        rate = settings.frame_rate
+        if after:
+            with open_video(after) as video:
+                rate = video.fps
+        return Rendering(output, settings.size, rate)
 
     def _weights(self, desk: Desk, job_id: str | None) -> tuple[str | None, str | None]:
         """Checkpoint and LoRA to sample with: this maker's own, or what an earlier fine-tune has made."""
@@ -238,14 +309,20 @@ class AnimateMaker:
         return (str(path), None) if path.is_dir() else (self.model, str(path))
 
     @staticmethod
-    def _file_of(desk: Desk, job_id: str) -> Path:
+    def _file_of(desk: Desk, name: str, job_id: str) -> Path:
+        """The clip of an earlier job; of a draft what the network drew, where it was kept."""
         earlier = desk.store.get(job_id, desk.job.visitor)
         if earlier.state != State.DONE:
             raise ValueError("the clip to go on from is not done; choose another")
-        path = desk.store.folder_of(earlier) / earlier.result["clip"]
+        file = earlier.result["drawn" if name == "draft" and "drawn" in earlier.result else "clip"]
+        path = desk.store.folder_of(earlier) / file
         if not path.exists():
             raise ValueError("the clip to go on from is not there any more; choose another")
         return path
+
+
+def _own_pixels(share: float) -> tuple[str, str, str]:
+    return "Photo's pixels", f"{100 * share:.0f} %", "how much of the clip is the photo's own, moved; the rest is what the network drew"
 
 
 def _last(num_frames: int, path: Path) -> np.ndarray:

@@ -26,6 +26,7 @@ class Timing:
     passes     of the denoiser: steps, twice with guidance
     seconds    from noise to decoded frames
     num_bytes  most memory in use at the end of a step
+    rendering  seconds from decoded frames to the file
     """
 
     model: str
@@ -34,18 +35,22 @@ class Timing:
     passes: int
     seconds: float
     num_bytes: int
+    rendering: float = 0.0
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What a clip should take; none where nothing was measured yet.
 
-    count  clips that it rests on
+    seconds   in all
+    sampling  of them on the accelerator
+    count     clips that it rests on
     """
 
     seconds: float | None
     num_bytes: int | None
     count: int
+    sampling: float | None = None
 
 
 class Timings:
@@ -100,11 +105,13 @@ class Timings:
         per_pixel = statistics.median(t.num_bytes / t.pixels for t in alike)
         near = [t.num_bytes for t in alike if t.pixels >= pixels]
         num_bytes = min(near) if near else int(per_pixel * pixels)
-        return Estimate(rate * pixels * (passes + 2), num_bytes, len(alike))
+        rendering = statistics.median(t.rendering / t.pixels for t in alike) * pixels if settings.size != "model" else 0.0
+        sampling = rate * pixels * (passes + 2)
+        return Estimate(sampling + rendering, num_bytes, len(alike), sampling)
 
     def lease_seconds(self, settings: AnimateSettings) -> int:
         """How long to ask a shared GPU for."""
-        seconds = self.estimate(settings).seconds
+        seconds = self.estimate(settings).sampling
         return FIRST_LEASE if seconds is None else max(LEAST_LEASE, round(LEASE_MARGIN * seconds))
 
 

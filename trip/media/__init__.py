@@ -4,8 +4,18 @@ Every refusal is a `MediaError` with one line. Nothing is decoded before its hea
 """
 
 from trip.media.budget import Budget
-from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip, write_frames
-from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
+from trip.media.clip import (
+    Clip,
+    check_writable,
+    photo_inside,
+    read_clip,
+    read_metadata,
+    with_photo,
+    write_clip,
+    write_continuation,
+    write_frames,
+)
+from trip.media.edit import boomerang, check_joins, joined_metadata, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
 from trip.media.flow import FlowFinder, agreement, carried, light_between
 from trip.media.photo import Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
@@ -21,10 +31,11 @@ __all__ = [
     "agreement",
     "boomerang",
     "carried",
+    "check_joins",
     "check_writable",
     "fit_photo",
     "fitted_part",
-    "joined",
+    "joined_metadata",
     "light_between",
     "loop_gap",
     "open_video",
@@ -37,6 +48,7 @@ __all__ = [
     "shown_part",
     "with_photo",
     "write_clip",
+    "write_continuation",
     "write_frames",
     "write_picture",
     "write_png_zip",

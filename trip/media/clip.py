@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -99,19 +99,13 @@ def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def write_clip(clip: Clip, path: str | Path, start: str | Path | None = None) -> Path:
+def write_clip(clip: Clip, path: str | Path) -> Path:
     """Writes .mp4 (H.264, yuv420p), .gif or animated .webp with the metadata inside, whole or not at all.
 
     H.264 wants even sides: an odd one is padded by repeating its last row or column. A GIF keeps time in 1/100 s, at most 50 frames
     a second. Raises MediaError.
-
-    start  an .mp4 that this .mp4 begins with: it is copied as it is coded where it can be, so that however often a clip goes on
-           nothing of it fades
     """
-    with _target(path, clip.metadata) as (partial, metadata):
-        if start is None or not go_on(Path(start), clip.frames, clip.fps, metadata, partial):
-            _WRITERS[Path(path).suffix.lower()](clip.frames, clip.fps, metadata, partial)
-    return Path(path)
+    return write_frames(clip.frames, clip.fps, clip.metadata, path)
 
 
 def write_frames(frames: Iterable[np.ndarray], fps: float, metadata: Metadata, path: str | Path) -> Path:
@@ -122,6 +116,20 @@ def write_frames(frames: Iterable[np.ndarray], fps: float, metadata: Metadata, p
     """
     with _target(path, metadata) as (partial, text):
         _WRITERS[Path(path).suffix.lower()](frames, fps, text, partial)
+    return Path(path)
+
+
+def write_continuation(start: str | Path, frames: Sequence[np.ndarray], fps: float, metadata: Metadata, path: str | Path) -> Path:
+    """Writes the .mp4 that begins with the .mp4 `start`: that is copied as it is coded where it can be, so that however often a clip goes
+    on nothing of it fades. Raises MediaError.
+
+    frames  that come after it   h w 3, uint8
+    """
+    with _target(path, metadata) as (partial, text):
+        if not go_on(Path(start), frames, fps, text, partial):
+            with open_video(start) as video:
+                earlier = (upright_pixels(frame) for _, frame in video.timed_frames())
+                write_mp4(chain(earlier, frames), fps, text, partial)
     return Path(path)
 
 

@@ -12,24 +12,24 @@ from PIL import Image
 from trip.files import replacing
 from trip.media.clip import Clip, Metadata, check_target
 from trip.media.files import MediaError
+from trip.media.video import Video
 
 PARTS = "parts"  # metadata of a joined clip: JSON list of its parts' metadata, in the order they play
 
 
-def joined(first: Clip, second: Clip) -> Clip:
-    """A clip and its continuation, which begins with the first one's last frame: that frame is shown once.
+def joined_metadata(first: Metadata, second: Metadata) -> Metadata:
+    """What a clip and its continuation were made with; see `parts`."""
+    return {PARTS: json.dumps([*parts(first), *parts(second)])}
 
-    What the parts were made with stays in the metadata, see `parts`. Raises MediaError where sizes or rates differ.
-    """
-    (height, width), (other_height, other_width) = first.frames.shape[1:3], second.frames.shape[1:3]
-    if (height, width) != (other_height, other_width):
-        raise MediaError(
-            f"wanted clips of one size to join, got {width} x {height} and {other_width} x {other_height} pixels; animate at one size"
-        )
-    if not math.isclose(first.fps, second.fps, rel_tol=1e-3):  # a rate read from a file is not exact
-        raise MediaError(f"wanted clips of one rate to join, got {first.fps:g} and {second.fps:g} frames per second; choose one rate")
-    frames = np.concatenate([first.frames, second.frames[1:]])
-    return Clip(frames, first.fps, {PARTS: json.dumps([*parts(first.metadata), *parts(second.metadata)])})
+
+def check_joins(first: Video, shape: tuple[int, int], fps: float) -> None:
+    """Raises MediaError where a clip of that height, width and rate cannot go on from a video."""
+    height, width = shape
+    if first.size != (width, height):
+        sizes = "{} x {}".format(*first.size), f"{width} x {height}"
+        raise MediaError(f"wanted clips of one size to join, got {sizes[0]} and {sizes[1]} pixels; animate at one size")
+    if not math.isclose(first.fps, fps, rel_tol=1e-2):  # a rate read from a file is not exact
+        raise MediaError(f"wanted clips of one rate to join, got {first.fps:g} and {fps:g} frames per second; choose one rate")
 
 
 def parts(metadata: Metadata) -> list[Metadata]:

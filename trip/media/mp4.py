@@ -38,15 +38,15 @@ def write_mp4(frames: Iterable[np.ndarray], fps: float, metadata: str, target: P
             container.mux(stream.encode(None))
 
 
-def go_on(start: Path, frames: np.ndarray, fps: float, metadata: str, path: Path) -> bool:
+def go_on(start: Path, frames: Iterable[np.ndarray], fps: float, metadata: str, path: Path) -> bool:
     """Writes the clip that begins with the file `start`, whose pictures are copied as they are coded; False, and nothing written,
     where that file was coded in another way than today's.
 
-    frames  of the whole clip   f h w 3, uint8
+    frames  that come after it, at least one   h w 3, uint8
     """
     with av.open(str(start.absolute())) as first:
         rest = io.BytesIO()
-        write_mp4(frames[first.streams.video[0].frames :], fps, "", rest)
+        write_mp4(frames, fps, "", rest)
         rest.seek(0)
         with av.open(rest) as second:
             before, after = first.streams.video[0], second.streams.video[0]

@@ -39,6 +39,7 @@ class Rendering(Sequence[np.ndarray]):
 
     shape        height and width
     fps          frames per second
+    at           where each frame lies between those of the network: in its frames, 0 is the photo   n
     photo_share  of all pixels those that are the photo's own, in [0, 1]; where the network's frames stay untouched, the first frame alone
     """
 
@@ -51,12 +52,12 @@ class Rendering(Sequence[np.ndarray]):
         num_frames = len(made.frames)
         self.made, self.shape, self.untouched = made, output_shape(made, size, most), size == "model"
         if self.untouched:
-            self.fps, self.photo_share, self._index = made.fps, 1 / num_frames, np.arange(num_frames)
+            self.fps, self.photo_share, self.at = made.fps, 1 / num_frames, np.arange(num_frames)
             return
         self.fps, count = rate, max(round(num_frames / made.fps * rate), 2)
         times = np.append(made.times, 0.0) if made.loop else made.times  # of a loop, the photo comes again after the last frame
-        self._index = np.linspace(0, len(times) - 1, count, endpoint=not made.loop)  # in frames of the network
-        self._times = PchipInterpolator(np.arange(len(times)), times)(self._index)
+        self.at = np.linspace(0, len(times) - 1, count, endpoint=not made.loop)  # in frames of the network
+        self._times = PchipInterpolator(np.arange(len(times)), times)(self.at)
         self.motion = ClipMotion(made)
         reach, nearest = self.motion.reach(self._times)
         drawn = drawn_plate(made, self.motion, reach)
@@ -65,23 +66,23 @@ class Rendering(Sequence[np.ndarray]):
         self.photo_share = float(np.mean([self._own_share(index) for index in range(0, count, -(-count // NUM_MEASURED))]))
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.at)
 
     def __getitem__(self, index: SupportsIndex) -> np.ndarray:
         index = range(len(self))[index]
         if self.untouched:
             return self.made.frames[index]
         frame = self.plate.seen(self._view(index), self.shape)
-        shading = self.layers.shading(self._index[index], self._times[index], self.motion)
+        shading = self.layers.shading(self.at[index], self._times[index], self.motion)
         if shading is None:
             return frame
         shade, added = (cv2.resize(layer, self.shape[::-1], interpolation=cv2.INTER_LINEAR) for layer in shading)
         return cv2.add(cv2.multiply(frame, shade, dtype=cv2.CV_32F), added, dtype=cv2.CV_8U)
 
     def _view(self, index: int) -> View:
-        bend = self.layers.bend(self._index[index], self._times[index], self.motion)
+        bend = self.layers.bend(self.at[index], self._times[index], self.motion)
         return self.motion.view(float(self._times[index])).bent(bend)
 
     def _own_share(self, index: int) -> float:
         own = self.plate.is_photo(self._view(index), self.motion.shape)
-        return float((own * (1 - self.layers.hidden(self._index[index], self._times[index], self.motion))).mean())
+        return float((own * (1 - self.layers.hidden(self.at[index], self._times[index], self.motion))).mean())
