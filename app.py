@@ -5,6 +5,7 @@ import os
 import signal
 
 from trip import flags
+from trip.jobs.folders import own_uploads
 from trip.place import on_spaces_gpu
 
 
@@ -16,6 +17,8 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if on_spaces_gpu():
         import spaces  # noqa: F401  must come before torch
+    if uploads := own_uploads(args.output_dir.absolute()):  # before gradio is imported
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(uploads))
     from trip import ui
     from trip.ui.studio import Studio
 

@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 import trip
 from trip.diffusion import homecoming, image_noise_prior, linear_fusion, predict_z_0
+from trip.files import check_header
 from trip.media import Box, fit_photo, fitted_part, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
@@ -313,3 +314,5 @@ def check_checkpoint(folder: Path) -> None:
     pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
     if pickles:
         raise ValueError(f"{folder}: wanted safetensors only, found {pickles[0]}, which can run code when opened; convert it first")
+    for path in folder.rglob("*.safetensors"):
+        check_header(path)

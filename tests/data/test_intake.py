@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import shutil
 import stat
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from trip.data.intake import (
     write_captions,
 )
 from trip.data.uploads import take_in
+from trip.jobs.draft import ClipsDraft
 from trip.media import read_clip
 
 
@@ -132,6 +135,77 @@ def test_too_many_files_broken_archives_and_other_kinds_are_refused(good, tmp_pa
     (tmp_path / "model.pt").write_bytes(b"x")
     assert "wanted clips" in refusal(take_in, [tmp_path / "model.pt"], tmp_path / "in")
     assert "at least one clip" in refusal(take_in, [], tmp_path / "in")
+
+
+@pytest.mark.parametrize("name, most", [("good.txt", 64), ("metadata.csv", 4096), ("metadata.jsonl", 4096)])
+@pytest.mark.parametrize("packs", [True, False])
+def test_captions_far_longer_than_captions_are_refused_before_they_are_read(good, tmp_path, name, most, packs):
+    words = b"ab " * (most * 1024 // 3 + 1000)
+    (tmp_path / name).write_bytes(words)
+    pad = ("pad.bin", random.Random(0).randbytes(300_000))  # so that the archive's own ratio is not what refuses it
+    files = [archive(tmp_path / "c.zip", (good.name, good.read_bytes()), (name, words), pad)] if packs else [good, tmp_path / name]
+    assert f"{name}: wanted captions of at most {most} KB" in refusal(take_in, files, tmp_path / "in")
+    assert not (tmp_path / "in" / name).exists() or not packs
+
+
+def test_a_caption_that_is_not_an_uploads_is_bounded_too(good, tmp_path):
+    clip = Path(shutil.copy(good, tmp_path / "good.mp4"))
+    clip.with_suffix(".txt").write_bytes(b"ab " * 30_000)
+    assert "good.txt: wanted a caption of at most 64 KB" in refusal(find_clips, tmp_path, held_out=None)
+    clip.with_suffix(".txt").unlink()
+    with (tmp_path / "metadata.csv").open("wb") as table:
+        table.truncate(65 * 2**20)
+    assert "wanted a table of at most 64 MB" in refusal(find_clips, tmp_path, held_out=None)
+
+
+def test_a_list_of_captions_that_nests_without_end_is_one_line(good, tmp_path):
+    shutil.copy(good, tmp_path / "good.mp4")
+    (tmp_path / "metadata.jsonl").write_text("[" * 200_000)
+    assert "metadata.jsonl line 1: wanted one JSON object" in refusal(find_clips, tmp_path, held_out=None)
+
+
+def test_bounds_hold_over_all_uploads_together(good, tmp_path, monkeypatch):
+    several = [archive(tmp_path / f"{i}.zip", (f"{i}.mp4", good.read_bytes())) for i in range(3)]
+    monkeypatch.setattr(uploads, "MOST_CLIPS", 2)
+    assert "wanted at most 2 clips, got 3" in refusal(take_in, several, tmp_path / "in")
+    monkeypatch.setattr(uploads, "MOST_CLIPS", 9)
+    monkeypatch.setattr(uploads, "MOST_BYTES", 2 * good.stat().st_size)
+    assert "would unpack to" in refusal(take_in, several, tmp_path / "again")
+    assert "MB of clips, got more" in refusal(take_in, [good, good, good], tmp_path / "once more")
+
+
+def test_what_would_fill_the_disk_is_refused_before_it_is_unpacked(good, tmp_path, monkeypatch):
+    packed = archive(tmp_path / "clips.zip", ("good.mp4", good.read_bytes()))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=200 * 2**20 + good.stat().st_size - 1))
+    for upload in (packed, good):
+        assert "the disk is almost full (" in refusal(take_in, [upload], tmp_path / "in")
+        assert not list((tmp_path / "in").iterdir())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_damaged_archive_is_one_line(good, tmp_path, method, seed):
+    chance = random.Random(seed)
+    content = bytearray(archive(tmp_path / "clips.zip", ("good.mp4", good.read_bytes()), method=method).read_bytes())
+    for _ in range(20):
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    (tmp_path / "clips.zip").write_bytes(content)
+    try:
+        take_in([tmp_path / "clips.zip"], tmp_path / "in")
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_disk_that_is_full_all_the_same_is_told_by_the_draft(good, tmp_path, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(uploads, "_copied", full)
+    draft = ClipsDraft(tmp_path / "drafts" / "mine", 2)
+    for upload in (good, archive(tmp_path / "clips.zip", ("good.mp4", good.read_bytes()))):
+        assert "could not be stored (No space left on device); free some space" in refusal(draft.take_in, [str(upload)])
+        assert not draft.folder.exists()
 
 
 # looked at

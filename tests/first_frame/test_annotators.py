@@ -24,6 +24,7 @@ from transformers import (
 
 from trip.first_frame.annotators import ANNOTATORS, canny
 from trip.first_frame.catalogue import CARDS
+from trip.first_frame.control import control_map
 from trip.first_frame.making import Makery
 from trip.settings import Annotator, ControlSettings
 
@@ -165,3 +166,17 @@ def test_weights_of_another_network_are_refused_in_one_line(shelf, landscape, tm
     with pytest.raises(ValueError, match="mlsd does not open") as refused:
         map_of("mlsd", landscape, tmp_path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [(2048, 16), (16, 2048), (1700, 100)])
+def test_a_strip_is_refused_in_one_line_instead_of_being_enlarged(size):
+    with pytest.raises(ValueError, match="at most 16 times as long as wide") as refusal:
+        control_map(Image.new("RGB", size), ControlSettings(annotator="canny"), side=2048)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("size", [(1600, 100), (100, 1600), (64, 64), (2000, 400)])
+def test_a_map_is_bounded_on_both_sides_and_keeps_the_shape(size):
+    found = control_map(Image.new("RGB", size), ControlSettings(annotator="canny"), side=2048).image
+    assert max(found.size) <= 4096 and min(found.size) <= 2048
+    assert found.width / found.height == pytest.approx(size[0] / size[1], rel=0.02)

@@ -1,13 +1,17 @@
 """The janitor: what is too large, too many or too old goes, the oldest first, and nothing else."""
 
+import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from trip.jobs.folders import make_own, own_uploads
 from trip.jobs.janitor import Limits, size_of, tidy
 from trip.jobs.store import Job, JobStore, State
+from trip.jobs.worker import Worker
 
 ALL = {"num_bytes": 10**9, "num_jobs": 1000, "days": 30.0}
 FILE = 50_000  # bytes
@@ -83,3 +87,92 @@ def test_only_the_stores_own_folders_are_touched(store, ended):
 
 def test_a_folder_that_is_gone_has_no_size(store):
     assert size_of(store.folder / "jobs" / "nothing") == 0
+
+
+def aged(path: Path, days: float) -> None:
+    then = time.time() - 86400 * days
+    os.utime(path, (then, then))
+
+
+def test_paused_jobs_have_an_age_too(store):
+    old, new = store.submit("me", "quick", {}), store.submit("me", "quick", {})
+    for job in (old, new):
+        store.pause(job.id)
+    with store._changing() as table:
+        table.execute("UPDATE jobs SET created = ? WHERE id = ?", (time.time() - 31 * 86400, old.id))
+    assert [job.id for job in tidy(store, Limits())] == [old.id]
+    assert kept(store, [old, new]) == [False, True]
+
+
+def drafts(store: JobStore) -> list[Path]:
+    """Three drafts, the oldest first, and a folder that is none."""
+    made = [store.folder / "drafts" / name for name in ("first", "second", "third")]
+    for age, path in zip((3, 0.5, 0), made, strict=True):
+        make_own(path)
+        (path / "clip.mp4").write_bytes(bytes(FILE))
+        aged(path, age)
+    (store.folder / "drafts" / "mine").mkdir()
+    aged(store.folder / "drafts" / "mine", 99)
+    return made
+
+
+def test_drafts_of_fine_tunes_have_an_age_and_the_oldest_make_room(store):
+    first, second, third = drafts(store)
+    tidy(store, Limits())
+    assert [path.exists() for path in (first, second, third)] == [False, True, True]
+    tidy(store, Limits(draft_bytes=FILE))
+    assert [path.exists() for path in (first, second, third)] == [False, False, True]
+    assert (store.folder / "drafts" / "mine").exists()
+
+
+def test_what_cannot_be_read_goes_when_it_is_old(store, ended):
+    folder = store.folder_of(ended[0])
+    with store._changing() as table:
+        table.execute("UPDATE jobs SET settings = '[]' WHERE id = ?", (ended[0].id,))
+    tidy(store, Limits())
+    assert folder.exists() and store.unreadable() == [ended[0].id]
+    aged(folder, 31)
+    tidy(store, Limits())
+    assert not folder.exists() and store.unreadable() == []
+
+
+def test_a_job_that_is_being_stored_is_not_taken_for_an_orphan(store):
+    new, old = store.files / "new", store.files / "old"
+    for path in (new, old):
+        make_own(path)
+    aged(old, 1)
+    tidy(store, Limits(days=0))
+    assert new.exists() and not old.exists()
+
+
+def test_the_janitor_comes_also_where_nothing_is_asked_for(store):
+    came = threading.Event()
+    worker = Worker(store, {}, before=came.set)
+    worker.start()
+    assert came.wait(5)
+    worker.stop()
+
+
+def test_uploads_that_a_killed_app_left_have_an_age(store):
+    uploads = own_uploads(store.folder)
+    others = store.folder / "uploads" / "mine" / "photo.png"
+    old, new = uploads / "a" / "old.png", uploads / "b" / "new.png"
+    for path in (old, new, others):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    since = time.time()
+    tidy(store, Limits())
+    assert old.exists() and new.exists()
+    time.sleep(0.05)
+    os.utime(new)  # a change of its times is noted by the system, whatever they are set to
+    tidy(store, Limits(upload_days=(time.time() - since - 0.02) / 86400))
+    assert not old.exists() and new.exists() and others.exists()
+
+
+def test_a_place_for_uploads_that_is_somebody_elses_is_not_taken(tmp_path):
+    (tmp_path / "taken" / "uploads" / "gradio").mkdir(parents=True)
+    assert own_uploads(tmp_path / "taken") is None
+    (tmp_path / "refused" / "jobs" / "thesis").mkdir(parents=True)
+    (tmp_path / "refused" / "jobs" / "thesis" / "chapter1.tex").touch()
+    assert own_uploads(tmp_path / "refused") is None and [path.name for path in (tmp_path / "refused").iterdir()] == ["jobs"]
+    assert own_uploads(tmp_path / "new") == own_uploads(tmp_path / "new") == tmp_path / "new" / "uploads" / "gradio"

@@ -1,6 +1,7 @@
 """The store of jobs: states, turns, caps, visitors, and what is left after a kill, a damaged table or a full disk."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from trip.jobs import store as stores
+from trip.jobs.folders import make_own
+from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import JobStore, State
+from trip.jobs.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 
@@ -346,14 +350,143 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
     store.close()
 
 
-def test_orphan_folders_are_removed_at_the_start_and_nothing_else(store):
+def test_the_apps_own_orphans_are_removed_at_the_start_and_nothing_else(store):
     job = make(store)
-    (store.folder / "jobs" / "orphan").mkdir()
-    (store.folder / "jobs" / "orphan" / "photo.png").touch()
+    orphan, old, empty = (store.files / name for name in ("orphan", "0123456789abcdef", "empty"))
+    make_own(orphan)
+    old.mkdir()  # of an app from before there were marks: may be its own, may be a person's
+    for folder in (orphan, old):
+        (folder / "photo.png").touch()
+    empty.mkdir()
     (store.folder / "mine").mkdir()
     store = reopened(store)
-    assert {path.name for path in (store.folder / "jobs").iterdir()} == {job.id}
+    assert {path.name for path in store.files.iterdir()} == {job.id, old.name}
     assert (store.folder / "mine").is_dir()
+    store.close()
+
+
+def _thesis(files: Path) -> Path:
+    (files / "thesis").mkdir(parents=True)
+    (files / "thesis" / "chapter1.tex").write_text("precious")
+    return files / "thesis" / "chapter1.tex"
+
+
+def _letter(files: Path) -> Path:
+    files.mkdir(parents=True, exist_ok=True)
+    (files / "letter.txt").write_text("precious")
+    return files / "letter.txt"
+
+
+def _link(files: Path) -> Path:
+    elsewhere = _thesis(files.parent / "elsewhere").parent
+    files.mkdir(parents=True, exist_ok=True)
+    (files / "link").symlink_to(elsewhere)
+    return elsewhere / "chapter1.tex"
+
+
+@pytest.mark.parametrize("lay", [_thesis, _letter, _link])
+def test_a_folder_of_jobs_that_holds_other_things_is_refused_and_stays_as_it_is(tmp_path, lay):
+    precious = lay(tmp_path / "jobs")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="wanted a folder for jobs alone.*choose another --output-dir") as refusal:
+        JobStore(tmp_path)
+    assert "\n" not in str(refusal.value)
+    assert precious.read_text() == "precious" and sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("lay", [_thesis, _letter, _link])
+def test_other_things_that_came_later_are_refused_and_the_jobs_stay(store, lay):
+    job = make(store)
+    store.close()
+    precious = lay(store.files)
+    with pytest.raises(ValueError, match="which this app did not make"):
+        JobStore(store.folder)
+    assert precious.read_text() == "precious" and (store.folder_of(job) / "clip.mp4").is_file()
+    shutil.move(
+        store.files / precious.relative_to(store.files).parts[0] if lay is not _link else store.files / "link", store.folder / "aside"
+    )
+    store = JobStore(store.folder)
+    assert store.get(job.id) == job
+    store.close()
+
+
+def test_hidden_files_of_the_system_are_no_reason_to_refuse(store):
+    (store.files / ".DS_Store").touch()
+    (store.files / "lost+found").mkdir()
+    store = reopened(store)
+    assert (store.files / ".DS_Store").exists() and (store.files / "lost+found").exists()
+    store.close()
+
+
+@pytest.mark.parametrize("job_id", ["..", ".", "../mine", "/etc", ""])
+def test_a_row_with_an_odd_id_deletes_nothing_but_itself(store, job_id):
+    job = make(store)
+    precious = store.folder / "mine" / "thesis.tex"
+    precious.parent.mkdir()
+    precious.write_text("precious")
+    with store._changing() as table:
+        table.execute("UPDATE jobs SET id = ? WHERE id = ?", (job_id, job.id))
+    store.delete(job_id)
+    assert store.known() == set()
+    assert precious.read_text() == "precious" and (store.files / job.id / "clip.mp4").exists()
+
+
+ODD = {
+    "settings": ["[]", "null", "{", "[" * 100_000, "7", b"\xff\xfe"],
+    "result": ["", "[1]", "null"],
+    "state": ["thinking", "", "DONE"],
+    "place": ["first", b"x"],
+    "created": ["yesterday", float("inf")],
+    "ended": ["never"],
+    "attempts": ["many", -1, 2**62],
+    "visitor": [b"me"],
+    "id": ["../x"],
+}
+
+
+@pytest.mark.parametrize("column, value", [(column, value) for column, values in ODD.items() for value in values])
+@pytest.mark.parametrize("state", ["queued", "done"])
+def test_one_odd_row_stops_nobody(store, column, value, state):
+    odd = ask(store, "odd") if state == "queued" else make(store, "odd")
+    mine = ask(store, "me")
+    with store._changing() as table:
+        table.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, odd.id))
+    store = reopened(store)
+    assert mine.id in [job.id for job in store.jobs()]
+    assert store.jobs_before(store.get(mine.id)) in (0, 1)
+    worker = Worker(store, {"animate": lambda desk: {}}, before=lambda: tidy(store, Limits()))
+    while worker._make_next():
+        pass
+    assert store.get(mine.id).state == State.DONE
+    for row_id in store.unreadable():
+        with pytest.raises(ValueError, match="cannot be read"):
+            store.get(row_id)
+    for row_id in store.known() - {mine.id}:
+        store.delete(row_id)
+    assert store.known() == {mine.id}
+    store.close()
+
+
+TOLD = {
+    "id": "strange", "visitor": "me", "kind": "animate", "settings": {}, "state": "done", "place": 1.0, "created": 1.0,
+    "started": 1.0, "ended": 1.0, "attempts": 1, "fraction": 1.0, "words": "", "error": "", "result": {},
+}  # fmt: skip
+CHANGES = [
+    {"place": {}}, {"visitor": None}, {"visitor": ["me"]}, {"settings": []}, {"result": 7}, {"created": "x"}, {"attempts": 2**70},
+    {"ended": [1]}, {"kind": None}, {"place": 1e400}, {"words": "\ud800"}, {"state": "thinking"}, {"id": "other"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_one_odd_job_json_stops_nobody_and_costs_nothing(store, change):
+    (store.files / "strange").mkdir()
+    (store.files / "strange" / "job.json").write_text(json.dumps(TOLD | change))
+    (store.files / "strange" / "clip.mp4").write_bytes(b"frames")
+    mine = ask(store)
+    store = reopened(store)
+    assert [job.id for job in store.jobs()] == [mine.id]
+    assert store.take().id == mine.id
+    assert (store.files / "strange" / "clip.mp4").read_bytes() == b"frames"
     store.close()
 
 
@@ -456,6 +589,30 @@ def test_a_table_that_cannot_grow_refuses_and_goes_on_later(store, photo):
     assert list((store.folder / "jobs").iterdir()) == []
     store._connection.execute("PRAGMA max_page_count = 100000")
     assert make(store).state == State.DONE
+
+
+def test_a_disk_that_is_really_full_still_stops_deletes_and_opens_again():
+    """A small tmpfs, in a namespace of its own; see the script."""
+    allowed = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True)
+    if allowed.returncode:
+        pytest.skip("this system lets nobody mount a disk of their own")
+    told = subprocess.run(
+        [sys.executable, ROOT / "tests" / "stress" / "full_disk.py"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert "Traceback" not in told.stderr
+    said = json.loads(told.stdout)
+    assert "free some space" in said["asking"] and said["stopped"] == "Stopped" and said["later"] == "Done"
+
+
+def test_a_table_that_cannot_grow_still_stops_and_deletes(store):
+    done, running = make(store), ask(store, prompt="y" * 20_000)
+    store.take()
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    assert store.cancel(running.id).state == State.CANCELLED
+    store.delete(done.id)
+    assert [job.id for job in store.jobs()] == [running.id] and not store.folder_of(done).exists()
 
 
 def test_a_photo_that_cannot_be_written_is_told_and_nothing_is_left(store, photo, monkeypatch):

@@ -1,13 +1,16 @@
 """Low-rank changes: where they go, what a file holds, what it is refused for."""
 
 import pickle
+import struct
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import make_pipeline
+from trip.model import lora
 from trip.model.lora import LAYERS, LoraCard, add_lora, fingerprint, layers_of, lora_file, merge_lora, read_card, save_lora
 from trip.model.unet import TripUNet
 from trip.settings import PRESETS
@@ -36,6 +39,37 @@ def output(unet: TripUNet) -> torch.Tensor:
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     with torch.no_grad():
         return unet(draw(1, 4, 5, 4, 4), 10, draw(1, 16, 16), frame_times=torch.arange(-1.0, 4).expand(1, -1), sentence=draw(1, 16)).sample
+
+
+def with_card(path, **changes):
+    """A copy of a file whose card says something else: values as they stand in the metadata."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    other = path.with_stem("other")
+    save_file(load_file(path), other, metadata={**metadata, **changes})
+    return other
+
+
+@pytest.mark.parametrize("rank", ["1000000000", "-1", "0", '"x"', "1.5", "3", "null", "[" * 100_000])
+def test_a_file_that_does_not_hold_the_rank_it_says_is_refused_before_anything_is_made_room_for(pipe, saved, monkeypatch, rank):
+    made = []
+    monkeypatch.setattr(lora, "add_lora", lambda *_, **__: made.append(1))
+    path = with_card(saved[0], rank=rank)
+    assert "other.safetensors: wanted" in refusal(merge_lora, path, pipe.unet, pipe.fusion, base_digest=saved[2].base_digest)
+    assert made == []
+
+
+@pytest.mark.parametrize("change", [{"settings": "[" * 100_000}, {"settings": "[]"}, {"layers": '["motion"]'}, {"num_steps": '"x"'}])
+def test_a_card_that_says_nonsense_is_one_line(saved, change):
+    assert "without its card" in refusal(read_card, with_card(saved[0], **change))
+
+
+def test_a_header_far_longer_than_ours_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "long.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", 40 * 2**20) + b"{")
+        file.truncate(50 * 2**20)
+    assert "a header of at most 16 MB, got 40 MB" in refusal(read_card, path)
 
 
 def refusal(call, *arguments, **more) -> str:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trip.settings import StageSettings
@@ -20,15 +21,15 @@ SETTINGS = StageSettings(max_steps=12, batch_size=4, learning_rate=0.05, ema_dec
 
 
 class Slope:
-    """Learns the slope of y = x through noise; the loss is infinite at step `breaks_at`."""
+    """Learns the slope of y = x through noise; at step `breaks_at` the loss is infinite, at `spoils_at` its gradient alone is nan."""
 
     name = "slope"
 
-    def __init__(self, breaks_at: int | None = None):
+    def __init__(self, breaks_at: int | None = None, spoils_at: int | None = None):
         torch.manual_seed(0)
         self.model = nn.Linear(1, 1, bias=False)
         nn.init.zeros_(self.model.weight)
-        self.breaks_at = breaks_at
+        self.breaks_at, self.spoils_at = breaks_at, spoils_at
 
     def param_groups(self):
         return [{"params": list(self.model.parameters()), "lr": SETTINGS.learning_rate}]
@@ -41,6 +42,7 @@ class Slope:
         noise = 0.1 * torch.randn(x.shape, generator=generator)
         x, noise = x.to(self.model.weight.device), noise.to(self.model.weight.device)
         loss = (model(x) - x - noise).square().mean()
+        loss = loss + (0 * self.model.weight).sqrt().sum() if step == self.spoils_at else loss
         return loss * math.inf if step == self.breaks_at else loss, {"slope": self.slope}
 
     def sample(self, path):
@@ -156,6 +158,58 @@ def test_a_loss_that_is_not_finite_stops_with_its_stage_and_step(tmp_path):
     message = str(caught.value)
     assert "slope" in message and "step 3" in message and "inf" in message and "\n" not in message
     assert [line["step"] for line in metrics(tmp_path)] == [0, 1, 2]
+
+
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_never_saved(unbroken, tmp_path):
+    with pytest.raises(FloatingPointError, match="slope: the gradient at step 6 is nan; lower the learning rate"):
+        list(records(Slope(spoils_at=6), tmp_path))
+    assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [4]
+    assert all(checkpoint.is_finite(path) for path in checkpoint.completed(tmp_path))
+    stage = Slope()
+    assert next(records(stage, tmp_path))["step"] == 4
+    list(records(stage := Slope(), tmp_path))
+    assert stage.slope == pytest.approx(unbroken[1].slope, rel=1e-6)
+
+
+def spoil(path: Path) -> None:
+    """Makes a checkpoint as it was saved before gradients were looked at."""
+    for name in ("model.safetensors", checkpoint.AVERAGE):
+        with safe_open(path / name, framework="pt") as file:
+            tensors, metadata = {key: torch.full_like(file.get_tensor(key), math.nan) for key in file.keys()}, file.metadata()  # noqa: SIM118
+        save_file(tensors, path / name, metadata=metadata)
+
+
+@pytest.mark.parametrize("count, begins_at", [(1, 8), (2, 4), (3, 0)])
+def test_a_run_with_checkpoints_that_are_not_finite_goes_back_to_the_last_good_one(unbroken, tmp_path, caplog, count, begins_at):
+    list(records(Slope(), tmp_path, changed(keep=3)))
+    checkpoint.note_best(tmp_path, 12, math.nan)
+    for path in checkpoint.completed(tmp_path)[-count:]:
+        spoil(path)
+    stage = Slope()
+    again = list(records(stage, tmp_path, changed(keep=1)))
+    assert [line["step"] for line in again] == list(range(begins_at, 12))
+    assert "not finite" in caplog.text
+    assert stage.slope == pytest.approx(unbroken[1].slope, rel=1e-6)
+    assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [12]
+    assert checkpoint.is_finite(tmp_path / "step-0000012")
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    running = records(stage := Slope(), tmp_path)
+    for _ in range(6):
+        next(running)
+    stage.model.weight.data.fill_(math.inf)
+    stage.loss = lambda model, batch, generator: (0 * torch.nan_to_num(model.weight, posinf=0).sum() + 1, {})
+    with pytest.raises(FloatingPointError, match="the averaged weight at step 8 is nan"):
+        list(running)
+    assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [4]
+
+
+def test_an_evaluation_that_is_not_finite_is_never_the_best(tmp_path):
+    figures = iter([math.nan, 2.0, math.nan, 3.0])
+    settings = changed(max_steps=8, save_every=2, sample_every=2, best_by="figure")
+    list(records(Slope(), tmp_path, settings, evaluate=lambda: {"figure": next(figures)}))
+    assert checkpoint.best_of(tmp_path) == {"step": 4, "figure": 2.0}
 
 
 def test_a_deadline_saves_and_stops(tmp_path):

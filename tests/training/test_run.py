@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -24,7 +25,13 @@ from trip.training.run import TrainingRun
 
 ROOT = Path(__file__).parents[2]
 TINY = PRESETS["tiny"]
-STAGES = {"vae": TINY.recipe.vae, "text": TINY.recipe.text, "half-size": TINY.recipe.half_size, "denoiser": TINY.recipe.denoiser}
+STAGES = {
+    "vae": TINY.recipe.vae,
+    "text": TINY.recipe.text,
+    "field": TINY.recipe.field,
+    "half-size": TINY.recipe.half_size,
+    "denoiser": TINY.recipe.denoiser,
+}
 WEIGHTS = [f"{part}/diffusion_pytorch_model.safetensors" for part in ("vae", "unet", "fusion")] + ["text_encoder/model.safetensors"]
 
 
@@ -168,7 +175,17 @@ def test_a_deadline_in_the_last_stage_still_writes_a_model_that_opens(copy, phot
 def test_a_base_gives_autoencoder_and_text_encoder_as_they_are(unbroken, photos, tmp_path):
     run = tmp_path / "run"
     stages = {record["stage"] for record in TrainingRun(TINY, run, photos, base=unbroken / "model").stages()}
-    assert stages == {"clips-16", "clips-16-held-out", "half-size", "clips-32", "clips-32-held-out", "denoiser"}
+    assert stages == {
+        "clips-16",
+        "clips-16-held-out",
+        "moments-32",
+        "moments-32-held-out",
+        "field",
+        "half-size",
+        "clips-32",
+        "clips-32-held-out",
+        "denoiser",
+    }
     for path in (WEIGHTS[0], WEIGHTS[3]):
         before, after = load_file(unbroken / "model" / path), load_file(run / "model" / path)
         assert all(torch.equal(before[key], after[key]) for key in before)
@@ -176,11 +193,21 @@ def test_a_base_gives_autoencoder_and_text_encoder_as_they_are(unbroken, photos,
 
 def test_init_starts_from_the_weights_of_a_checkpoint(unbroken, photos, tmp_path):
     settings = TINY.recipe.denoiser.model_copy(update={"max_steps": 1, "learning_rate": 0.0})
-    recipe = TINY.recipe.model_copy(update={"half_size": None, "denoiser": settings})
+    recipe = TINY.recipe.model_copy(update={"field": None, "half_size": None, "denoiser": settings})
     run = tmp_path / "run"
     list(TrainingRun(TINY.model_copy(update={"recipe": recipe}), run, photos, init=unbroken / "model").stages())
     before, after = (load_file(folder / "model" / WEIGHTS[1]) for folder in (unbroken, run))
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_every_stage_runs_in_bfloat16(unbroken, photos, tmp_path):
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process may have one precision alone
+    recipe = TINY.recipe.model_copy(update={"precision": "bf16"})
+    run = tmp_path / "run"
+    list(TrainingRun(TINY.model_copy(update={"recipe": recipe}), run, photos, base=unbroken / "model").stages())
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for name in ("field", "half-size", "denoiser"):
+        assert math.isfinite(last_evaluation(run, name)["held_out_loss"])
 
 
 def test_init_of_another_size_is_refused_in_one_line(unbroken, photos, tmp_path):

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -107,6 +109,30 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(cache, text_to_video, tmp
     assert len(losses(stopped)) == checkpoint.step_of(saved[-1]) < 4
     assert main(command(cache, text_to_video, stopped, "--max-steps", "4")) == 0
     assert losses(stopped) == pytest.approx(losses(whole), rel=1e-6)
+
+
+def on_two(cache: Path, base: Path, run: Path, *more: str) -> subprocess.CompletedProcess:
+    """The whole verb on two processes over gloo, as people start it on CPUs."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "trip"]
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = [*launch, *command(cache, base, run, *more)]
+    return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_verb_on_two_processes_ends_with_the_model_and_goes_on_as_one(cache, text_to_video, tmp_path):
+    alone, run = tmp_path / "alone", tmp_path / "run"
+    without_dropout = ["--set", "model.unet.temporal_dropout=0"]  # it is drawn per process
+    assert main(command(cache, text_to_video, alone, *without_dropout, "--max-steps", "4", "--batch-size", "4")) == 0
+    stopped = on_two(cache, text_to_video, run, *without_dropout, "--max-steps", "4", "--max-minutes", "0")
+    assert stopped.returncode != 0 and stopped.stderr.count("the time was up before there was a model") == 1, stopped.stderr[-3000:]
+    for _ in range(2):  # a finished run given once more writes its model again
+        done = on_two(cache, text_to_video, run, *without_dropout, "--max-steps", "4")
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.splitlines() == [str(run / "model")]
+    assert losses(run) == pytest.approx(losses(alone), abs=1e-4)
+    assert TripPipeline.from_pretrained(run / "model").config.num_frames == 4
+    assert "Traceback" not in done.stderr
 
 
 def test_a_data_set_can_be_encoded_on_the_way(films, text_to_video, tmp_path, caplog):

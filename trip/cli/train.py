@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"wanted one of --photos, --cache and --data, got {' and '.join(given) or 'none'}")
     written = options.output / "model"
     _show(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
+    if int(os.environ.get("RANK", 0)):  # one process of several tells how it went
+        return
     if not written.exists():
         raise ValueError(f"{options.output}: the time was up before there was a model; give the same command again to go on")
     print(written)

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 SHARD_SIZE = 128  # clips
 FILMED_SHARE = 0.1  # clips that were filmed, where there are some; the rest is made of photos
 TIME_SCALES, TIME_SCALE_SHARES = (0.5, 1.0, 2.0), (0.15, 0.65, 0.2)  # reference frames from one frame to the next
+MOMENTS, LAST_MOMENT = 3, 30.0  # frames of a clip of which moments alone are looked at, and the latest of them, in reference frames
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,25 @@ class Sample:
     motion: MovingClip | None = None
 
 
+def draw_moments(photos: list[Photo], clips: list[ClipFile], *, size: int, rng: np.random.Generator) -> Sample:
+    """The photo and some moments of a clip, at any time: enough to learn where the photo goes."""
+    later = np.sort(rng.uniform(0, LAST_MOMENT, MOMENTS - 1))
+    return _drawn(photos, clips, np.concatenate([[0], later]), size, rng)
+
+
 def draw_sample(photos: list[Photo], clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator) -> Sample:
     """One clip of the training mix: a photo set in motion, or a filmed clip."""
+    times = np.arange(num_frames) * rng.choice(TIME_SCALES, p=TIME_SCALE_SHARES)
+    return _drawn(photos, clips, times, size, rng)
+
+
+def _drawn(photos: list[Photo], clips: list[ClipFile], times: np.ndarray, size: int, rng: np.random.Generator) -> Sample:
+    """A photo set in motion, seen at these times, or a filmed clip of as many frames."""
     if clips and rng.random() < FILMED_SHARE:
-        clip, frames, times = draw_window(clips, num_frames=num_frames, size=size, rng=rng)
+        clip, frames, times = draw_window(clips, num_frames=len(times), size=size, rng=rng)
         return Sample(frames, times, clip.caption, filmed(frames))
     photo = photos[rng.integers(len(photos))]
     motions = draw_motion(rng, photo.kind)
-    times = np.arange(num_frames) * rng.choice(TIME_SCALES, p=TIME_SCALE_SHARES)
     caption = describe(motions, rng, photo.caption)
     clip = render(photo.pixels, motions, times, size, rng)
     return Sample(clip.frames, times, caption, clip)

@@ -1,16 +1,18 @@
 """Words for clips from a captioning model, where its weights are on this machine."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
 from PIL import Image
 from transformers import AutoProcessor, BlipForConditionalGeneration
 
-from trip.media import open_video, upright_pixels
+from trip.media import MediaError, open_video, upright_pixels
 
 CAPTIONER, CAPTIONER_MB = "Salesforce/blip-image-captioning-base", 990
 MOST_TOKENS = 40
+MOST_FRAMES = 900  # that are decoded on the way to the middle
 
 
 def describe_clips(paths: Sequence[Path], model: str = CAPTIONER) -> list[str]:
@@ -34,6 +36,8 @@ def describe_clips(paths: Sequence[Path], model: str = CAPTIONER) -> list[str]:
 def _middle_frame(path: Path) -> Image.Image:
     with open_video(path) as video:
         chosen = None
-        for index, (_, frame) in enumerate(video.timed_frames()):
-            chosen = frame if chosen is None or index <= video.num_frames // 2 else chosen
+        for _, frame in islice(video.timed_frames(), min(video.num_frames // 2, MOST_FRAMES) + 1):
+            chosen = frame
+        if chosen is None:
+            raise MediaError(f"{video.name}: wanted a video, got one without frames; choose another")
         return Image.fromarray(upright_pixels(chosen))

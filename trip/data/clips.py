@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from trip.data.photos import is_held_out
+from trip.files import bounded_text
 from trip.media import MediaError, Video, open_video, upright_pixels
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ REFERENCE_FPS = 8  # the clock of data/motion.py: a 16-frame clip of the embedde
 SPACING = (0.5, 2.0)  # reference frames from one frame of a window to the next, where the clip is long enough
 LEAST_CROP = 0.7  # of the short side
 MAX_NAMED = 10  # files that a warning names
+MOST_CAPTION_BYTES = 64 * 2**10  # of a .txt; a prompt has at most 10,000 characters
+MOST_TABLE_BYTES = 64 * 2**20  # of a list of captions, which is read whole
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,16 @@ def read_window(clip: ClipFile, *, num_frames: int, size: int, rng: np.random.Ge
         stride = _stride(video, num_frames, rng)
         span = (num_frames - 1) * stride + 1
         first = rng.integers(0, video.num_frames - span + 1) if rng else 0
-        timed = list(islice(video.timed_frames(start=(first - 0.5) / video.fps), 0, span, stride))
-        if len(timed) < num_frames:
+        seconds, frames, crop = [], [], None
+        for time, frame in islice(video.timed_frames(start=(first - 0.5) / video.fps), 0, span, stride):
+            pixels = upright_pixels(frame)  # one at a time: a window of large frames would not fit
+            crop = crop or _crop(*pixels.shape[:2], rng)
+            seconds.append(time)
+            frames.append(_square(pixels, size, crop))
+        if len(frames) < num_frames:
             raise MediaError(f"{video.name}: wanted {span} frames from frame {first} on, got fewer than its header says; leave it out")
-        seconds, frames = zip(*timed, strict=True)
-        pixels = np.stack([upright_pixels(frame) for frame in frames])
     times = (np.array(seconds) - seconds[0]) * REFERENCE_FPS
-    return _square(pixels, size, rng), times.astype(np.float32)
+    return np.stack(frames), times.astype(np.float32)
 
 
 def _stride(video: Video, num_frames: int, rng: np.random.Generator | None) -> int:
@@ -114,16 +120,20 @@ def _stride(video: Video, num_frames: int, rng: np.random.Generator | None) -> i
     return int(rng.integers(least, most + 1)) if rng else min(most, max(least, round(per_reference_frame)))
 
 
-def _square(pixels: np.ndarray, size: int, rng: np.random.Generator | None) -> np.ndarray:
-    height, width = pixels.shape[1:3]
+def _crop(height: int, width: int, rng: np.random.Generator | None) -> tuple[int, int, int]:
+    """Top, left and side of a square in a picture: the middle one, or one that `rng` draws."""
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     if rng:
         side = max(1, int(side * rng.uniform(LEAST_CROP, 1.0)))
         top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-    crop = pixels[:, top : top + side, left : left + side]
+    return int(top), int(left), side
+
+
+def _square(pixels: np.ndarray, size: int, crop: tuple[int, int, int]) -> np.ndarray:
+    top, left, side = crop
     how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in crop])
+    return cv2.resize(pixels[top : top + side, left : left + side], (size, size), interpolation=how)
 
 
 def _fault(path: Path, min_frames: int) -> str:
@@ -145,13 +155,15 @@ def _few(lines: list[str]) -> str:
 def sidecar(path: Path) -> str:
     """Caption from the .txt beside a clip; empty where there is none."""
     text = path.with_suffix(".txt")
-    return " ".join(text.read_text(encoding="utf-8-sig", errors="replace").split()) if text.is_file() else ""
+    return " ".join(bounded_text(text, MOST_CAPTION_BYTES, "a caption").split()) if text.is_file() else ""
 
 
 def listed(folder: Path) -> dict[str, tuple[str, str]]:
     """File name -> caption and source, from the first list that there is."""
     for path in (place / name for place in (folder, folder.parent) for name in LISTS):
         if path.is_file():
+            if path.stat().st_size > MOST_TABLE_BYTES:
+                raise ValueError(f"{path}: wanted a table of at most {MOST_TABLE_BYTES >> 20} MB, got more; split the folder")
             rows = _json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path)
             return {file: (caption, source) for file, caption, source in rows}
     return {}
@@ -171,7 +183,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path.name} line {number}: wanted one JSON object a line ({error}); correct it") from error
             yield _row(row, f"{path.name} line {number}")
 

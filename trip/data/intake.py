@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 import av
@@ -19,13 +19,14 @@ import numpy as np
 
 from trip.data.clips import ClipFile, find_clips
 from trip.data.uploads import free_path
-from trip.media import Clip, MediaError, open_video, upright_pixels, write_clip
+from trip.media import Budget, MediaError, open_video, upright_pixels, write_frames
 
 MOST_FRAMES = 1800  # that are looked at: a minute at 30 per second
 SIDE = 32  # of the grey pictures that frames are compared by
 STRIP_FRAMES, STRIP_HEIGHT = 6, 72  # of a thumbnail strip
+STRIP_WIDTH = 4 * STRIP_HEIGHT  # of one of its frames, at most
 HELD_OUT_SHARE = 5  # one in so many clips is held out, where nobody says which
-MENDED_SIDE = 512  # short side of what is written again, pixels at most
+MENDED_SIDE, MENDED_LONG_SIDE = 512, 2048  # sides of what is written again, pixels at most
 
 # Bounds, measured on 124 filmed clips and on cuts made between them (grey values 0 … 255, means over a picture)
 CUT_DIFFERENCE, CUT_LIKENESS, CUT_JUMP = 30, 0.45, 2.5  # least difference, most correlation, times the usual difference
@@ -91,10 +92,13 @@ class Look:
 # looked at
 
 
-def look_at(path: Path, *, min_frames: int) -> Look:
-    """Decodes a clip once and says what it holds; a broken one too gives a look, with the reason as its fault."""
+def look_at(path: Path, *, min_frames: int, budget: Budget | None = None) -> Look:
+    """Decodes a clip once and says what it holds; a broken one too gives a look, with the reason as its fault.
+
+    budget  what may be decoded, shared by several clips where they are given the same
+    """
     try:
-        with open_video(path) as video:
+        with open_video(path, budget) as video:
             coder = video.stream.codec_context
             look = Look(path.name, codec=coder.name, fps=video.fps)
             times, greys, thumbnails, brightest = [], [], [], None
@@ -110,6 +114,8 @@ def look_at(path: Path, *, min_frames: int) -> Look:
                     bright = pixels.max(axis=2)
                     brightest = bright if brightest is None else np.maximum(brightest, bright)
                     thumbnails.append(_thumbnail(pixels))
+                    if len(thumbnails) == 2 * STRIP_FRAMES:  # there are more frames than its header says
+                        thumbnails, every = thumbnails[::2], 2 * every
                 if len(greys) == MOST_FRAMES:
                     notes.append(f"only its first {MOST_FRAMES} frames were looked at")
                     break
@@ -213,7 +219,7 @@ def _same(one: Look, other: Look) -> bool:
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    width = max(1, round(pixels.shape[1] * STRIP_HEIGHT / pixels.shape[0]))
+    width = min(STRIP_WIDTH, max(1, round(pixels.shape[1] * STRIP_HEIGHT / pixels.shape[0])))
     return cv2.resize(pixels, (width, STRIP_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
@@ -249,28 +255,31 @@ def _rewritten(path: Path, parts: list[tuple[float, float, Bars]]) -> list[Path]
     """Writes parts of a clip beside it and drops it; a caption's file is copied to each."""
     written = []
     for number, (start, end, bars) in enumerate(parts, start=1):
-        with open_video(path) as video:
-            timed = islice(video.timed_frames(start), MOST_FRAMES)
-            kept = [(seconds, _fitted(upright_pixels(frame), bars)) for seconds, frame in timed if seconds < end - 1e-6]
-            fps = video.fps
-        if not kept:
-            raise ValueError(f"{path.name}: there are no frames from {start:g} to {end:g} s; choose other seconds")
-        frames = np.stack([pixels for _, pixels in kept])
-        if len(kept) > 1 and kept[-1][0] > kept[0][0]:
-            fps = float(Fraction((len(kept) - 1) / (kept[-1][0] - kept[0][0])).limit_denominator(1001))
         target = free_path(path.with_name(f"{path.stem}-{number if len(parts) > 1 else 'mended'}.mp4"))
-        written.append(write_clip(Clip(frames, fps), target))
+        written.append(_part_written(path, target, start, end, bars))
         if (words := path.with_suffix(".txt")).is_file():
             shutil.copyfile(words, target.with_suffix(".txt"))
     path.unlink()
     return written
 
 
+def _part_written(path: Path, target: Path, start: float, end: float, bars: Bars) -> Path:
+    """Writes what a clip shows from one second to another, frame by frame: all of them at once would not fit into memory."""
+    with open_video(path) as video:
+        fps = float(Fraction(video.rate_between(start, end)).limit_denominator(1001))
+    with open_video(path) as video:
+        timed = takewhile(lambda one: one[0] < end - 1e-6, islice(video.timed_frames(start), MOST_FRAMES))
+        frames = (_fitted(upright_pixels(frame), bars) for _, frame in timed)
+        if (first := next(frames, None)) is None:
+            raise ValueError(f"{path.name}: there are no frames from {start:g} to {end:g} s; choose other seconds")
+        return write_frames(chain([first], frames), fps, target)
+
+
 def _fitted(pixels: np.ndarray, bars: Bars) -> np.ndarray:
     """A frame without its bars, no larger than training looks at."""
     height, width = pixels.shape[:2]
     pixels = pixels[bars.top : height - bars.bottom, bars.left : width - bars.right]
-    scale = MENDED_SIDE / min(pixels.shape[:2])
+    scale = min(MENDED_SIDE / min(pixels.shape[:2]), MENDED_LONG_SIDE / max(pixels.shape[:2]))
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
 
 

@@ -29,7 +29,6 @@ STILL_SHARE, CAMERA_SHARE, BOTH_SHARE = 0.08, 0.44, 0.1  # of clips; the rest ar
 
 SPEEDS = {"slow": 0.5, "medium": 1.0, "fast": 1.6}
 SPEED_SHARES = (0.2, 0.6, 0.2)
-SPEED_JITTER = 0.07
 PACE_WORDS = {  # {ly} before a verb, {how} after it, {a} before a noun
     "slow": {"ly": ("slowly", "gently"), "how": ("slowly", "gently", "at a slow pace"), "a": ("a slow", "a gentle")},
     "medium": {"ly": ("",), "how": ("",), "a": ("a",)},
@@ -191,7 +190,7 @@ def draw_motion(rng: np.random.Generator, kind_of_photo: str) -> tuple[Motion, .
 
 
 def _draw_speed(rng: np.random.Generator) -> float:
-    return float(rng.choice(list(SPEEDS.values()), p=SPEED_SHARES) * rng.uniform(1 - SPEED_JITTER, 1 + SPEED_JITTER))
+    return float(rng.choice(list(SPEEDS.values()), p=SPEED_SHARES))  # as words tell it, so that where things go can be known
 
 
 def motion_vector(motions: tuple[Motion, ...]) -> np.ndarray:

@@ -13,6 +13,8 @@ from trip.settings import ControlSettings
 FLAT = 2  # levels of 255 between the darkest and the brightest pixel of a map that shows nothing
 ALIKE = 0.03  # relative difference of two shapes that needs no mention
 MAP_SIDE = 512  # pixels of a map's shorter side, where nothing else is asked
+MAP_LONG_SIDE = 4096  # of its longer side, at most
+MOST_STRETCH = 16  # longer side to shorter: the networks enlarge a photo by its shorter side
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,18 @@ def control_map(photo: Image.Image, settings: ControlSettings, detector: Detecto
     """What the annotator sees in a photo; an empty map is given all the same, with a note.
 
     detector  of `open_detector`; canny needs none
-    side      pixels of the map's shorter side
+    side      pixels of the map's shorter side; fewer where the longer one would have more than MAP_LONG_SIDE
+    Raises ValueError, in one line, for a photo that is a strip.
     """
     if settings.is_map:
         return ControlMap(photo.convert("RGB"))
-    scale = side / min(photo.size)
+    shortest, longest = sorted(photo.size)
+    if longest > MOST_STRETCH * shortest:
+        raise ValueError(
+            f"wanted a photo at most {MOST_STRETCH} times as long as wide for a control map, got {photo.width} x {photo.height}; crop it"
+        )
+    side = round(min(side, MAP_LONG_SIDE * shortest / longest))
+    scale = side / shortest
     shape = tuple(max(16, round(scale * length)) for length in photo.size)
     if settings.annotator == "canny":
         found = canny(photo.resize(shape, Image.Resampling.LANCZOS), settings.low, settings.high)

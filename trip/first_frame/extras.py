@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from trip.files import check_header
 from trip.first_frame.whereabouts import EXTRAS, extras
 from trip.settings import PictureSettings
 
@@ -47,6 +48,7 @@ def _file(kind: str, name: str, models: Path | None, anywhere: bool) -> Path | N
         head = file.read(9)
     if path.suffix != ".safetensors" or head[8:] != b"{":
         raise ValueError(f"{path.name}: wanted a safetensors file, got another kind; a pickle can run code when opened: convert it first")
+    check_header(path)
     return path
 
 

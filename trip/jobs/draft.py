@@ -1,5 +1,6 @@
 """Clips on their way to a fine-tune: brought, looked at, mended, captioned, and handed over as a job's folder."""
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,9 +8,14 @@ from pathlib import Path
 from trip.data.clips import CLIP_SUFFIXES, find_clips
 from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, trim, write_captions
 from trip.data.uploads import take_in
+from trip.files import check_room
+from trip.jobs.folders import drop, make_own
+from trip.media import Budget
 
 HELD_OUT_SHARE = 5  # one in so many clips is proposed to be held out
 MOST_ROUNDS = 4  # of mending
+MOST_PIXELS = 200 * 10**9  # that one look at a draft decodes, of all its clips: 100 of ten seconds in 1080p, at 30 frames a second, have 62
+MOST_SECONDS = 300.0  # that it takes
 
 
 @dataclass(frozen=True)
@@ -29,17 +35,23 @@ class ClipsDraft:
 
     def take_in(self, uploads: list[str]) -> list[Row]:
         """The clips of an upload; ValueError, in one line, where there are none or an archive cannot be trusted."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        drop(self.folder)
         try:
+            make_own(self.folder)
             take_in(uploads, self.folder)
+        except OSError as error:
+            drop(self.folder)
+            raise ValueError(f"the clips could not be stored ({error.strerror}); free some space and try again") from error
         except ValueError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            drop(self.folder)
             raise
         return self.rows([])
 
     def rows(self, known: list[Row]) -> list[Row]:
         """The clips as they are now; captions and choices of `known` ones stay, also with what was made of them."""
-        looks = mark_duplicates([look_at(path, min_frames=self.min_frames) for path in self._paths()])
+        os.utime(self.folder) if self.folder.is_dir() else None  # it is in use: the janitor goes by that
+        budget = Budget(pixels=MOST_PIXELS, seconds=MOST_SECONDS)
+        looks = mark_duplicates([look_at(path, min_frames=self.min_frames, budget=budget) for path in self._paths()])
         captions = self._captions()
         rows = []
         for look in looks:
@@ -79,6 +91,7 @@ class ClipsDraft:
             raise ValueError("there is no clip to learn from: add some, or hold fewer of them out")
         target = self.folder / "job"
         shutil.rmtree(target, ignore_errors=True)
+        check_room(self.folder, 2 * sum(self._path(row.look.name).stat().st_size for row in usable))  # once here, once in the job
         for name, chosen in (("train", False), ("held-out", True)):
             part = [row for row in usable if row.is_held_out == chosen]
             if part:

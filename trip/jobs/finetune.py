@@ -245,7 +245,10 @@ class FinetuneMaker:
 def _leave(process: subprocess.Popen, run: Path) -> None:
     """Ends the process where it has not ended: it is asked to save first."""
     if process.poll() is None:
-        ask(run, "stop")
+        try:
+            ask(run, "stop")
+        except OSError:  # a full disk
+            process.terminate()
         try:
             process.wait(LEAVE_SECONDS)
         except subprocess.TimeoutExpired:

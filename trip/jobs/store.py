@@ -2,7 +2,12 @@
 
 OUTPUT/jobs.sqlite        the table, in WAL mode
 OUTPUT/lock               held by the app that serves this folder
+OUTPUT/reserve            room that is kept for a full disk, see `reserve.py`
+OUTPUT/.jobs-own/ID       says that the app made the folder of that name, see `folders.py`
 OUTPUT/jobs/ID/           photo.png, map.png, preview.jpg, log.txt and results of one job, once it is done job.json; ID cannot be guessed
+
+Nothing is deleted but what a row of the table names or what has the app's own mark. A row or a job.json that cannot
+be read is passed by, and goes when it is old.
 
 A job moves queued -> running -> done, failed or cancelled, and from queued to paused and back. What an app left running when it
 was killed is queued again at the next start, at most MOST_ATTEMPTS times.
@@ -16,29 +21,32 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from trip.files import replacing
+from trip.files import LEAST_FREE_BYTES, check_room, replacing
+from trip.jobs.folders import TOLD, drop, is_id, is_left_over, make_own, strangers
+from trip.jobs.job import Job, State, job_of, written_down
+from trip.jobs.reserve import Reserve, is_full
 from trip.jobs.table import open_table
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 MOST_ATTEMPTS = 3  # that an app may die over one job
 MOST_QUEUED = 100  # jobs that wait, in all
 MOST_QUEUED_EACH = 20  # of one visitor
-LEAST_FREE_BYTES = 200 * 2**20  # on the disk, before a job is taken in
 LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
 
 # All that wait, each visitor's in their order.
 _LINE = """
-SELECT id, visitor, place, last FROM jobs JOIN (SELECT visitor, MAX(started) AS last FROM jobs GROUP BY visitor) USING (visitor)
+SELECT id, visitor, CAST(place AS REAL) AS place, CAST(last AS REAL) AS last
+FROM jobs JOIN (SELECT visitor, MAX(started) AS last FROM jobs GROUP BY visitor) USING (visitor)
 WHERE state = 'queued' ORDER BY place
 """
 # The waiting job of the visitor whose last one began the longest ago, so that nobody waits behind all of another's jobs.
@@ -46,52 +54,7 @@ _NEXT = """
 SELECT id FROM jobs WHERE state = 'queued'
 ORDER BY (SELECT MAX(started) FROM jobs AS earlier WHERE earlier.visitor = jobs.visitor) NULLS FIRST, place LIMIT 1
 """
-
-
-class State(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    PAUSED = "paused"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more will happen by itself."""
-        return self in (State.DONE, State.FAILED, State.CANCELLED)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row of the table.
-
-    visitor                  whose it is; nobody else sees it
-    kind                     what is made: a key of the worker's makers
-    settings                 what was asked, as the maker takes it
-    place                    jobs of a visitor are taken in this order
-    created, started, ended  seconds of `time.time`
-    fraction, words          how far it is, 0 to 1, and that in words
-    error                    why it failed, one line
-    result                   what the maker gave: file names in the job's folder, seed, figures
-    """
-
-    id: str
-    visitor: str
-    kind: str
-    settings: dict[str, Any]
-    state: State
-    place: float
-    created: float
-    started: float | None = None
-    ended: float | None = None
-    attempts: int = 0
-    fraction: float = 0.0
-    words: str = ""
-    error: str = ""
-    result: dict[str, Any] = field(default_factory=dict)
+_TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
 
 class Anybody:
@@ -105,14 +68,18 @@ Visitor = str | Anybody
 class JobStore:
     """The jobs of an output folder, for all threads of one app.
 
-    Raises ValueError, in one line, where another app serves the folder or it cannot be written.
+    Raises ValueError, in one line, where another app serves the folder, it cannot be written, or its `jobs` holds other things.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self.notices: list[str] = []  # what people should know about the start
+        self.reserve = Reserve(self.folder / "reserve")
         self._writing = threading.Lock()
+        self._path = self.folder / "jobs.sqlite"
         try:
+            if self.files.is_dir() and not self._path.exists():
+                self._refuse_strangers(known=())
             (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
             self._lock_file = (self.folder / "lock").open("w")
         except OSError as error:
@@ -122,17 +89,41 @@ class JobStore:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ValueError(f"{self.folder}: another app serves this folder; stop it or choose another --output-dir") from error
-        self._path = self.folder / "jobs.sqlite"
-        try:
-            self._connection, damage = open_table(self._path)
-            self.notices += [damage] if damage else []
-            self._take_up()
-        except sqlite3.OperationalError as error:  # locked, full, not permitted: no reason to put a sound table aside
             self._lock_file.close()
-            raise ValueError(f"{self._path}: cannot be opened ({error}); free it or choose another --output-dir") from error
+            raise ValueError(f"{self.folder}: another app serves this folder; stop it or choose another --output-dir") from error
+        try:
+            self._open()
+        except ValueError:
+            self._lock_file.close()
+            raise
+        self.reserve.fill()
 
     # at the start
+
+    def _open(self) -> None:
+        for has_room in (False, True):
+            try:
+                self._connection, damage = open_table(self._path)
+                self.notices += [damage] if damage else []
+                try:
+                    self._refuse_strangers({row["id"] for row in self._connection.execute("SELECT id FROM jobs")})
+                    self._take_up()
+                except (ValueError, sqlite3.Error):
+                    self._connection.close()
+                    raise
+                return
+            except sqlite3.OperationalError as error:  # locked, full, not permitted: no reason to put a sound table aside
+                if has_room:
+                    raise ValueError(f"{self._path}: cannot be opened ({error}); free it or choose another --output-dir") from error
+                self.reserve.release()
+
+    def _refuse_strangers(self, known: Container[str]) -> None:
+        if others := strangers(self.files, known):
+            more = f" and {len(others) - 1} more" if others[1:] else ""
+            raise ValueError(
+                f"{self.files}: wanted a folder for jobs alone, found {others[0]!r}{more}, which this app did not make; "
+                "choose another --output-dir or move it away"
+            )
 
     def _take_up(self) -> None:
         """What was running when the last app died waits again, in its old place; what killed it too often has failed."""
@@ -150,18 +141,29 @@ class JobStore:
                 "WHERE state = 'running'"
             )
             known, count = {row["id"] for row in table.execute("SELECT id FROM jobs")}, 0
-            for folder in (self.folder / "jobs").iterdir():
+            for folder in filter(Path.is_dir, self.files.iterdir()):
                 if folder.name in known:
-                    continue
-                if job := _written_down(folder):
-                    self._insert(table, job)
-                    count += 1
-                else:  # never in the table: the app died in between
-                    shutil.rmtree(folder, ignore_errors=True)
+                    with suppress(OSError):  # of an app from before there were marks
+                        make_own(folder)
+                elif job := written_down(folder):
+                    count += self._took_back(table, job)
+                elif (folder / TOLD).exists():
+                    logger.error("%s: its %s cannot be read, so it stays as it is", folder, TOLD)
+                elif is_left_over(folder):  # never in the table: the app died in between
+                    drop(folder)
         if self.notices or count:
             lost = self.notices.pop() if self.notices else "The list of jobs was lost."
             self.notices.append(f"{lost} {count} finished results were kept; what was waiting must be asked for again.")
             logger.error(self.notices[-1])
+
+    def _took_back(self, table: sqlite3.Connection, job: Job) -> bool:
+        """Whether a finished job could be put into the table again."""
+        try:
+            self._insert(table, job)
+        except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, OverflowError, UnicodeError) as error:
+            logger.error("%s: its %s does not fit the table (%s), so it stays as it is", self.folder_of(job), TOLD, error)
+            return False
+        return True
 
     # what visitors do
 
@@ -180,12 +182,12 @@ class JobStore:
         map    a control map, of jobs that draw over one
         clips  folder that is copied, of jobs that learn
         """
-        if (free := shutil.disk_usage(self.folder).free) < LEAST_FREE_BYTES:
-            raise ValueError(f"the disk is almost full ({free >> 20} MB left); delete some results and try again")
+        needed = sum(path.stat().st_size for path in clips.rglob("*") if path.is_file()) if clips else 0
+        check_room(self.folder, needed, LEAST_FREE_BYTES)
         job = Job(secrets.token_urlsafe(12), visitor, kind, settings, State.QUEUED, place=time.time(), created=time.time(), words="Waiting")
         folder = self.folder_of(job)
         try:
-            folder.mkdir()
+            make_own(folder)
             for name, picture in (("photo.png", photo), ("map.png", map)):
                 if picture is not None:
                     picture.save(folder / name, compress_level=1)
@@ -195,11 +197,11 @@ class JobStore:
                 self._check_caps(table, visitor)
                 self._insert(table, job)
         except (OSError, sqlite3.Error) as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            drop(folder)
             reason = getattr(error, "strerror", None) or error
             raise ValueError(f"the job could not be stored ({reason}); free some space and try again") from error
         except ValueError:
-            shutil.rmtree(folder, ignore_errors=True)
+            drop(folder)
             raise
         return job
 
@@ -212,10 +214,15 @@ class JobStore:
 
     def get(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
         """A job; ValueError where there is none of that id, or it is another visitor's."""
+        if (job := job_of(self._row(job_id, visitor))) is None:
+            raise ValueError("what is known of this job cannot be read; delete it and ask again")
+        return job
+
+    def _row(self, job_id: str, visitor: Visitor) -> sqlite3.Row:
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (str(job_id),)).fetchone()
         if row is None or visitor not in (ANYBODY, row["visitor"]):
             raise ValueError("there is no such job of yours; it may have been deleted")
-        return _job(row)
+        return row
 
     def jobs(self, visitor: Visitor = ANYBODY, *states: State, text: str = "") -> list[Job]:
         """Jobs in the order of their making, newest first; those that wait in the order in which they will be taken, before the others.
@@ -228,8 +235,8 @@ class JobStore:
         if states:
             where, values = [*where, f"state IN ({', '.join('?' * len(states))})"], [*values, *states]
         query = f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY created DESC"
-        found = [_job(row) for row in self._connection.execute(query, values)]
-        found = [job for job in found if text.casefold() in str(job.settings.get("prompt", "")).casefold()]
+        found = [job_of(row) for row in self._connection.execute(query, values)]
+        found = [job for job in found if job and text.casefold() in str(job.settings.get("prompt", "")).casefold()]
         waiting = sorted((job for job in found if not job.state.is_final), key=lambda job: (job.state != State.RUNNING, job.place))
         return waiting + [job for job in found if job.state.is_final]
 
@@ -253,9 +260,12 @@ class JobStore:
     def cancel(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
         """Ends a job: one that waits at once, a running one within a step."""
         job = self.get(job_id, visitor)
-        self._change(job.id, (State.QUEUED, State.PAUSED), state=State.CANCELLED, ended=time.time(), words="Cancelled")
-        self._change(job.id, (State.RUNNING,), state=State.CANCELLED, ended=time.time(), words="Stopped")
+        self._end(job.id)
         return self.get(job.id)
+
+    def _end(self, job_id: str) -> None:
+        for states, words in (((State.QUEUED, State.PAUSED), "Cancelled"), ((State.RUNNING,), "Stopped")):
+            self._change(job_id, states, on_reserve=True, state=State.CANCELLED, ended=time.time(), words=words)
 
     def pause(self, job_id: str, visitor: Visitor = ANYBODY) -> Job:
         """Holds a waiting job back until `resume`."""
@@ -283,26 +293,48 @@ class JobStore:
         return self.get(job.id)
 
     def delete(self, job_id: str, visitor: Visitor = ANYBODY) -> None:
-        """Forgets a job and drops its files; a running one is stopped first."""
-        job = self.cancel(job_id, visitor)
-        (self.folder_of(job) / "job.json").unlink(missing_ok=True)  # first, so that a kill in between brings nothing back
+        """Forgets a job and drops its files; a running one is stopped first. Works on a full disk, and with a row that cannot be read."""
+        job_id = self._row(job_id, visitor)["id"]
+        self._end(job_id)
+        folder = self.files / job_id if is_id(job_id) else None
+        if folder:
+            (folder / TOLD).unlink(missing_ok=True)  # first, so that a kill in between brings nothing back
+        try:
+            self._surely(lambda: self._forget(job_id))
+        except sqlite3.OperationalError:
+            if not folder:
+                raise
+            drop(folder)  # which makes room
+            self._forget(job_id)
+        if folder:
+            drop(folder)
+        self.reserve.fill()
+
+    def _forget(self, job_id: str) -> None:
         with self._changing() as table:
-            table.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
-        shutil.rmtree(self.folder_of(job), ignore_errors=True)
+            table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+
+    def unreadable(self) -> list[str]:
+        """Ids of rows that cannot be read."""
+        return [row["id"] for row in self._connection.execute("SELECT * FROM jobs") if job_of(row) is None]
+
+    def known(self) -> set[str]:
+        """Ids of all rows."""
+        return {row["id"] for row in self._connection.execute("SELECT id FROM jobs")}
 
     # what the worker does
 
     def take(self) -> Job | None:
         """The next job, now running, without what an earlier attempt left; none where nothing waits. Visitors take turns."""
+        job = None
         with self._changing() as table:
-            row = table.execute(_NEXT).fetchone()
-            if row is None:
-                return None
-            table.execute(
-                "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?",
-                (time.time(), row["id"]),
-            )
-            job = _job(table.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
+            while job is None:
+                if (row := table.execute(_NEXT).fetchone()) is None:
+                    return None
+                table.execute(_TAKE, (time.time(), row["id"]))
+                job = job_of(table.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
+                if job is None:
+                    table.execute("UPDATE jobs SET state = 'failed', ended = ? WHERE id = ?", (time.time(), row["id"]))
         for path in self.folder_of(job).glob("*"):
             if path.name not in LASTING:
                 path.unlink(missing_ok=True)
@@ -323,26 +355,26 @@ class JobStore:
             return False
         values = {"state": State.DONE, "fraction": 1.0, "words": "Done", "ended": time.time()}
         job = replace(self.get(job_id), result=result, **values)
-        path = self.folder_of(job) / "job.json"
-        with replacing(path) as partial:  # so that a damaged table loses no result
-            partial.write_text(json.dumps(vars(job)))
-        done = self._change(job_id, (State.RUNNING,), result=json.dumps(result), **values)
+        path = self.folder_of(job) / TOLD
+        self._surely(lambda: _write(path, json.dumps(vars(job))))  # so that a damaged table loses no result
+        done = self._change(job_id, (State.RUNNING,), on_reserve=True, result=json.dumps(result), **values)
         if not done:
             path.unlink(missing_ok=True)
         return done
 
     def fail(self, job_id: str, error: str) -> None:
         """Writes down why a running job could not be made."""
-        self._change(job_id, (State.RUNNING,), state=State.FAILED, ended=time.time(), words="Failed", error=error)
+        self._change(job_id, (State.RUNNING,), on_reserve=True, state=State.FAILED, ended=time.time(), words="Failed", error=error)
 
     def hand_back(self, job_id: str) -> None:
         """Lets a running job wait again, as if it had not been taken: the app is being stopped."""
-        self._change(job_id, (State.RUNNING,), state=State.QUEUED, started=None, fraction=0.0, words="Waiting", attempts=0)
+        waiting = {"state": State.QUEUED, "started": None, "fraction": 0.0, "words": "Waiting", "attempts": 0}
+        self._change(job_id, (State.RUNNING,), on_reserve=True, **waiting)
 
     def sweep(self, job: Job) -> None:
         """Drops what a maker has still written while its job was being deleted."""
         if self._connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone() is None:
-            shutil.rmtree(self.folder_of(job), ignore_errors=True)
+            drop(self.folder_of(job))
 
     @property
     def files(self) -> Path:
@@ -372,13 +404,27 @@ class JobStore:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _change(self, job_id: str, states: tuple[State, ...], **values: Any) -> bool:
-        """Sets columns of a job that is in one of the states; whether it was."""
+    def _change(self, job_id: str, states: tuple[State, ...], *, on_reserve: bool = False, **values: Any) -> bool:
+        """Sets columns of a job that is in one of the states; whether it was. `on_reserve`: also on a full disk."""
         columns = ", ".join(f"{name} = ?" for name in values)
         marks = ", ".join("?" * len(states))
-        with self._changing() as table:
-            done = table.execute(f"UPDATE jobs SET {columns} WHERE id = ? AND state IN ({marks})", (*values.values(), job_id, *states))
-        return done.rowcount == 1
+
+        def change() -> bool:
+            with self._changing() as table:
+                query = f"UPDATE jobs SET {columns} WHERE id = ? AND state IN ({marks})"
+                return table.execute(query, (*values.values(), job_id, *states)).rowcount == 1
+
+        return self._surely(change) if on_reserve else change()
+
+    def _surely(self, act: Callable[[], Result]) -> Result:
+        """What `act` gives; where the disk is full, with the room that is kept for that."""
+        try:
+            return act()
+        except (OSError, sqlite3.OperationalError) as error:
+            if not is_full(error):
+                raise
+        self.reserve.release()
+        return act()
 
     @staticmethod
     def _insert(table: sqlite3.Connection, job: Job) -> None:
@@ -386,17 +432,6 @@ class JobStore:
         table.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
 
 
-def _written_down(folder: Path) -> Job | None:
-    """The finished job that a folder tells of, where there is one."""
-    try:
-        known = json.loads((folder / "job.json").read_text())
-        job = Job(**{f.name: known[f.name] for f in fields(Job)})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return job if job.state == State.DONE and job.id == folder.name else None
-
-
-def _job(row: sqlite3.Row) -> Job:
-    values = dict(row)
-    values |= {"settings": json.loads(values["settings"]), "result": json.loads(values["result"]), "state": State(values["state"])}
-    return Job(**values)
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text)

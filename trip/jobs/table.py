@@ -36,6 +36,7 @@ def open_table(path: Path) -> tuple[sqlite3.Connection, str]:
 def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
     connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda text: text.decode(errors="replace")  # one broken text must not stop the reading of all rows
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")

@@ -1,6 +1,7 @@
 """The one worker: it holds the accelerator, takes job after job from the store, and writes down what happens."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -11,10 +12,12 @@ import cv2
 import numpy as np
 
 from trip.files import replacing
+from trip.jobs.reserve import is_full
 from trip.jobs.store import ANYBODY, Job, JobStore, State
 
 logger = logging.getLogger(__name__)
 
+TIDY_SECONDS = 600  # between two rounds of the janitor where nothing is asked for
 IDLE_SECONDS = 0.5  # between two looks at the store where nobody wakes the worker
 STRIP_FRAMES, STRIP_HEIGHT = 8, 96  # of a preview: frames side by side, pixels
 
@@ -68,6 +71,7 @@ class Worker:
         self.lease = threading.Lock()  # of the accelerator; whoever computes holds it
         self._awake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._tidied, self._said = -TIDY_SECONDS, ""
 
     def start(self) -> None:
         """Works in the background until `stop`."""
@@ -100,12 +104,26 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 made = self._make_next()
-            except Exception:  # noqa: BLE001  a disk full for a while must not end the worker
+            except (OSError, sqlite3.Error) as error:  # a disk full for a while must not end the worker
+                self._say_once(f"the worker waits: {error}")
+                made = False
+            except Exception:  # noqa: BLE001  nor anything else
                 logger.exception("the worker goes on")
                 made = False
             if not made:
+                self._tidy_at_times()
                 self._awake.wait(IDLE_SECONDS)
                 self._awake.clear()
+
+    def _say_once(self, line: str) -> None:
+        if line != self._said:
+            logger.error(line)
+        self._said = line
+
+    def _tidy_at_times(self) -> None:
+        """What is done before each job, also where none comes."""
+        if time.monotonic() - self._tidied > TIDY_SECONDS:
+            self._prepare()
 
     def _make_next(self) -> bool:
         """Makes the next job, if there is one and the accelerator is free."""
@@ -124,6 +142,7 @@ class Worker:
             self.lease.release()
 
     def _prepare(self) -> None:
+        self._tidied = time.monotonic()
         try:
             self.before()
         except Exception:  # noqa: BLE001  a janitor who stumbles is no reason to fail somebody's job
@@ -140,12 +159,21 @@ class Worker:
             self.store.fail(job.id, "this was stopped; ask for it again")  # where nobody has cancelled it
         except ValueError as error:
             _log(desk.folder, str(error))
-            self.store.fail(job.id, str(error))
+            self.store.fail(job.id, _reason(error))
         except BaseException as error:  # noqa: BLE001  one broken job must not end the worker, nor a panic in Rust; the log has the rest
-            if self.store.is_wanted(job.id):  # else it broke since its folder was deleted
+            if self.store.is_wanted(job.id) and not is_full(error):  # else it broke since its folder was deleted
                 logger.exception("job %s", job.id)
             _log(desk.folder, repr(error))
-            self.store.fail(job.id, f"this went wrong: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            self.store.fail(job.id, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Why a job could not be made, for people."""
+    if isinstance(error, ValueError) and not is_full(error.__cause__):
+        return str(error)
+    full = is_full(error) or is_full(error.__cause__)
+    said = "the disk is full; delete some results and ask again" if full else " ".join(str(error).split())[:200]
+    return f"this went wrong: {type(error).__name__}: {said}"
 
 
 def _log(folder: Path, line: str) -> None:

@@ -3,6 +3,7 @@
 Every refusal is a `MediaError` with one line. Nothing is decoded before its header has been checked.
 """
 
+from trip.media.budget import Budget
 from trip.media.clip import Clip, check_writable, photo_inside, read_clip, read_metadata, with_photo, write_clip, write_frames
 from trip.media.edit import boomerang, joined, loop_gap, parts, write_png_zip
 from trip.media.files import MediaError
@@ -12,6 +13,7 @@ from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
     "Box",
+    "Budget",
     "Clip",
     "FlowFinder",
     "MediaError",

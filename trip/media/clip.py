@@ -7,7 +7,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,7 +23,7 @@ from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo
 from trip.media.video import Video, open_video, upright_pixels
 
-MAX_CLIP_BYTES = 4 * 2**30  # decoded
+MAX_CLIP_BYTES = 2**30  # decoded
 MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characters fit, even when each is stored as "\ud83d\ude00"
 MAX_PHOTO_SIDE, MAX_PHOTO_BYTES = 1024, 120 * 2**10  # of the photo that travels inside a clip
 PHOTO = "photo"  # metadata that holds it
@@ -114,13 +114,13 @@ def write_clip(clip: Clip, path: str | Path, start: str | Path | None = None) ->
     return Path(path)
 
 
-def write_frames(frames: Sequence[np.ndarray], fps: float, metadata: Metadata, path: str | Path) -> Path:
-    """The same for frames that come one by one, such as those of a `Rendering`: an .mp4 is coded as they come, a .gif keeps a byte of
-    each pixel and looks at some of them twice, a .webp keeps all.
+def write_frames(frames: Iterable[np.ndarray], fps: float, path: str | Path, metadata: Metadata | None = None) -> Path:
+    """The same for frames that are not all in memory: an .mp4 is coded as they come. A .gif, which keeps a byte of each pixel and looks
+    at some frames twice, and a .webp, which keeps all, take a sequence, such as a `Rendering`. Raises MediaError.
 
-    frames  each h w 3, uint8, all of one size
+    frames  at least one, of one size   h w 3, uint8
     """
-    with _target(path, metadata) as (partial, text):
+    with _target(path, metadata or {}) as (partial, text):
         _WRITERS[Path(path).suffix.lower()](frames, fps, text, partial)
     return Path(path)
 
@@ -135,6 +135,8 @@ def _target(path: str | Path, metadata: Metadata) -> Iterator[tuple[Path, str]]:
     try:
         with replacing(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
             yield partial, text
+    except MediaError:
+        raise
     except (OSError, ValueError, av.FFmpegError) as error:  # a full disk; a size that the format does not know
         raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
 
@@ -181,7 +183,7 @@ def read_clip(path: str | Path, *, max_frames: int | None = None, fps: float | N
         frames, times = [], []
         for seconds, frame in islice(video.timed_frames() if fps is None else _resampled(video, fps), max_frames):
             pixels = upright_pixels(frame)
-            if pixels.nbytes * len(frames) > MAX_CLIP_BYTES:
+            if pixels.nbytes * (len(frames) + 1) > MAX_CLIP_BYTES:
                 raise MediaError(f"{video.name}: wanted at most {MAX_CLIP_BYTES >> 30} GB of frames, got more; cut the video")
             frames.append(pixels)
             times.append(seconds)

@@ -17,11 +17,11 @@ class MediaError(ValueError):
         super().__init__(" ".join(message.encode(errors="replace").decode().split()))
 
 
-def check_size(name: str, wanted: str, width: int, height: int) -> None:
-    """Raises MediaError where a picture is larger than we decode."""
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        most = f"at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels a side"
-        raise MediaError(f"{name}: wanted a {wanted} of {most}, got {width} x {height}; shrink it")
+def check_size(name: str, wanted: str, width: int, height: int, most: int = MAX_PIXELS) -> None:
+    """Raises MediaError where a picture is larger than we decode: `most` pixels."""
+    if max(width, height) > MAX_SIDE or width * height > most:
+        bounds = f"at most {most // 10**6} megapixels and {MAX_SIDE} pixels a side"
+        raise MediaError(f"{name}: wanted a {wanted} of {bounds}, got {width} x {height}; shrink it")
 
 
 @contextmanager

@@ -16,25 +16,25 @@ CODING = {"crf": "18", "x264-params": "mbtree=0"}
 
 
 def write_mp4(frames: Iterable[np.ndarray], fps: float, metadata: str, target: Path | BinaryIO) -> None:
-    """H.264, yuv420p, with the metadata as the file's comment; one frame after the other, so that no more than one is held.
+    """H.264, yuv420p, with the metadata as the file's comment.
 
-    frames  each h w 3, uint8; H.264 wants even sides: an odd one is padded by repeating its last row or column
+    frames  at least one, of one size, coded as they come   h w 3, uint8; H.264 wants even sides: an odd one is padded by repeating its
+            last row or column
     """
-    rate, stream = Fraction(fps).limit_denominator(1001), None
+    rate, coming = Fraction(fps).limit_denominator(1001), iter(frames)
+    first = next(coming)
     with _opened(target, metadata) as container:
-        for index, pixels in enumerate(frames):
-            pixels = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
-            if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options=CODING)
-                stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
-                coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
-                coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        stream = container.add_stream("libx264", rate=rate, options=CODING)
+        stream.height, stream.width, stream.pix_fmt = *(side + side % 2 for side in first.shape[:2]), "yuv420p"
+        coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
+        coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1
+        for index, pixels in enumerate(chain([first], coming)):
+            even = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode(None))
+        container.mux(stream.encode(None))
 
 
 def go_on(start: Path, frames: np.ndarray, fps: float, metadata: str, path: Path) -> bool:

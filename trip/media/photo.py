@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 import re
 import struct
@@ -15,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from trip.media.budget import DECODING, PHOTOS, give_back_memory
 from trip.media.files import MediaError, check_size, opened
 
 Box = tuple[float, float, float, float]
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MIN_SIDE = 16
 MAX_PHOTO_BYTES = 512 * 2**20
+DECODING_PIXEL_BYTES = 24  # that a pixel takes on the way: WebP takes the most
 
 # First bytes -> what reads the header. `Image.open` is passed by: it would try dozens of formats more, and its size limit is a
 # global of the process that raises without saying the size.
@@ -39,20 +42,31 @@ _BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, O
            Image.DecompressionBombError)  # fmt: skip
 
 
-def read_photo(source: str | Path | bytes | Image.Image) -> Image.Image:
+def read_photo(source: str | Path | bytes | Image.Image, most_side: int | None = None) -> Image.Image:
     """The photo as RGB, 8 bit, turned upright, colours in sRGB, transparency laid on white; of an animation the first frame.
 
-    Raises MediaError where it is no photo of a known kind, is broken, or is not 16 .. 16384 pixels a side and at most 64 megapixels.
+    Few are read at once and others wait, so that many large ones take no more memory than one does.
+
+    most_side  pixels of a side that are kept: a larger photo is shrunk to it
+    Raises MediaError where it is no photo of a known kind, is broken, or is not 16 .. 16384 pixels a side and at most 64 megapixels,
+    and where its turn does not come.
     """
     if isinstance(source, Image.Image):
         with _named("the image"):
-            return _upright_rgb(source, "the image")
+            return _decoded(source, "the image", most_side)
+    photo, pixels = _read(source, most_side)
+    give_back_memory(pixels)
+    return photo
+
+
+def _read(source: str | Path | bytes, most_side: int | None) -> tuple[Image.Image, int]:
+    """The photo, and how many pixels were decoded for it."""
     if isinstance(source, bytes):
         with photo_header(io.BytesIO(source), "the upload") as image:
-            return _upright_rgb(image, "the upload")
+            return _decoded(image, "the upload", most_side), math.prod(image.size)
     path = Path(source)
     with opened(path, "photo") as file, photo_header(file, path.name) as image:
-        return _upright_rgb(image, path.name)
+        return _decoded(image, path.name, most_side), math.prod(image.size)
 
 
 def fit_photo(image: Image.Image, height: int, width: int | None = None, box: Box | None = None) -> np.ndarray:
@@ -113,15 +127,23 @@ def photo_header(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     kind = next((kind for start, kind in _PHOTO_KINDS.items() if re.match(start, head, re.DOTALL)), None)
     if kind is None:
         raise MediaError(f"{name}: wanted a photo (JPEG, PNG, WebP, GIF, BMP or TIFF), got another kind of file; save it as JPEG or PNG")
-    with _named(name), kind(file, name) as image:
+    with _named(name), PHOTOS.holding(name, 1), kind(file, name) as image:
         yield image
 
 
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+def _decoded(image: Image.Image, name: str, most_side: int | None) -> Image.Image:
     width, height = image.size
     check_size(name, "photo", width, height)
     if min(width, height) < MIN_SIDE:
         raise MediaError(f"{name}: wanted at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}; choose a larger photo")
+    with DECODING.holding(name, DECODING_PIXEL_BYTES * width * height):
+        image = _upright_rgb(image, name)
+        if most_side:
+            image.thumbnail((most_side, most_side))
+        return image
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     image.load()
     profile = image.info.get("icc_profile")
     try:

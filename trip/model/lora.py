@@ -10,15 +10,16 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from peft import LoraConfig, LoraModel
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trip.files import replacing
+from trip.files import check_header, replacing
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
 
@@ -51,12 +52,15 @@ class LoraCard:
 
     base: str
     base_digest: str
-    rank: int
+    rank: Annotated[int, Field(ge=1, le=4096)]
     layers: str
     data_digest: str = ""
     num_steps: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+
+
+_CARD = TypeAdapter(LoraCard)
 
 
 def add_lora(unet: TripUNet, *, rank: int, layers: str) -> LoraModel:
@@ -109,6 +113,9 @@ def merge_lora(path: Path, unet: TripUNet, fusion: NoiseFusion, *, base_digest: 
     card, tensors = _read(path)
     if card.base_digest != base_digest:
         raise ValueError(f"{path.name}: made for the model {card.base!r} as it was then, not for this one; open that model or train again")
+    ranks = {tensor.shape[:1].numel() for name, tensor in tensors.items() if name.endswith(".lora_A.weight")}
+    if ranks != {card.rank}:  # before so many numbers are made room for
+        raise ValueError(f"{path.name}: wanted changes of rank {card.rank} as it says, got {sorted(ranks) or 'none'}; train again")
     adapted = add_lora(unet, rank=card.rank, layers=card.layers)
     wanted = _learnt(unet, fusion)
     if wrong := sorted(name for name in wanted.keys() | tensors.keys() if _shape(wanted.get(name)) != _shape(tensors.get(name))):
@@ -147,10 +154,11 @@ def _shape(value: Tensor | None) -> tuple[int, ...] | None:
 
 def _read(path: Path) -> tuple[LoraCard, dict[str, Tensor]]:
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())[:100]
         raise ValueError(
             f"{path}: wanted a LoRA as safetensors, got something else ({reason}); give the file that finetune wrote"
@@ -158,8 +166,9 @@ def _read(path: Path) -> tuple[LoraCard, dict[str, Tensor]]:
     try:
         if metadata["format"] != FORMAT:
             raise KeyError(metadata["format"])
-        return LoraCard(**{one.name: json.loads(metadata[one.name]) for one in fields(LoraCard)}), tensors
-    except (KeyError, TypeError, ValueError) as error:
+        return _CARD.validate_python({one.name: json.loads(metadata[one.name]) for one in fields(LoraCard)}), tensors
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"{path.name}: wanted a LoRA of this project, got one without its card ({error}); give one that finetune wrote"
+            f"{path.name}: wanted a LoRA of this project, got one without its card ({reason}); give one that finetune wrote"
         ) from error

@@ -78,7 +78,7 @@ class PhotoWarp(nn.Module):
     Nothing moves at first. A gate, which can close altogether, keeps camera moves rigid: it says by the sentence whether the scene moves.
     """
 
-    def __init__(self, channels: int, sentence_width: int, width: int = 96):
+    def __init__(self, channels: int, sentence_width: int, width: int = 64):
         super().__init__()
         self.camera = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 6))
         self.gate = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 1))
@@ -93,6 +93,7 @@ class PhotoWarp(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         nn.init.constant_(self.scene[-1].bias[4:], -4.0)  # almost all of the photo stays in view
+        nn.init.constant_(self.gate[-1].bias, 2.0)
 
     def forward(self, photo: Tensor, sentence: Tensor) -> MotionField:
         """The motion of each clip.
@@ -114,8 +115,14 @@ class PhotoWarp(nn.Module):
         scale, shift = self.told(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
         hidden = self.content(torch.cat([photo, coordinates], dim=1)) * (1 + scale) + shift
         scene = self.scene(hidden).float()
-        gate = F.hardsigmoid(self.gate(sentence).float()).view(b, 1, 1, 1)
-        return MotionField(camera, torch.cat([gate * scene[:, :4], F.softplus(scene[:, 4:])], dim=1))
+        ways = _shut_or_open(self.gate(sentence).float()).view(b, 1, 1, 1) * scene[:, :4]
+        return MotionField(camera, torch.cat([ways, F.softplus(scene[:, 4:])], dim=1))
+
+
+def _shut_or_open(x: Tensor) -> Tensor:
+    """The hard sigmoid, which can be 0 exactly, with the gradient of the soft one, so that what is shut can open again."""
+    soft = torch.sigmoid(x)
+    return soft + (F.hardsigmoid(x) - soft).detach()
 
 
 def places_of(height: int, width: int, device: torch.device) -> Tensor:

@@ -53,6 +53,7 @@ PRESETS = {
             timestep_spread=1.0,
             loss_weight="v",
             num_cached_clips=4096,
+            num_moments=16384,
             new_content=1.0,
             vae=StageSettings(
                 max_steps=5400,
@@ -63,6 +64,15 @@ PRESETS = {
                 cooldown=0.1,
                 ema_decay=0.995,
                 save_every=50,
+            ),
+            decoder=StageSettings(
+                max_steps=3000,
+                batch_size=8,
+                learning_rate=4e-4,
+                weight_decay=0.0,
+                warmup_steps=20,
+                cooldown=0.4,
+                ema_decay=0.995,
             ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
             field=StageSettings(
@@ -119,6 +129,7 @@ PRESETS = {
         recipe=RecipeSettings(
             loss_weight="v",
             num_cached_clips=8,
+            num_moments=8,
             vae=StageSettings(max_steps=3, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             text=StageSettings(max_steps=3, batch_size=4, learning_rate=1e-3, save_every=2, sample_every=2),
             field=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),

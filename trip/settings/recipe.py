@@ -42,7 +42,9 @@ class RecipeSettings(Settings):
     told_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose frame rate and strength are not told")
     gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, more time")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
+    num_moments: int = Field(0, description="clips of which the photo and a few moments are enough, for the photo's motion")
     vae: StageSettings | None = None
+    decoder: StageSettings | None = Field(None, description="the decoder alone, for sharper pictures of given latents")
     text: StageSettings | None = None
     field: StageSettings | None = Field(None, description="the photo's motion alone, from clips whose true motion is known")
     half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")

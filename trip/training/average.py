@@ -50,6 +50,10 @@ class Average:
                 module.reshard()  # it would go on with the gathered copy of the average
         self.ema.restore(self._own())
 
+    def is_finite(self) -> bool:
+        """Whether this process's part of the average is: a weight that was ever not finite stays in it."""
+        return all(bool(torch.isfinite(part).all()) for part in self.ema.shadow_params)
+
     def copy_to_model(self) -> None:
         """The average takes the weights' place for good."""
         self.ema.copy_to(self._own())

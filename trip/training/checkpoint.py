@@ -5,16 +5,21 @@ FOLDER/best.json   the step whose evaluation was the lowest so far, and its figu
 """
 
 import json
+import logging
+import math
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from trip.files import replacing
 from trip.training.average import Average
+
+logger = logging.getLogger(__name__)
 
 AVERAGE = "average.safetensors"
 
@@ -62,7 +67,23 @@ def step_of(path: Path) -> int:
 
 
 def resume(accelerator: Accelerator, folder: Path, average: Average) -> int:
-    """Loads the newest checkpoint, on any number of processes, and gives its step; 0 where there is none."""
+    """Loads the newest checkpoint whose weights are finite, on any number of processes, and gives its step; 0 where there is none.
+
+    Newer ones, whose weights are not finite, are dropped: nothing can be learnt from them.
+    """
+    spoilt = []
+    for path in reversed(completed(folder)):
+        if is_finite(path):
+            break
+        spoilt.append(path)
+    accelerator.wait_for_everyone()  # until all have looked
+    if accelerator.is_main_process:
+        for path in spoilt:
+            logger.warning("%s: its weights are not finite, so it is dropped and the one before it is taken up", path)
+            shutil.rmtree(path)
+        if (best := best_of(folder)) and best["step"] in map(step_of, spoilt):
+            (folder / "best.json").unlink()
+    accelerator.wait_for_everyone()
     found = completed(folder)
     if not found:
         return 0
@@ -71,10 +92,17 @@ def resume(accelerator: Accelerator, folder: Path, average: Average) -> int:
     return step_of(found[-1])
 
 
+def is_finite(path: Path) -> bool:
+    """Whether the weights of a checkpoint are finite, by its average: what was ever not finite stays in an average."""
+    with safe_open(path / AVERAGE, framework="pt") as file:
+        return all(bool(torch.isfinite(file.get_tensor(name)).all()) for name in file.keys())  # noqa: SIM118  not a dict
+
+
 def best_of(folder: Path) -> dict[str, Any] | None:
     """Step and figure of the best evaluation so far."""
     path = folder / "best.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    best = json.loads(path.read_text()) if path.exists() else None
+    return best if best and math.isfinite(best["figure"]) else None
 
 
 def note_best(folder: Path, step: int, figure: float) -> None:

@@ -98,7 +98,7 @@ class DenoiserStage:
             "prompts": ["" if left_out else clip.caption for clip, left_out in zip(clips, unsaid, strict=True)],
         }
         if all(clip.motion is not None for clip in clips):
-            batch["motion"] = torch.stack([clip.motion[chosen] for clip, chosen in zip(clips, frames, strict=True)])
+            batch["motion"] = torch.stack([clip.motion[chosen].float() for clip, chosen in zip(clips, frames, strict=True)])
         if self.cache.unsaid:
             said = [self.cache.unsaid if left_out else (clip.words, clip.sentence) for clip, left_out in zip(clips, unsaid, strict=True)]
             batch["words"], batch["sentence"] = (torch.stack(parts).float() for parts in zip(*said, strict=True))

@@ -15,11 +15,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from trip.data.cache import EncodedClip, LatentCache
 from trip.model.text import encode_prompts
-from trip.model.warp import MotionField, PhotoWarp, moved
+from trip.model.warp import MotionField, PhotoWarp, moved, places_of
 from trip.settings import StageSettings
 
 PLACE_WEIGHT, SHOWN_WEIGHT = 4.0, 0.1  # of the mean distance, in halves of the short side, and of the mask's cross-entropy
-SAME_PLACE = 0.03  # halves of the short side: a place this far from the true one hardly shows what it should
+SAME_PLACE, SAME_WAY = 0.02, 0.1  # a place so far from the true one hardly shows what it should: halves of the short side, share of the way
 NUM_HELD_OUT = 128
 
 
@@ -36,7 +36,8 @@ def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tenso
     places, seen = field.at(times, *shown.shape[2:])
     distance = (places - true).square().sum(dim=4).add(1e-8).sqrt()
     inside = (true.abs().amax(dim=4) <= 1).float()
-    target = shown * torch.exp(-(distance.detach() / SAME_PLACE).square() / 2)
+    way = (true - places_of(*shown.shape[2:], true.device)).square().sum(dim=4).sqrt()
+    target = shown * torch.exp(-(distance.detach() / (SAME_PLACE + SAME_WAY * way)).square() / 2)
     entropy = functional.binary_cross_entropy(seen.clamp(1e-4, 1 - 1e-4), target, reduction="none")
     place_error = (distance * known).sum() / known.sum().clamp(min=1)
     shown_error = (entropy * inside).sum() / inside.sum().clamp(min=1)
@@ -86,7 +87,7 @@ class FieldStage:
         return {
             "photo": torch.stack([clip.latents[:, 0].float() for clip in clips]),
             "times": torch.stack([clip.times for clip in clips]),
-            "motion": torch.stack([clip.motion for clip in clips]),
+            "motion": torch.stack([clip.motion.float() for clip in clips]),
             "sentence": encode_prompts(prompts, self.tokenizer, self.text_encoder)[1],
         }
 

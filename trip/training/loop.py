@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from trip.settings import StageSettings
 from trip.training import checkpoint
@@ -24,6 +25,8 @@ from trip.training.average import Average
 from trip.training.stop import StopRequest
 
 logger = logging.getLogger(__name__)
+
+MOST_LEFT_OUT = 32  # steps in a row: float16's scale has fallen from 65,536 to nothing by then
 
 
 class Stage(Protocol):
@@ -80,7 +83,8 @@ def train(
     metrics_path  JSON lines, one a step, and one for the last evaluation of a stage
     deadline      when to save and stop, seconds of `time.monotonic`; SIGTERM does the same
     evaluate      called with the averaged weights in place whenever samples are drawn; its figures join the record
-    Raises FloatingPointError where a loss is not finite, and ValueError where a checkpoint cannot be written.
+    Raises FloatingPointError where a loss, a gradient or a weight is not finite: nothing of that is saved, and the last checkpoint is
+    from before. Raises ValueError where a checkpoint cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
@@ -95,7 +99,7 @@ def train(
     average.ema.to(accelerator.device)
     if accelerator.is_main_process:
         checkpoint.forget_metrics_from(metrics_path, stage.name, step)
-    resumed_at, saved = step, time.monotonic()
+    resumed_at, saved, in_a_row = step, time.monotonic(), 0
     logger.info("%s: step %d of %d", stage.name, step, settings.max_steps)
 
     num_shares = settings.accumulation * accelerator.num_processes
@@ -121,6 +125,8 @@ def train(
 
             # save
             if step > resumed_at and (stopping or due or step % settings.save_every == 0):
+                (spoilt,) = _agreed(accelerator, not average.is_finite())
+                _check_finite(stage.name, "averaged weight", step, math.nan if spoilt else 0.0)
                 checkpoint.save(accelerator, folder, step, average, keep=settings.keep)
                 saved = time.monotonic()
             if stopping:
@@ -147,10 +153,13 @@ def train(
                     if part + 1 == settings.accumulation:
                         norm = accelerator.clip_grad_norm_(parameters, settings.grad_clip)
             loss = accelerator.reduce(torch.stack(losses).mean(), "mean")
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"{stage.name}: the loss at step {step} is {loss.item()}; lower the learning rate or use precision 'no'"
-                )
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            _check_finite(stage.name, "loss", step, loss.item())
+            if accelerator.scaler is None:
+                _check_finite(stage.name, "gradient", step, float(norm))
+            else:  # of float16, which leaves out steps that are not finite while it looks for its scale
+                in_a_row = 0 if math.isfinite(float(norm)) else in_a_row + 1
+                _check_finite(stage.name, "gradient", step, 0.0 if in_a_row < MOST_LEFT_OUT else float(norm))
 
             # step
             scale = learning_rate_scale(step, settings)
@@ -170,6 +179,11 @@ def train(
     return step
 
 
+def _check_finite(stage: str, what: str, step: int, value: float) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{stage}: the {what} at step {step} is {value}; lower the learning rate or use precision 'no'")
+
+
 def _agreed(accelerator: Accelerator, *claims: bool) -> list[bool]:
     """Each claim, true on every process where it is true on one: clocks and signals differ between them."""
     if accelerator.num_processes == 1:
@@ -180,7 +194,7 @@ def _agreed(accelerator: Accelerator, *claims: bool) -> list[bool]:
 
 def _is_best(folder: Path, figure: float | None) -> bool:
     best = checkpoint.best_of(folder)
-    return figure is not None and (best is None or figure < best["figure"])
+    return figure is not None and math.isfinite(figure) and (best is None or figure < best["figure"])
 
 
 def _sample(stage: Stage, path: Path, *, keep: bool) -> None:

@@ -2,7 +2,7 @@
 
 RUN/metrics.jsonl                    a line per step of every stage
 RUN/vae, text, field, half-size, denoiser   samples and checkpoints of each stage
-RUN/clips-SIZE, clips-SIZE-held-out  encoded clips
+RUN/clips-SIZE, moments-SIZE         encoded clips, and those of which moments are enough; …-held-out beside them
 RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
 """
 
@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.data.cache import LatentCache, Sample, digest, draw_sample, encode_cache
+from trip.data.cache import LatentCache, Sample, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
 from trip.data.photos import read_photos
@@ -31,6 +31,7 @@ from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
+from trip.training.decoder import DecoderStage, imagenet_features
 from trip.training.denoiser import DenoiserStage
 from trip.training.field import FieldStage
 from trip.training.folder import remember_settings, write_model
@@ -97,6 +98,8 @@ class TrainingRun:
             text_encoder = (yield from self._text_encoder(tokenizer)) if vae else None
             if text_encoder is None:
                 return
+        if not (yield from self._sharpened(vae)):
+            return
         denoiser = self._denoiser()
         for frozen in (vae, text_encoder):
             frozen.eval().requires_grad_(False)
@@ -111,7 +114,7 @@ class TrainingRun:
                 continue
             caches = []
             for held_out in (False, True):
-                folder = f"clips-{size}-held-out" if held_out else f"clips-{size}"
+                folder = f"{'moments' if name == 'field' else 'clips'}-{size}{'-held-out' if held_out else ''}"
                 yield from self._encode(folder, vae, size, held_out=held_out)
                 caches.append(LatentCache(self.folder / folder))
             if name == "field":
@@ -153,6 +156,14 @@ class TrainingRun:
         set_latent_statistics(vae, [stage.batch(step, 0, 1) for step in range(16)])
         return vae
 
+    def _sharpened(self, vae: AutoencoderKL) -> Generator[dict[str, Any], None, bool]:
+        """Trains the decoder on, where the recipe says so; False where the time was up."""
+        settings, frame_size = self.preset.recipe.decoder, self.preset.model.frame_size
+        if settings is None:
+            return True
+        data = {"frame_size": frame_size, "seed": self.seed, "features": imagenet_features()}
+        return (yield from self._train(DecoderStage(vae, self.photos[False], self.photos[True], settings, **data), settings))
+
     def _text_encoder(self, tokenizer: CLIPTokenizer) -> Generator[dict[str, Any], None, CLIPTextModel | None]:
         """The trained text encoder, or none where the time was up."""
         encoder, settings = build_text_encoder(self.preset.model, len(tokenizer)), self.preset.recipe.text
@@ -180,16 +191,23 @@ class TrainingRun:
         return train_tokenizer(captions, vocabulary=text.vocabulary, max_tokens=text.max_tokens)
 
     def _encode(self, name: str, vae: AutoencoderKL, size: int, *, held_out: bool) -> Iterator[dict[str, Any]]:
-        num_frames = self.preset.model.num_frames
-        count = HELD_OUT_CLIPS if held_out else self.preset.recipe.num_cached_clips
-        key = {"vae": digest(vae.state_dict()), "frames": num_frames, "size": size, "seed": self.seed}
+        """Fills a cache of whole clips, or of `moments`, of which the photo alone is encoded."""
+        data = (self.photos[held_out], self.clips[held_out])
+        moments, num_frames = name.startswith("moments"), self.preset.model.num_frames
+        count = self.preset.recipe.num_moments if moments else self.preset.recipe.num_cached_clips
+        encoder = {name: weight for name, weight in vae.state_dict().items() if name.startswith(("encoder", "quant_conv"))}
+        key = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, "seed": self.seed}
+        vae = vae.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
         def draw(rng: np.random.Generator) -> Sample:
-            return draw_sample(self.photos[held_out], self.clips[held_out], num_frames=num_frames, size=size, rng=rng)
+            if moments:
+                return draw_moments(*data, size=size, rng=rng)
+            return draw_sample(*data, num_frames=num_frames, size=size, rng=rng)
 
         def encode(video: torch.Tensor) -> torch.Tensor:
             with torch.autocast(vae.device.type, torch.bfloat16):
-                return encode_video(vae, video)
+                return encode_video(vae, video[:, :, :1] if moments else video)
 
+        count = HELD_OUT_CLIPS if held_out else count
         for done, wanted in encode_cache(self.folder / name, draw, encode, num_clips=count, seed=self.seed, key=key):
             yield {"stage": name, "step": done, "max_steps": wanted}

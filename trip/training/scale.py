@@ -148,6 +148,7 @@ class ScaleRun:
         )
         if step >= self.settings.max_steps and self.accelerator.is_main_process:
             self.write_model()
+        self.accelerator.wait_for_everyone()  # a process that ends earlier looks for a model that is being written
         self.accelerator.end_training()
 
     def write_model(self) -> None:

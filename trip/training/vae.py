@@ -59,7 +59,7 @@ class VaeStage:
             affine = random_affine(len(batch), generator).to(batch.device)
             latents, batch = displaced(latents.float(), affine), displaced(batch, affine)
         reconstruction = self.model.decode(latents).sample
-        error = sum(_error(reconstruction.float(), batch, scale) for scale in SCALES)
+        error = pixel_error(reconstruction.float(), batch)
         divergence = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
         return error + KL_WEIGHT * divergence, {"error": error.item(), "divergence": divergence.item()}
 
@@ -114,8 +114,9 @@ def recolour(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (grey + rng.uniform(0.5, 3.0) * (crop - grey)).clip(0, 255)
 
 
-def _error(a: Tensor, b: Tensor, scale: int) -> Tensor:
-    return functional.avg_pool2d(a - b, scale).abs().mean()
+def pixel_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of pictures, summed over SCALES."""
+    return sum(functional.avg_pool2d(a - b, scale).abs().mean() for scale in SCALES)
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

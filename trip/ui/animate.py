@@ -60,7 +60,9 @@ def build(studio: Studio, state: visit.Visit) -> Form:
 
 
 def _form() -> Form:
-    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[])
+    photo = gr.Image(
+        label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[]
+    )
     settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
     settings["prompt"] = control("prompt", lines=2, max_lines=6)
     lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")

@@ -74,7 +74,9 @@ def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
 
 
 def _form(studio: Studio) -> Form:
-    photo = gr.Image(label="Photo", type="filepath", sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[])
+    photo = gr.Image(
+        label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[]
+    )
     buttons: dict[str, gr.Button] = {}
     lacks: dict[str, gr.HTML] = {}
     with gr.Tabs():

@@ -62,9 +62,7 @@ def lacking(studio: Studio, settings: PictureSettings) -> str:
 
 def small(source: Any) -> Image.Image:
     """A photo as jobs keep it; ValueError, in one line, where it is none."""
-    picture = read_photo(source).copy()
-    picture.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
-    return picture
+    return read_photo(source, LARGEST_PHOTO)
 
 
 def latest(studio: Studio, visitor: str, *kinds: str) -> Job | None:
@@ -175,7 +173,9 @@ def candidates(studio: Studio, state: Visit, prefix: str, *kinds: str, label: st
         label="Pictures; choose one", columns=4, height=150, object_fit="contain", allow_preview=False, buttons=[],
         elem_id=f"{prefix}-pictures", visible=False,
     )  # fmt: skip
-    picture = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=220, elem_id=f"{prefix}-picture", buttons=[])
+    picture = gr.Image(
+        label=label, type="filepath", image_mode=None, sources=["upload", "clipboard"], height=220, elem_id=f"{prefix}-picture", buttons=[]
+    )
     made = Candidates(gallery, picture, gr.HTML(elem_id=f"{prefix}-notes", visible=False), gr.State(""), gr.State([]), gr.State(None))
 
     def newest(visitor: str) -> list[Any]:

@@ -6,6 +6,7 @@ Nothing here imports torch before the first clip or `load`, so that the page ans
 import logging
 import threading
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +143,7 @@ class Studio:
         """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job."""
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
-        image = read_photo(photo).copy()
-        image.thumbnail((LARGEST_PHOTO, LARGEST_PHOTO))
+        image = read_photo(photo, LARGEST_PHOTO)
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()
         return job
@@ -197,9 +197,10 @@ class Studio:
         """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""
         job = self.store.get(job_id, visitor)
         if job.kind == "finetune" and job.state == State.RUNNING:
-            ask(self.store.folder_of(job) / "run", "stop")
-        else:
-            self.store.cancel(job_id, visitor)
+            with suppress(OSError):  # on a full disk it cannot be asked, and is cancelled
+                ask(self.store.folder_of(job) / "run", "stop")
+                return
+        self.store.cancel(job_id, visitor)
 
     def delete(self, job_id: str, visitor: str) -> None:
         """Forgets a job and drops its files, also out of the .zip of all."""
