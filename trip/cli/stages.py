@@ -117,7 +117,7 @@ def write_rendered(made: "TripOutput", settings: AnimateSettings, output: Path) 
 
     is_gif = output.suffix.lower() == ".gif"
     frames = Rendering(made, settings.size, settings.frame_rate, most=GIF_SHORT if is_gif and settings.size is None else None)
-    write_frames(frames, frames.fps, made.metadata, output)
+    write_frames(frames, frames.fps, output, made.metadata)
     if is_gif:
         height, width = frames.shape
         print(f"trip: {width} x {height} pixels, {output.stat().st_size / 1e6:.1f} MB; an .mp4 is far smaller", file=sys.stderr)

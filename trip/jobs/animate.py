@@ -263,7 +263,7 @@ class AnimateMaker:
             metadata = joined_metadata(read_metadata(earlier["after"]), metadata)
             write_continuation(earlier["after"], _Made(frames, 1, tell), frames.fps, metadata, path)
         else:
-            write_frames(_Made(frames, 0, tell), frames.fps, metadata, path)
+            write_frames(_Made(frames, 0, tell), frames.fps, path, metadata)
         shown = np.stack([seen[index] for index in sorted(seen)])
         Image.fromarray(shown[0]).save(desk.folder / "first.png", compress_level=1)
         Image.fromarray(frames[-1]).save(desk.folder / "last.png", compress_level=1)

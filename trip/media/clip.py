@@ -105,16 +105,16 @@ def write_clip(clip: Clip, path: str | Path) -> Path:
     H.264 wants even sides: an odd one is padded by repeating its last row or column. A GIF keeps time in 1/100 s, at most 50 frames
     a second. Raises MediaError.
     """
-    return write_frames(clip.frames, clip.fps, clip.metadata, path)
+    return write_frames(clip.frames, clip.fps, path, clip.metadata)
 
 
-def write_frames(frames: Iterable[np.ndarray], fps: float, metadata: Metadata, path: str | Path) -> Path:
-    """The same for frames that come one by one, such as those of a `Rendering`: an .mp4 is coded as they come, a .gif keeps a byte of
-    each pixel and looks at some of them twice, a .webp keeps all.
+def write_frames(frames: Iterable[np.ndarray], fps: float, path: str | Path, metadata: Metadata | None = None) -> Path:
+    """The same for frames that are not all in memory: an .mp4 is coded as they come. A .gif, which keeps a byte of each pixel and looks
+    at some frames twice, and a .webp, which keeps all, take a sequence, such as a `Rendering`. Raises MediaError.
 
-    frames  each h w 3, uint8, all of one size; for other kinds than .mp4 a sequence
+    frames  at least one, of one size   h w 3, uint8
     """
-    with _target(path, metadata) as (partial, text):
+    with _target(path, metadata or {}) as (partial, text):
         _WRITERS[Path(path).suffix.lower()](frames, fps, text, partial)
     return Path(path)
 

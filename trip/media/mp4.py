@@ -34,8 +34,7 @@ def write_mp4(frames: Iterable[np.ndarray], fps: float, metadata: str, target: P
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode(None))
+        container.mux(stream.encode(None))
 
 
 def go_on(start: Path, frames: Iterable[np.ndarray], fps: float, metadata: str, path: Path) -> bool:
