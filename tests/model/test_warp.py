@@ -97,14 +97,15 @@ def test_an_enlarged_field_is_the_same_motion():
 
 
 def test_a_scene_that_does_not_move_leaves_the_camera_rigid(photo):
-    torch.manual_seed(0)
-    warp = PhotoWarp(4, 8).eval()
-    torch.nn.init.normal_(warp.scene[-1].weight)
-    torch.nn.init.constant_(warp.moves[-1].bias, -1.0)
-    assert (warp(photo, torch.randn(1, 8)).scene[:, :4] == 0).all()
-    assert (warp.train()(photo, torch.randn(1, 8)).scene[:, :4] != 0).all(), "it learns all the same"
-    torch.nn.init.constant_(warp.moves[-1].bias, 1.0)
-    assert (warp.eval()(photo, torch.randn(1, 8)).scene[:, :4] != 0).all()
+    scene = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(0)).abs()
+    field = MotionField(torch.zeros(2, 3, 3), scene, moves=torch.tensor([-1.0, 1.0]))
+    places, seen = field.at(torch.tensor([[REFERENCE]]).expand(2, 1), 6, 10)
+    still = places_of(6, 10, torch.device("cpu"))
+    assert torch.equal(places[0, 0], still) and (places[1, 0] != still).any()
+    assert (seen < 1).all(), "what fades from view does so in any case"
+    for index in range(2):
+        alone = field.of(index).at(torch.tensor([[REFERENCE]]), 6, 10)
+        assert torch.equal(alone[0][0], places[index]) and torch.equal(alone[1][0], seen[index])
 
 
 @torch.no_grad()

@@ -57,9 +57,9 @@ def test_a_camera_move_is_no_scene_and_a_patch_that_moves_is_one():
     patch = truth()[:, :, :2].movedim(2, -1).clone()
     patch[:, 1, :4, :, 0] += 0.1
     known = torch.ones(2, 2, 8, 8)
-    assert scene_moves(torch.cat([zoomed, patch]), known).tolist() == [False, True]
+    assert scene_moves(torch.cat([zoomed, patch]), known).tolist() == [0, 1]
     known[:, :, :4] = 0
-    assert scene_moves(torch.cat([zoomed, patch]), known).tolist() == [False, False]
+    assert scene_moves(torch.cat([zoomed, patch]), known).tolist() == [0, 0]
 
 
 def test_a_way_that_is_a_little_too_long_still_finds_its_place():

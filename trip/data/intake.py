@@ -272,7 +272,7 @@ def _part_written(path: Path, target: Path, start: float, end: float, bars: Bars
         frames = (_fitted(upright_pixels(frame), bars) for _, frame in timed)
         if (first := next(frames, None)) is None:
             raise ValueError(f"{path.name}: there are no frames from {start:g} to {end:g} s; choose other seconds")
-        return write_frames(chain([first], frames), fps, {}, target)
+        return write_frames(chain([first], frames), fps, target)
 
 
 def _fitted(pixels: np.ndarray, bars: Bars) -> np.ndarray:

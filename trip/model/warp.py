@@ -22,7 +22,7 @@ class MotionField:
 
     camera  G, its last row zero                      b 3 3, float32
     scene   d_1, d_2 (x, y each) and the rate r >= 0  b 5 h w, float32; the grid covers the frame
-    moves   logit of whether the scene moves at all   b, float32; what made the field has heeded it already
+    moves   whether the scene moves by itself at all, where > 0; none: it may   b, float32
     """
 
     camera: Tensor
@@ -40,7 +40,7 @@ class MotionField:
         flow = torch.matrix_exp(time * self.camera.unsqueeze(1))  # b f 3 3
         q = torch.einsum("bfoi,hwi->bfhwo", flow[:, :, :2, :2], places) + flow[:, :, None, None, :2, 2]
         in_photo = (q / half_sides(height, width, q.device)).flatten(0, 1)
-        ways = F.grid_sample(self.scene.repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
+        ways = F.grid_sample(self._heeded().repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
         first, second, rate = ways.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1], dim=-1)
         time = time.unsqueeze(-1)
         return q + time * first + time.square() * second, torch.exp(-time * rate).squeeze(-1)
@@ -51,12 +51,18 @@ class MotionField:
         return replace(self, scene=torch.cat([finer[:, :4], finer[:, 4:].clamp(min=0)], dim=1))
 
     def of(self, index: int) -> Self:
-        """That of one clip of the batch."""
-        return MotionField(self.camera[index : index + 1], self.scene[index : index + 1])
+        """That of one clip of the batch; a scene that does not move has no ways."""
+        return MotionField(self.camera[index : index + 1], self._heeded()[index : index + 1])
+
+    def _heeded(self) -> Tensor:
+        """The scene, without ways where it does not move."""
+        if self.moves is None:
+            return self.scene
+        return torch.cat([self.scene[:, :4] * (self.moves > 0).view(-1, 1, 1, 1), self.scene[:, 4:]], dim=1)
 
     def to(self, device: torch.device | str) -> Self:
         """On another device."""
-        return MotionField(self.camera.to(device), self.scene.to(device))
+        return MotionField(self.camera.to(device), self.scene.to(device), self.moves if self.moves is None else self.moves.to(device))
 
 
 def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
@@ -77,8 +83,7 @@ def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
 class PhotoWarp(nn.Module):
     """The motion that a sentence asks of a photo: a camera move that follows the sentence alone, and a field that follows the photo too.
 
-    Nothing moves at first. By the sentence the module also says whether the scene moves at all; once it is trained, a scene that does
-    not move has no field, so that camera moves are rigid.
+    Nothing moves at first. By the sentence the module also says whether the scene moves at all, so that camera moves are rigid.
     """
 
     def __init__(self, channels: int, sentence_width: int, width: int = 64):
@@ -118,8 +123,7 @@ class PhotoWarp(nn.Module):
         hidden = self.content(torch.cat([photo, coordinates], dim=1)) * (1 + scale) + shift
         scene = self.scene(hidden).float()
         moves = self.moves(sentence).float().squeeze(1)
-        ways = scene[:, :4] if self.training else scene[:, :4] * (moves > 0).view(b, 1, 1, 1)
-        return MotionField(camera, torch.cat([ways, F.softplus(scene[:, 4:])], dim=1), moves)
+        return MotionField(camera, torch.cat([scene[:, :4], F.softplus(scene[:, 4:])], dim=1), moves)
 
 
 def places_of(height: int, width: int, device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 The first stage that trains a 3D-UNet with the option `photo_warp`, and later a term beside the denoising loss.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tenso
     """
     motion = motion.float()
     true, shown, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
-    places, seen = field.at(times, *shown.shape[2:])
+    scene = scene_moves(true, known)
+    places, seen = replace(field, moves=scene - 0.5).at(times, *shown.shape[2:])
     distance = (places - true).square().sum(dim=4).add(1e-8).sqrt()
     inside = (true.abs().amax(dim=4) <= 1).float()
     way = (true - places_of(*shown.shape[2:], true.device)).square().sum(dim=4).sqrt()
@@ -45,14 +47,14 @@ def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tenso
     loss = PLACE_WEIGHT * place_error + SHOWN_WEIGHT * shown_error
     figures = {"place_error": place_error.detach(), "shown_error": shown_error.detach()}
     if field.moves is not None:
-        moves_error = functional.binary_cross_entropy_with_logits(field.moves, scene_moves(true, known).float())
+        moves_error = functional.binary_cross_entropy_with_logits(field.moves, scene)
         loss, figures["moves_error"] = loss + MOVES_WEIGHT * moves_error, moves_error.detach()
     return loss, figures
 
 
 @torch.no_grad()
 def scene_moves(places: Tensor, known: Tensor) -> Tensor:
-    """Whether a clip's last frame shows more than a camera move: places that no affine map of the frame comes near. b, bool
+    """Whether a clip's last frame shows more than a camera move: places that no affine map of the frame comes near: 1 or 0, b
 
     places  b f g g 2
     known   how far they can be believed   b f g g
@@ -63,7 +65,7 @@ def scene_moves(places: Tensor, known: Tensor) -> Tensor:
     normal = torch.einsum("bnx,ni,nj->bij", weight, design, design) + 1e-6 * torch.eye(3, device=places.device)
     fitted = design @ torch.linalg.solve(normal, torch.einsum("bnx,ni,bnc->bic", weight, design, true))
     distance = (fitted - true).square().sum(dim=2, keepdim=True).sqrt()
-    return (distance * weight).sum(dim=(1, 2)) > SCENE_WAY * weight.sum(dim=(1, 2))
+    return ((distance * weight).sum(dim=(1, 2)) > SCENE_WAY * weight.sum(dim=(1, 2))).float()
 
 
 class FieldStage:
@@ -92,8 +94,11 @@ class FieldStage:
         self.seed = seed
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """All weights at one rate."""
-        return [{"params": list(self.model.parameters()), "lr": self.settings.learning_rate}]
+        """What the sentence alone decides learns faster than what the photo has a say in."""
+        fast = [*self.model.camera.parameters(), *self.model.moves.parameters()]
+        slow = [weight for weight in self.model.parameters() if all(weight is not other for other in fast)]
+        rate = self.settings.learning_rate
+        return [{"params": fast, "lr": 3 * rate}, {"params": slow, "lr": rate}]
 
     def batch(self, step: int, share: int, num_shares: int) -> dict[str, Any]:
         """Clips drawn by chance; some prompts are emptied."""
