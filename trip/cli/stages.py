@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from trip.pipeline import TripOutput
 
 CLIP = "clip-"  # prefix of the flags that set the clip
-GIF_SHORT = 384  # pixels of the short side of a GIF where no size was asked for: it weighs ten times an .mp4
 BAR_DELAY = 0.5  # seconds before a bar is drawn: what is refused by then is refused in one line
 
 
@@ -112,7 +111,7 @@ def animate(
 
 def write_rendered(made: "TripOutput", settings: AnimateSettings, output: Path) -> None:
     """Renders a clip into a file, frame by frame; says what a GIF weighs, which is made smaller where no size was asked for."""
-    from trip.media import write_frames
+    from trip.media import GIF_SHORT, write_frames
     from trip.render import Rendering
 
     is_gif = output.suffix.lower() == ".gif"

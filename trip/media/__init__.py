@@ -15,13 +15,14 @@ from trip.media.clip import (
     write_continuation,
     write_frames,
 )
-from trip.media.edit import boomerang, check_joins, joined_metadata, loop_gap, parts, write_png_zip
+from trip.media.edit import GIF_SHORT, boomerang, check_joins, joined_metadata, loop_gap, parts, smaller, write_png_zip
 from trip.media.files import MediaError
 from trip.media.flow import FlowFinder, agreement, carried, light_between
 from trip.media.photo import Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
+    "GIF_SHORT",
     "Box",
     "Budget",
     "Clip",
@@ -46,6 +47,7 @@ __all__ = [
     "read_photo",
     "upright_pixels",
     "shown_part",
+    "smaller",
     "with_photo",
     "write_clip",
     "write_continuation",

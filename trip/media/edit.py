@@ -4,8 +4,10 @@ import io
 import json
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -14,6 +16,7 @@ from trip.media.clip import Clip, Metadata, check_target
 from trip.media.files import MediaError
 from trip.media.video import Video
 
+GIF_SHORT = 384  # pixels of the short side of a GIF where no size was asked for: it weighs ten times an .mp4
 PARTS = "parts"  # metadata of a joined clip: JSON list of its parts' metadata, in the order they play
 
 
@@ -43,6 +46,16 @@ def parts(metadata: Metadata) -> list[Metadata]:
     if not isinstance(found, list) or not all(isinstance(part, dict) for part in found):
         raise MediaError("wanted a joined clip with a list of its parts, got a broken list; join the clips again")
     return found
+
+
+def smaller(clip: Clip, short_side: int) -> Clip:
+    """A clip whose short side has at most so many pixels."""
+    height, width = clip.frames.shape[1:3]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return clip
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return replace(clip, frames=np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in clip.frames]))
 
 
 def boomerang(clip: Clip) -> Clip:

@@ -13,13 +13,13 @@ from gradio.components import Component
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.ui import elements, presets, visit
-from trip.ui.form import control, uploaded
+from trip.ui.form import AUTOMATIC, control, uploaded
 from trip.ui.result import told
 from trip.ui.studio import Studio
 from trip.ui.visit import RAW
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
-CROPPED = "Otherwise the whole photo is inside the MP4, also what the frame leaves out"
+CROPPED = "Otherwise the rest of the photo is used where the camera goes there, and the whole photo is inside the MP4"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -83,6 +83,7 @@ def _form() -> Form:
         settings["scheduler"] = control("scheduler")
         with gr.Row():
             settings |= {name: control(name, min_width=120) for name in ("seed", "fps")}
+        rendering = gr.Row()
         settings["loop"] = control("loop")
         settings["fusion"] = control("fusion")
         presets.build(settings)
@@ -93,6 +94,8 @@ def _form() -> Form:
     restore = gr.UploadButton("Fill in from a clip made here", file_types=["video"], size="sm", elem_id="restore")
     with under_crop:  # made last: handlers get their inputs in the order of their making, and programs may know the earlier ones
         only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
+    with rendering:
+        settings |= {name: control(name, min_width=120) for name in ("size", "frame_rate")}
     return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
 
 
@@ -106,6 +109,7 @@ def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
     """The form's settings, checked; ValueError, in one line."""
     raw = {name: values[box] for name, box in form.settings.items()}
     raw["crop"] = elements.chosen_box(raw["crop"])
+    raw["size"] = raw["size"] or None
     if values[form.randomize]:
         raw["seed"] = None
     return AnimateSettings.checked(**raw)
@@ -133,11 +137,12 @@ def _wire_form(studio: Studio, form: Form) -> None:
         settings, photo = told(studio.restored, path)
         filled = settings.model_dump()
         filled["crop"] = gr.update()
+        filled["size"] = filled["size"] or AUTOMATIC[1]
         return [photo, False, *(filled[name] for name in form.settings)]
 
     crop = form.settings["crop"]
     gr.on([form.photo.change, form.settings["aspect"].input], framed, [form.photo, form.settings["aspect"]], crop, **RAW)
-    changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect")]
+    changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
     gr.on(changing, foretold, form.inputs, form.estimate, **RAW)
     form.restore.upload(restored, form.restore, [form.photo, form.randomize, *form.settings.values()], **visit.QUICK)
 

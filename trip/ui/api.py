@@ -69,6 +69,8 @@ class ClipEndpoints:
         fusion: str = "trained",
         lora: str | None = None,
         only_shown: bool = False,
+        size: str | None = None,
+        frame_rate: float = 24.0,
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
         """Turn a photo into a short clip that follows a sentence, and wait for it.
@@ -79,7 +81,7 @@ class ClipEndpoints:
             negative_prompt: what the clip should keep away from
             motion: 0 holds still, 1 is as told, 2 moves twice as far
             num_frames: length of the clip, the photo included; none: as the model was made
-            fps: frames per second; none: as the model was made
+            fps: frames per second that the model makes; none: as it was made
             num_steps: denoising steps; none: as the model was made
             guidance_scale: how strictly the prompt is followed; none: as the model was made
             scheduler: ddim, dpm++ or unipc
@@ -90,6 +92,9 @@ class ClipEndpoints:
             fusion: trained, linear (Eq. 9 alone) or none (the residual alone), where the checkpoint can
             lora: id of a done fine-tune of yours, to make the clip with; none: the model as it is
             only_shown: whether the MP4 holds only the part of the photo that was animated; otherwise the whole photo is inside
+            size: short side of the clip: 512, 768, 1024, photo (as large as it is, up to 1080) or model (what the network drew,
+                untouched); none: as large as the photo is, up to 768
+            frame_rate: frames per second of the clip, which plays no longer or shorter for it
 
         Returns:
             the clip as MP4, its seed, and the settings that made it with the id of its job
@@ -109,6 +114,8 @@ class ClipEndpoints:
             crop=crop,
             loop=loop,
             fusion=fusion,
+            size=size,
+            frame_rate=frame_rate,
         )
         tuned = {"lora": told(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
         more = {**tuned, "only_shown": only_shown is True}

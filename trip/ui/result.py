@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -23,6 +24,7 @@ class ResultPanel:
 
     clip: gr.HTML
     below: gr.Column
+    drawn: gr.Checkbox
     facts: gr.HTML
     formats: gr.Radio
     download: gr.DownloadButton
@@ -32,13 +34,14 @@ class ResultPanel:
     @property
     def outputs(self) -> list[gr.blocks.Block]:
         """What `shown` gives values to, in that order."""
-        return [self.clip, self.below, self.facts, self.formats, self.download]
+        return [self.clip, self.below, self.drawn, self.facts, self.formats, self.download]
 
 
 def build(studio: Studio, visit: Visit) -> ResultPanel:
     """Lay out the panel; it stays folded until there is a clip."""
     clip = gr.HTML(elem_id="clip", visible=False)
     with gr.Column(visible=False) as below:
+        drawn = gr.Checkbox(False, label="As the network drew it", elem_id="drawn", container=False)
         with gr.Row():
             actions = {
                 "again": gr.Button("Again", size="sm", min_width=60, elem_id="again"),
@@ -68,8 +71,13 @@ def build(studio: Studio, visit: Visit) -> ResultPanel:
     def converted(visitor: str, job_id: str, name: str) -> gr.DownloadButton:
         return _offered(told(studio.download, job_id, visitor, name), name)
 
+    def view(visitor: str, job_id: str, as_drawn: bool) -> str:
+        job = look(studio, visitor, job_id)
+        return gr.skip() if job is None or "clip" not in job.result else player_of(studio, job, as_drawn=as_drawn)
+
     formats.input(converted, [visit.visitor, visit.job, formats], download, **QUICK)
-    return ResultPanel(clip, below, facts, formats, download, next_prompt, actions)
+    drawn.input(view, [visit.visitor, visit.job, drawn], clip, **QUICK)
+    return ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, actions)
 
 
 def told(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
@@ -98,16 +106,23 @@ def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str
 def shown(studio: Studio, job: Job | None) -> list[Any]:
     """Values for `ResultPanel.outputs`."""
     if job is None or job.state != State.DONE or "clip" not in job.result:
-        return [gr.update(visible=False), gr.update(visible=False), "", gr.update(), gr.update()]
-    made, path = job.result, studio.clip_of(job)
+        return [gr.update(visible=False), gr.update(visible=False), False, "", gr.update(), gr.update()]
+    player = gr.update(value=player_of(studio, job), visible=True)
+    return [player, gr.update(visible=True), False, facts_of(job), "MP4", _offered(studio.clip_of(job), "MP4")]
+
+
+def player_of(studio: Studio, job: Job, *, as_drawn: bool = False) -> str:
+    """HTML of a done job's clip, or of what the network drew for it."""
+    made = job.result
     label = f"{made['settings']['prompt'] or 'no prompt'}, seed {made['seed']}"
     label = " · ".join(filter(None, [label_of(job), label]))
-    player = elements.player(path, made["fps"], made["num_frames"], label)
-    return [gr.update(value=player, visible=True), gr.update(visible=True), facts_of(job), "MP4", _offered(path, "MP4")]
+    if as_drawn and "drawn" in made:
+        return elements.player(studio.drawn_of(job), made["drawn_fps"], made["drawn_frames"], f"{label}, as the network drew it")
+    return elements.player(studio.clip_of(job), made["fps"], made["num_frames"], label)
 
 
-def _offered(path: Any, name: str) -> gr.DownloadButton:
-    return gr.DownloadButton(f"Download {name}", str(path))
+def _offered(path: Path, name: str) -> gr.DownloadButton:
+    return gr.DownloadButton(f"Download {name}, {path.stat().st_size / 1e6:.1f} MB", str(path))
 
 
 def facts_of(job: Job) -> str:

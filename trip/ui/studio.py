@@ -20,7 +20,20 @@ from trip.jobs.janitor import Limits, tidy
 from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.media import Clip, boomerang, parts, photo_inside, read_clip, read_metadata, read_photo, shown_part, write_clip, write_png_zip
+from trip.media import (
+    GIF_SHORT,
+    Clip,
+    boomerang,
+    parts,
+    photo_inside,
+    read_clip,
+    read_metadata,
+    read_photo,
+    shown_part,
+    smaller,
+    write_clip,
+    write_png_zip,
+)
 from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings
 from trip.training.requests import ask
@@ -258,6 +271,10 @@ class Studio:
         """A done job's clip."""
         return self.store.folder_of(job) / job.result["clip"]
 
+    def drawn_of(self, job: Job) -> Path:
+        """A done job's clip as the network drew it; of an older job the clip itself."""
+        return self.store.folder_of(job) / job.result.get("drawn", job.result["clip"])
+
     def preview_of(self, job: Job) -> Path | None:
         """A strip of frames as they look by now; none before the first step."""
         path = self.store.folder_of(job) / "preview.jpg"
@@ -273,7 +290,9 @@ class Studio:
             made = read_clip(clip)
             if name == "There and back":
                 made = boomerang(made)
-            elif name != "MP4":  # the photo travels in the MP4 alone
+            elif name == "GIF":
+                made = smaller(made, GIF_SHORT)
+            if name not in ("MP4", "There and back"):  # the photo travels in the MP4 alone
                 made = Clip(made.frames, made.fps, {key: value for key, value in made.metadata.items() if key != "photo"})
             (write_png_zip if name == "PNG frames" else write_clip)(made, target)
         return target
