@@ -13,18 +13,6 @@ from trip.ui.visit import QUICK, SECRET
 NAMES = (
     "motion", "num_frames", "aspect", "num_steps", "guidance_scale", "scheduler", "fps", "loop", "negative_prompt", "size", "frame_rate"
 )  # fmt: skip
-    "motion",
-    "num_frames",
-    "aspect",
-    "num_steps",
-    "guidance_scale",
-    "scheduler",
-    "fps",
-    "loop",
-    "negative_prompt",
-    "size",
-    "frame_rate",
-)
 GIVEN: dict[str, dict[str, Any]] = {
     "As the model was made": {},
     "Draft of 4 steps": {"num_steps": 4, "scheduler": "dpm++"},
