@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trip.evaluation.likeness import SAME_DB
 from trip.inside import Inside
 from trip.jobs import animate
 from trip.jobs.animate import AnimateMaker
@@ -69,16 +70,20 @@ def files(worker: Worker, job: Job) -> set[str]:
 def test_a_job_becomes_a_clip_with_figures_and_what_was_used(worker, photo):
     job = done(worker, photo, prompt="the camera pans right", seed=7, fps=5.0)
     result, folder = job.result, worker.store.folder_of(job)
-    assert (result["clip"], result["seed"], result["num_frames"], result["fps"]) == ("trip-7.mp4", 7, 4, 5.0)
+    assert (result["clip"], result["seed"], result["num_frames"], result["fps"]) == ("trip-7.mp4", 7, 19, 24.0)
+    assert (result["drawn"], result["drawn_frames"], result["drawn_fps"]) == ("drawn-7.mp4", 4, 5.0)
     assert result["settings"]["prompt"] == "the camera pans right" and result["settings"]["num_steps"] == 2
-    assert result["figures"][0][:2] == ["First frame", "100 dB or more"] or "dB" in result["figures"][0][1]
+    assert [row[0] for row in result["figures"][:2]] == ["Photo's pixels", "First frame"]
+    assert result["figures"][1][1] == f"{SAME_DB:.0f} dB or more"
     assert all(len(row) == 3 for row in result["figures"])
     assert {"photo_kept_db", "motion_pixels", "loop_gap"} <= set(result)
     assert result["draft_db"] is None and result["seconds"] > 0
     clip = read_clip(folder / "trip-7.mp4")
-    assert clip.frames.shape == (4, 32, 32, 3) and clip.fps == pytest.approx(5)
+    assert clip.frames.shape == (19, 96, 96, 3) and clip.fps == pytest.approx(24)  # a tiny photo is enlarged twice
+    drawn = read_clip(folder / "drawn-7.mp4")
+    assert drawn.frames.shape == (4, 32, 32, 3) and drawn.fps == pytest.approx(5) and drawn.metadata["size"] == "model"
     assert files(worker, job) == {
-        "photo.png", "log.txt", "job.json", "trip-7.mp4", "first.png", "last.png", "inside.npz", "preview.jpg"
+        "photo.png", "log.txt", "job.json", "trip-7.mp4", "drawn-7.mp4", "first.png", "last.png", "inside.npz", "preview.jpg"
     }  # fmt: skip
 
 
@@ -94,7 +99,11 @@ def test_the_clip_carries_settings_and_photo(worker, photo):
 def test_the_first_picture_is_the_photo_as_the_model_saw_it(worker, photo):
     job = done(worker, photo)
     with Image.open(worker.store.folder_of(job) / "first.png") as first:
+        assert np.array_equal(np.asarray(first), fit_photo(photo, 96))
+    as_drawn = done(worker, photo, size="model")
+    with Image.open(worker.store.folder_of(as_drawn) / "first.png") as first:
         assert np.array_equal(np.asarray(first), fit_photo(photo, 32))
+    assert (as_drawn.result["num_frames"], as_drawn.result["fps"]) == (4, 8)
 
 
 def test_inside_has_every_step_and_frame(worker, photo):
@@ -118,10 +127,20 @@ def test_a_continued_clip_shows_both_and_the_shared_frame_once(worker, photo):
     with Image.open(folder / "last.png") as last:
         second = done(worker, last.convert("RGB"), seed=2, after=first.id)
     clip = read_clip(worker.store.folder_of(second) / second.result["clip"])
-    assert len(clip.frames) == second.result["num_frames"] == 2 * 4 - 1
+    each = first.result["num_frames"]
+    assert len(clip.frames) == second.result["num_frames"] == 2 * each - 1
     assert [part["seed"] for part in parts(clip.metadata)] == [1, 2]
     assert photo_inside(clip.metadata) is not None
-    assert np.array_equal(clip.frames[:4], read_clip(folder / first.result["clip"]).frames)
+    assert np.array_equal(clip.frames[:each], read_clip(folder / first.result["clip"]).frames)
+
+
+def test_a_clip_of_another_rate_goes_on_at_its_own(worker, photo):
+    first = done(worker, photo, seed=1, frame_rate=12)
+    with Image.open(worker.store.folder_of(first) / "last.png") as last:
+        second = done(worker, last.convert("RGB"), seed=2, after=first.id)
+        as_drawn = made(worker, last.convert("RGB"), seed=2, after=first.id, size="model")
+    assert second.result["fps"] == pytest.approx(12) and second.result["num_frames"] == 2 * first.result["num_frames"] - 1
+    assert as_drawn.error.startswith("wanted clips of one size to join, got 96 x 96 and 32 x 32 pixels")
 
 
 def test_a_final_says_how_like_its_draft_it_is(worker, photo):
@@ -135,7 +154,7 @@ def test_the_final_of_a_continued_draft_is_compared_with_its_own_part(worker, ph
     first = done(worker, photo, seed=1)
     draft = done(worker, photo, seed=2, after=first.id)
     final, other = (done(worker, photo, seed=seed, after=first.id, draft=draft.id).result for seed in (2, 3))
-    assert final["num_frames"] == 7
+    assert final["num_frames"] == 2 * first.result["num_frames"] - 1
     assert final["draft_db"] > other["draft_db"] + 3
 
 

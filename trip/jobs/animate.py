@@ -243,8 +243,8 @@ class AnimateMaker:
         output, seed, rendering = sampled.output, sampled.output.metadata["seed"], time.monotonic()
         sampled.inside.save(desk.folder / INSIDE)
         (desk.folder / WATCHED).unlink(missing_ok=True)
-        metadata = with_photo(output.metadata, photo)
-        drawn = write_clip(Clip(output.frames, output.fps, metadata | {"size": "model"}), desk.folder / f"drawn-{seed}.mp4")
+        as_drawn = with_photo(output.metadata | {"size": "model"}, photo)
+        drawn = write_clip(Clip(output.frames, output.fps, as_drawn), desk.folder / f"drawn-{seed}.mp4")
         frames, seen = self._rendering(output, settings, earlier.get("after")), {}
         looked_at = {int(np.abs(frames.at - index).argmin()) for index in range(len(output.frames))}
 
@@ -255,15 +255,14 @@ class AnimateMaker:
 
         path = desk.folder / f"trip-{seed}.mp4"
         num_frames = len(frames)
-        if "after" in earlier:
-            with open_video(earlier["after"]) as video:
-                check_joins(video, frames.shape, frames.fps)
+        if after := earlier.get("after"):
+            with open_video(after) as video:
                 num_frames += video.num_frames - 1
             tell(0, frames[0])
-            metadata = joined_metadata(read_metadata(earlier["after"]), metadata)
-            write_continuation(earlier["after"], _Made(frames, 1, tell), frames.fps, metadata, path)
+            metadata = with_photo(joined_metadata(read_metadata(after), output.metadata), photo)
+            write_continuation(after, _Made(frames, 1, tell), frames.fps, metadata, path)
         else:
-            write_frames(_Made(frames, 0, tell), frames.fps, path, metadata)
+            write_frames(_Made(frames, 0, tell), frames.fps, path, with_photo(output.metadata, photo))
         shown = np.stack([seen[index] for index in sorted(seen)])
         Image.fromarray(shown[0]).save(desk.folder / "first.png", compress_level=1)
         Image.fromarray(frames[-1]).save(desk.folder / "last.png", compress_level=1)
@@ -289,14 +288,16 @@ class AnimateMaker:
 
     @staticmethod
     def _rendering(output: "TripOutput", settings: AnimateSettings, after: Path | None) -> "Rendering":
-        """The clip to keep; one that goes on from another has that one's rate."""
+        """The clip to keep; one that goes on from another has that one's shape and rate."""
         from trip.render import Rendering
 
-        rate = settings.frame_rate
-        if after:
-            with open_video(after) as video:
-                rate = video.fps
-        return Rendering(output, settings.size, rate)
+        if after is None:
+            return Rendering(output, settings.size, settings.frame_rate)
+        with open_video(after) as video:
+            width, height = video.size
+            if settings.size == "model":
+                check_joins(video, output.frames.shape[1:3], output.fps)
+            return Rendering(output, settings.size, video.fps, shape=(height, width))
 
     def _weights(self, desk: Desk, job_id: str | None) -> tuple[str | None, str | None]:
         """Checkpoint and LoRA to sample with: this maker's own, or what an earlier fine-tune has made."""

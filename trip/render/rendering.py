@@ -5,6 +5,7 @@ from typing import SupportsIndex
 
 import cv2
 import numpy as np
+from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
 from trip.pipeline import TripOutput
@@ -15,6 +16,7 @@ from trip.render.plate import drawn_plate, photo_plate
 DEFAULT_RATE = 24.0  # frames per second
 SHORT_SIDES = {None: 768, "512": 512, "768": 768, "1024": 1024, "photo": 1080}  # at most, pixels
 TINY = 128  # photos with a shorter side are enlarged up to that, at most twice
+SAME_PART = 2.0  # pixels: sides are rounded to even ones, so that a last frame's part may miss the whole by so much
 NUM_MEASURED = 12  # frames whose pixels are counted
 
 
@@ -43,14 +45,23 @@ class Rendering(Sequence[np.ndarray]):
     photo_share  of all pixels those that are the photo's own, in [0, 1]; where the network's frames stay untouched, the first frame alone
     """
 
-    def __init__(self, made: TripOutput, size: str | None = None, rate: float = DEFAULT_RATE, most: int | None = None):
+    def __init__(
+        self,
+        made: TripOutput,
+        size: str | None = None,
+        rate: float = DEFAULT_RATE,
+        most: int | None = None,
+        shape: tuple[int, int] | None = None,
+    ):
         """
-        size  see `AnimateSettings.size`
-        most  see `output_shape`
-        rate  frames per second; the clip lasts as long as the network's frames do at their own rate
+        size   see `AnimateSettings.size`
+        most   see `output_shape`
+        rate   frames per second; the clip lasts as long as the network's frames do at their own rate
+        shape  height and width in place of what the size gives, as of a clip that this one goes on from
         """
         num_frames = len(made.frames)
-        self.made, self.shape, self.untouched = made, output_shape(made, size, most), size == "model"
+        self.made, self.untouched = made, size == "model"
+        self.shape = output_shape(made, size, most) if shape is None or self.untouched else shape
         if self.untouched:
             self.fps, self.photo_share, self.at = made.fps, 1 / num_frames, np.arange(num_frames)
             return
@@ -72,12 +83,22 @@ class Rendering(Sequence[np.ndarray]):
         index = range(len(self))[index]
         if self.untouched:
             return self.made.frames[index]
+        if index == 0:
+            return self._photo()
         frame = self.plate.seen(self._view(index), self.shape)
         shading = self.layers.shading(self.at[index], self._times[index], self.motion)
         if shading is None:
             return frame
         shade, added = (cv2.resize(layer, self.shape[::-1], interpolation=cv2.INTER_LINEAR) for layer in shading)
         return cv2.add(cv2.multiply(frame, shade, dtype=cv2.CV_32F), added, dtype=cv2.CV_8U)
+
+    def _photo(self) -> np.ndarray:
+        """The photo itself; where a clip goes on from another, that one's last frame as it is."""
+        photo, size = self.made.photo, self.shape[::-1]
+        beside = np.abs(np.array(self.made.part) - [0, 0, *photo.size]).max()
+        if photo.size == size and beside <= SAME_PART:
+            return np.array(photo)
+        return np.array(photo.resize(size, Image.Resampling.LANCZOS, box=self.made.part, reducing_gap=3.0))
 
     def _view(self, index: int) -> View:
         bend = self.layers.bend(self.at[index], self._times[index], self.motion)
