@@ -107,7 +107,7 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
         rendered = Rendering(made, "photo")  # as large as what the model saw is, which is the size that is judged
         if asked.prompt not in drawn:
             drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
-        return Made(made.frames, rendered, np.linspace(0, len(made.frames) - 1, len(rendered)))
+        return Made(made.frames, rendered, rendered.at)
 
     with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 
