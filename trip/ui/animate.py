@@ -86,7 +86,7 @@ def _form() -> Form:
         rendering = gr.Row()
         settings["loop"] = control("loop")
         settings["fusion"] = control("fusion")
-        presets.build(settings)
+        named = gr.Column()
         randomize = gr.Checkbox(True, label="A new seed for every clip", elem_id="randomize")
         more_photos = gr.File(
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
@@ -96,6 +96,8 @@ def _form() -> Form:
         only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
     with rendering:
         settings |= {name: control(name, min_width=120) for name in ("size", "frame_rate")}
+    with named:
+        presets.build(settings)
     return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
 
 
