@@ -44,8 +44,8 @@ def test_programs_see_the_endpoints_meant_for_them(client):
 def test_animate_gives_a_clip_its_seed_and_its_settings(client):
     path, seed, settings = animate(client, prompt="the camera pans right", fps=5)
     clip = read_clip(path)
-    assert len(clip.frames) == 4
-    assert clip.fps == pytest.approx(5)
+    assert len(clip.frames) == 19  # four frames at 5 a second, at 24
+    assert clip.fps == pytest.approx(24)
     assert seed == settings["seed"] == 7
     assert settings["prompt"] == "the camera pans right"
     stored = read_metadata(path)
@@ -86,7 +86,7 @@ def test_without_a_seed_one_is_drawn_and_told(client):
 @pytest.mark.parametrize("prompt", ["", "slowly " * 714 + "zo"])
 def test_empty_and_long_prompts_work(client, prompt):
     path, _, settings = animate(client, prompt=prompt)
-    assert len(read_clip(path).frames) == 4
+    assert len(read_clip(path).frames) == 12
     assert settings["prompt"] == prompt
 
 
@@ -171,7 +171,7 @@ def test_every_job_has_a_folder_of_its_own_with_a_random_name(app, client):
     animate(client)
     animate(Client(app.url, verbose=False))
     new = set((app.outputs / "jobs").iterdir()) - before
-    assert [[clip.name for clip in folder.glob("*.mp4")] for folder in new] == [["trip-7.mp4"]] * 2
+    assert [sorted(clip.name for clip in folder.glob("*.mp4")) for folder in new] == [["drawn-7.mp4", "trip-7.mp4"]] * 2
 
 
 def test_a_program_sees_its_own_jobs_alone(app):
@@ -188,7 +188,7 @@ def test_a_program_sees_its_own_jobs_alone(app):
 def test_a_clip_can_be_continued_and_compared(client):
     first = animate(client)[2]["job"]
     path, _, settings = client.predict(first, prompt="the camera tilts up", api_name="/continue_clip")
-    assert len(read_clip(path).frames) == 7  # the frame in the middle shows once
+    assert len(read_clip(path).frames) == 23  # the frame in the middle shows once
     assert settings["prompt"] == "the camera tilts up"
     again = animate(client)[2]["job"]
     assert client.predict(first, again, api_name="/compare")["likeness_db"] > 50

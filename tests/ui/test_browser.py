@@ -37,12 +37,16 @@ def test_an_uploaded_photo_becomes_a_playing_video(visit, tmp_path):
     for name, path in clips.items():
         assert path.suffix == f".{name.lower()}"
         assert str(read_metadata(path)["seed"]) == seed
-    assert read_clip(clips["MP4"]).frames.shape[-1] == 3
+    assert len(read_clip(clips["MP4"]).frames) == 12
+    page.locator("#drawn input").check()
+    expect(page.locator("#clip trip-player")).to_have_attribute("frames", "4")
+    page.locator("#drawn input").uncheck()
+    expect(page.locator("#clip trip-player")).to_have_attribute("frames", "12")
 
 
 def _downloaded(page: Page, name: str, folder: Path) -> Path:
     page.locator("#formats label", has_text=name).click()
-    expect(page.locator("#download")).to_have_text(f"Download {name}", timeout=SLOW)
+    expect(page.locator("#download")).to_contain_text(f"Download {name}, ", timeout=SLOW)
     with page.expect_download() as started:
         page.locator("#download").click()
     return Path(shutil.copy(started.value.path(), folder / started.value.suggested_filename))
@@ -137,7 +141,7 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     page.locator("#next-prompt textarea").fill("the camera tilts up")
     page.locator("#continue").click()
     expect(page.locator("#facts")).to_contain_text("the camera tilts up", timeout=SLOW)
-    assert len(read_clip(_downloaded(page, "MP4", tmp_path)).frames) == 7
+    assert len(read_clip(_downloaded(page, "MP4", tmp_path)).frames) == 23
 
     page.locator("#history > button").click()
     for _ in range(2):
