@@ -142,6 +142,7 @@ class DenoiserStage:
             paths = {"fused": eps_hat, "unet": residual, "prior": prior}
             errors = {name: ((e.float() - eps).square() / spread(alpha_bar)).flatten(1).mean(dim=1) for name, e in paths.items()}
         figures: dict[str, Any] = {"by_noise": self._by_noise(timestep, errors)}
+        figures["denoising_loss"] = loss.item()
         if field is not None and "motion" in batch:
             error, parts = field_loss(field, condition.times, batch["motion"].to(device))
             loss = loss + error
@@ -204,8 +205,8 @@ class DenoiserStage:
         totals: dict[str, list[float]] = {}
         for start in range(0, len(self.held_out), 8):
             clips = self.held_out[start : start + 8]
-            loss, figures = self.loss(self.model, self._batch(clips, [frames] * len(clips), [False] * len(clips)), generator)
-            totals.setdefault("held_out_loss", []).append(loss.item())
+            _, figures = self.loss(self.model, self._batch(clips, [frames] * len(clips), [False] * len(clips)), generator)
+            totals.setdefault("held_out_loss", []).append(figures["denoising_loss"])
             for name in figures.keys() & {"place_error", "shown_error"}:
                 totals.setdefault(f"held_out_{name}", []).append(figures[name])
             for paths in figures["by_noise"].values():

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from trip.data.cache import LatentCache, Sample, digest, encode_cache
 from trip.data.clips import ClipFile, draw_window, read_window
+from trip.data.filmed_motion import filmed
 from trip.files import replacing
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
@@ -211,7 +212,7 @@ class FinetuneRun:
 
         def draw(rng: np.random.Generator) -> Sample:
             clip, frames, times = draw_window(clips, num_frames=num_frames, size=size, rng=rng)
-            return Sample(frames, times, clip.caption)
+            return Sample(frames, times, clip.caption, filmed(frames))
 
         def encode(video: Tensor) -> Tensor:
             return encode_video(pipe.vae, video)
