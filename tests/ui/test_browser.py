@@ -163,6 +163,7 @@ def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(visit):
     page.get_by_role("option", name="Draft of 4 steps").click()
     expect(page.locator("#num_steps input")).to_have_value("4")
     page.locator("#num_steps input").fill("7")
+    page.locator("#num_steps input").press("Tab")
     page.locator("#preset-name textarea, #preset-name input").fill("seven <b>steps</b>")
     page.locator("#preset-keep").click()
     expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")
