@@ -16,6 +16,7 @@ from trip.jobs import store as stores
 from trip.jobs.folders import make_own
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import JobStore, State
+from trip.jobs.turns import in_line
 from trip.jobs.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +180,22 @@ def test_the_number_of_jobs_before_one_comes_true(store):
     store.put_first(jobs[4].id)
     expected = {job.id: store.jobs_before(store.get(job.id)) for job in jobs}
     assert {job_id: place for place, job_id in enumerate(drained(store))} == expected
+
+
+def test_somebody_who_comes_while_the_line_is_read_disturbs_nobody(store):
+    waiting = ask(store, "me")
+
+    class Busy:
+        """A table to which a visitor comes between any two readings."""
+
+        def execute(self, *query):
+            rows = store._connection.execute(*query).fetchall()
+            ask(store, f"number {len(store.known())}")
+            return rows
+
+    line = in_line(Busy())
+    assert line[0] == waiting.id
+    assert len(line) == len(set(line)) == 2
 
 
 def test_the_running_job_counts_among_those_before(store):

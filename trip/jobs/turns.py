@@ -26,10 +26,13 @@ def in_line(table: sqlite3.Connection) -> list[str]:
     own: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for job_id, address, visitor, place in table.execute(_WAITING):
         own.setdefault(address, {}).setdefault(visitor, []).append((place, job_id))
-    queues = {address: [(by_visitor[visitor], jobs) for visitor, jobs in visitors.items()] for address, visitors in own.items()}
+    queues = {
+        address: [(by_visitor.get(visitor, 0), jobs) for visitor, jobs in visitors.items()]  # 0: came between the two readings
+        for address, visitors in own.items()
+    }
     for queue in queues.values():
         heapq.heapify(queue)
-    turns = [(by_address[address], queue[0][1][0], address) for address, queue in queues.items()]
+    turns = [(by_address.get(address, 0), queue[0][1][0], address) for address, queue in queues.items()]
     heapq.heapify(turns)
     line, now = [], max(by_visitor.values(), default=0.0)
     while turns:
