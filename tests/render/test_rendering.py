@@ -210,12 +210,12 @@ def test_the_networks_own_frames_are_a_size(photo):
 @pytest.mark.parametrize(
     "photo_size, aspect, size, shape",
     [
-        ((2160, 3840), (64, 64), None, (768, 768)),
+        ((2160, 3840), (64, 64), "auto", (768, 768)),
         ((2160, 3840), (64, 64), "1024", (1024, 1024)),
         ((2160, 3840), (48, 80), "photo", (1080, 1800)),
         ((3840, 2160), (80, 48), "512", (854, 512)),
         ((300, 500), (64, 64), "1024", (300, 300)),
-        ((31, 47), (64, 64), None, (62, 62)),
+        ((31, 47), (64, 64), "auto", (62, 62)),
         ((100, 100), (64, 64), "photo", (128, 128)),
         ((700, 700), (64, 64), "model", (64, 64)),
     ],
@@ -228,7 +228,7 @@ def test_a_clip_is_no_larger_than_its_photo(photo_size, aspect, size, shape):
 
 
 def test_an_unknown_size_is_refused(photo):
-    with pytest.raises(ValueError, match="^unknown size '640'; choose model, 512, 768, 1024, photo$"):
+    with pytest.raises(ValueError, match="^unknown size '640'; choose model, auto, 512, 768, 1024, photo$"):
         output_shape(drawn(photo, None), "640")
 
 

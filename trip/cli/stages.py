@@ -115,7 +115,7 @@ def write_rendered(made: "TripOutput", settings: AnimateSettings, output: Path) 
     from trip.render import Rendering
 
     is_gif = output.suffix.lower() == ".gif"
-    frames = Rendering(made, settings.size, settings.frame_rate, most=GIF_SHORT if is_gif and settings.size is None else None)
+    frames = Rendering(made, settings.size, settings.frame_rate, most=GIF_SHORT if is_gif and settings.size == "auto" else None)
     write_frames(frames, frames.fps, output, made.metadata)
     if is_gif:
         height, width = frames.shape

@@ -14,14 +14,14 @@ from trip.render.motion import ClipMotion, View
 from trip.render.plate import drawn_plate, photo_plate
 
 DEFAULT_RATE = 24.0  # frames per second
-SHORT_SIDES = {None: 768, "512": 512, "768": 768, "1024": 1024, "photo": 1080}  # at most, pixels
+SHORT_SIDES = {"auto": 768, "512": 512, "768": 768, "1024": 1024, "photo": 1080}  # at most, pixels
 TINY = 128  # photos with a shorter side are enlarged up to that, at most twice
 SAME_PART = 2.0  # pixels: sides are rounded to even ones, so that a last frame's part may miss the whole by so much
 NUM_MEASURED = 12  # frames whose pixels are counted
 
 
-def output_shape(made: TripOutput, size: str | None = None, most: int | None = None) -> tuple[int, int]:
-    """Height and width of a clip, pixels, even: see `AnimateSettings.size`; none is automatic. ValueError where the size is not known.
+def output_shape(made: TripOutput, size: str = "auto", most: int | None = None) -> tuple[int, int]:
+    """Height and width of a clip, pixels, even: see `AnimateSettings.size`. ValueError where the size is not known.
 
     most  pixels of the short side that it may have, where there is a limit
     """
@@ -29,7 +29,7 @@ def output_shape(made: TripOutput, size: str | None = None, most: int | None = N
     if size == "model":
         return height, width
     if size not in SHORT_SIDES:
-        raise ValueError(f"unknown size {size!r}; choose model, {', '.join(name for name in SHORT_SIDES if name)}")
+        raise ValueError(f"unknown size {size!r}; choose model, {', '.join(SHORT_SIDES)}")
     left, top, right, bottom = made.part
     has = min(right - left, bottom - top)
     short = min(SHORT_SIDES[size], max(has, min(2 * has, TINY)), most or has + TINY)
@@ -48,7 +48,7 @@ class Rendering(Sequence[np.ndarray]):
     def __init__(
         self,
         made: TripOutput,
-        size: str | None = None,
+        size: str = "auto",
         rate: float = DEFAULT_RATE,
         most: int | None = None,
         shape: tuple[int, int] | None = None,

@@ -19,10 +19,12 @@ def _inside(box: tuple[float, float, float, float]) -> tuple[float, float, float
 
 
 def _name(value: Any) -> Any:
+    if value is None:
+        return "auto"
     return str(value) if isinstance(value, int) else value
 
 
-Size = Annotated[Literal["model", "512", "768", "1024", "photo"], BeforeValidator(_name)]
+Size = Annotated[Literal["auto", "model", "512", "768", "1024", "photo"], BeforeValidator(_name)]
 Crop = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers), AfterValidator(_inside)]
 
 
@@ -59,12 +61,11 @@ class AnimateSettings(Request):
         description="Part of the photo to animate: left, top, width, height in shares of the photo; empty takes all",
         json_schema_extra={"wanted": "left, top, width, height from 0 to 1, inside the photo"},
     )
-    size: Size | None = Field(
-        None,
+    size: Size = Field(
+        "auto",
         title="Size",
         description="Short side of the clip, pixels, never more than the photo has; photo: as large as it is, up to 1080; model: what the "
-        "network drew, untouched; empty: as large as the photo is, up to 768",
-        json_schema_extra={"wanted": "model or 512 or 768 or 1024 or photo"},
+        "network drew, untouched; auto: as large as the photo is, up to 768",
     )
     frame_rate: float = Field(
         24.0, ge=1, le=60, title="Frame rate", description="Frames a second of the finished clip, which plays no longer or shorter for it"

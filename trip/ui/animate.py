@@ -13,7 +13,7 @@ from gradio.components import Component
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.ui import elements, presets, visit
-from trip.ui.form import AUTOMATIC, control, uploaded
+from trip.ui.form import control, uploaded
 from trip.ui.result import told
 from trip.ui.studio import Studio
 from trip.ui.visit import RAW
@@ -111,7 +111,6 @@ def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
     """The form's settings, checked; ValueError, in one line."""
     raw = {name: values[box] for name, box in form.settings.items()}
     raw["crop"] = elements.chosen_box(raw["crop"])
-    raw["size"] = raw["size"] or None
     if values[form.randomize]:
         raw["seed"] = None
     return AnimateSettings.checked(**raw)
@@ -139,7 +138,6 @@ def _wire_form(studio: Studio, form: Form) -> None:
         settings, photo = told(studio.restored, path)
         filled = settings.model_dump()
         filled["crop"] = gr.update()
-        filled["size"] = filled["size"] or AUTOMATIC[1]
         return [photo, False, *(filled[name] for name in form.settings)]
 
     crop = form.settings["crop"]

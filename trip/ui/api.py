@@ -69,7 +69,7 @@ class ClipEndpoints:
         fusion: str = "trained",
         lora: str | None = None,
         only_shown: bool = False,
-        size: str | None = None,
+        size: str = "auto",
         frame_rate: float = 24.0,
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
@@ -93,7 +93,7 @@ class ClipEndpoints:
             lora: id of a done fine-tune of yours, to make the clip with; none: the model as it is
             only_shown: whether the MP4 holds only the part of the photo that was animated; otherwise the whole photo is inside
             size: short side of the clip: 512, 768, 1024, photo (as large as it is, up to 1080) or model (what the network drew,
-                untouched); none: as large as the photo is, up to 768
+                untouched); auto: as large as the photo is, up to 768
             frame_rate: frames per second of the clip, which plays no longer or shorter for it
 
         Returns:

@@ -18,10 +18,10 @@ CHOICE_LABELS = {
     "trained": "as trained",
     "linear": "linear (Eq. 9)",
     "none": "residual alone",
+    "auto": "automatic",
     "model": "as the network drew it",
     "photo": "the photo's own, up to 1080",
 }
-AUTOMATIC = ("automatic", "")  # of choices that may be left open
 MOST_RADIOS = 3  # more choices drop down
 
 
@@ -32,8 +32,6 @@ def control(name: str, schema: type[Request] = AnimateSettings, **more: Any) -> 
     common = {"label": field.title, "info": field.description, "value": field.default, "elem_id": name}
     if get_origin(kind) is Literal:
         choices = [(CHOICE_LABELS.get(choice, choice), choice) for choice in get_args(kind)]
-        if field.default is None:
-            choices, common["value"] = [AUTOMATIC, *choices], AUTOMATIC[1]
         return (gr.Radio if len(choices) <= MOST_RADIOS else gr.Dropdown)(**common | {"choices": choices} | more)
     if kind is bool:
         return gr.Checkbox(**common | more)

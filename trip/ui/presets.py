@@ -6,7 +6,6 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.settings import AnimateSettings
-from trip.ui.form import AUTOMATIC
 from trip.ui.result import told
 from trip.ui.visit import QUICK, SECRET
 
@@ -33,14 +32,13 @@ def build(settings: dict[str, Component]) -> None:
 
     def choose(name: str | None, kept: dict[str, Any]) -> list[Any]:
         values = told(AnimateSettings.checked, **(GIVEN | _sound(kept)).get(name, {}))
-        return [AUTOMATIC[1] if one == "size" and values.size is None else getattr(values, one) for one in NAMES]
+        return [getattr(values, one) for one in NAMES]
 
     def store(name: str, kept: dict[str, Any], *values: Any) -> tuple[dict[str, Any], Any]:
         name = str(name or "").strip()
         if not name or name in GIVEN:
             raise gr.Error("give the preset a name of its own first", print_exception=False)
-        given = dict(zip(NAMES, values, strict=True))
-        asked = told(AnimateSettings.checked, **given | {"size": given["size"] or None})
+        asked = told(AnimateSettings.checked, **dict(zip(NAMES, values, strict=True)))
         kept = {**_sound(kept), name: {one: getattr(asked, one) for one in NAMES}}
         if len(kept) > MOST_KEPT:
             raise gr.Error(f"{MOST_KEPT} presets are kept already; use one of their names", print_exception=False)
