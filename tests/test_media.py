@@ -3,14 +3,27 @@
 import io
 import json
 import struct
+import weakref
 import zlib
+from collections.abc import Sequence
 
 import av
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from trip.media import Clip, MediaError, check_writable, fit_photo, read_clip, read_metadata, read_photo, shown_part, write_clip
+from trip.media import (
+    Clip,
+    MediaError,
+    check_writable,
+    fit_photo,
+    read_clip,
+    read_metadata,
+    read_photo,
+    shown_part,
+    write_clip,
+    write_frames,
+)
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 MADE_WITH = {"prompt": 'the "clouds" drift\nto the left, 雲 \U0001f600', "seed": 7, "motion": 1.5, "num_steps": None}
@@ -240,6 +253,25 @@ def test_a_gif_and_a_webp_move_loop_and_keep_time(tmp_path, clip):
                 assert mean_error(image.convert("RGB"), clip.frames[index]) < most
                 shown += image.info["duration"]
         assert shown == 1000
+
+
+def test_a_webp_holds_few_frames_at_a_time(tmp_path, clip):
+    given, most = [], 0
+
+    class Lazy(Sequence):
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            nonlocal most
+            frame = clip.frames[index % 8].copy()
+            given.append(weakref.ref(frame))
+            most = max(most, sum(one() is not None for one in given))
+            return frame
+
+    with Image.open(write_frames(Lazy(), 20, tmp_path / "clip.webp")) as image:
+        assert image.n_frames == 40
+    assert most <= 3
 
 
 def test_a_fast_gif_stays_at_what_browsers_can_show(tmp_path):

@@ -9,6 +9,7 @@ from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
 
 EDIT, CONTROL = "edit-", "control-"
+HEIGHT = 256  # of each clip, pixels
 
 
 def add(verbs: Verbs) -> None:
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> None:
     """Does it, with whatever models are here; what is missing is said."""
     from trip.evaluation.sheets import contact_sheet, side_by_side
     from trip.media import Clip, check_writable, read_photo, write_clip
+    from trip.render import Rendering
 
     edit, control = settings_in(options, EditSettings, EDIT), settings_in(options, ControlSettings, CONTROL)
     clip = settings_in(options, AnimateSettings, CLIP, seed=0)
@@ -39,8 +41,8 @@ def run(options: argparse.Namespace) -> None:
         except ValueError as error:
             missing.append(f"trip: left out: {error}")
     clips = [animate(options.model, picture, clip, None, label) for label, picture in pictures.items()]
-    frames = [one.frames for one in clips]
-    print(write_clip(Clip(side_by_side(frames, list(pictures)), clips[0].fps, clips[0].metadata), output))
+    frames = [Rendering(one, clip.size, clip.frame_rate, most=HEIGHT) for one in clips]
+    print(write_clip(Clip(side_by_side(frames, list(pictures), HEIGHT), frames[0].fps, clips[0].metadata), output))
     print(contact_sheet(frames, list(pictures), beside(output, "sheet")))
     for index, picture in enumerate(pictures.values()):
         picture.save(beside(output, f"picture-{index}"))

@@ -10,10 +10,10 @@ LABEL_HEIGHT = 18  # pixels above each row
 GAP = 2  # pixels between frames
 
 
-def contact_sheet(clips: Sequence[np.ndarray], labels: Sequence[str], path: str | Path, columns: int = 8) -> Path:
+def contact_sheet(clips: Sequence[Sequence[np.ndarray]], labels: Sequence[str], path: str | Path, columns: int = 8) -> Path:
     """Writes a PNG with a labelled row of evenly spaced frames for each clip, first and last included, and gives its path.
 
-    clips  each f h w 3, uint8; sizes and lengths may differ
+    clips  each frames of h w 3, uint8; sizes and lengths may differ
     """
     if not clips or len(clips) != len(labels) or columns < 1:
         raise ValueError(f"wanted as many labels as clips, and columns; got {len(clips)} clips, {len(labels)} labels, {columns} columns")
@@ -29,10 +29,10 @@ def contact_sheet(clips: Sequence[np.ndarray], labels: Sequence[str], path: str 
     return path
 
 
-def side_by_side(clips: Sequence[np.ndarray], labels: Sequence[str], height: int = 256) -> np.ndarray:
+def side_by_side(clips: Sequence[Sequence[np.ndarray]], labels: Sequence[str], height: int = 256) -> np.ndarray:
     """One clip that shows all of them at once, each under its label: f h w 3, uint8.
 
-    clips   each f h w 3, uint8; a shorter one waits on its last frame
+    clips   each frames of h w 3, uint8; a shorter one waits on its last frame
     height  of the clips, pixels
     """
     if not clips or len(clips) != len(labels):
@@ -50,7 +50,7 @@ def _labelled(frame: np.ndarray, label: str, height: int) -> np.ndarray:
     return np.pad(np.vstack([_strip(label, width), frame]), ((0, 0), (0, GAP), (0, 0)))
 
 
-def _row(clip: np.ndarray, label: str, columns: int) -> np.ndarray:
+def _row(clip: Sequence[np.ndarray], label: str, columns: int) -> np.ndarray:
     chosen = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
     frames = np.hstack([np.pad(clip[index], ((0, 0), (0, GAP), (0, 0))) for index in chosen])
     return np.vstack([_strip(label, frames.shape[1]), frames])

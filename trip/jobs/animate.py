@@ -145,11 +145,17 @@ def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
     return round(float(frame_psnr(clip[1:], other[1:]).mean()), 1) if clip.shape == other.shape else None
 
 
-class _Made(Sequence[np.ndarray]):
-    """Frames of a rendering from number `first` on; each is told of when it has been made."""
+class _Watched(Sequence[np.ndarray]):
+    """Frames of a rendering from number `first` on: tells how far it is, and keeps what the figures look at.
 
-    def __init__(self, frames: "Rendering", first: int, tell: Callable[[int, np.ndarray], None]):
+    seen  by number, the frames nearest to those that the network drew, first and last included
+    """
+
+    def __init__(self, frames: "Rendering", first: int, tell: Callable[[float], None]):
         self.frames, self.first, self.tell = frames, first, tell
+        num_drawn = len(frames.made.frames)
+        self.kept = {0, *(int(np.abs(frames.at - index).argmin()) for index in range(num_drawn)), len(frames) - 1}
+        self.seen = {0: frames[0]}
 
     def __len__(self) -> int:
         return len(self.frames) - self.first
@@ -157,7 +163,9 @@ class _Made(Sequence[np.ndarray]):
     def __getitem__(self, index: int) -> np.ndarray:
         index = range(self.first, len(self.frames))[index]
         frame = self.frames[index]
-        self.tell(index, frame)
+        if index in self.kept:
+            self.seen[index] = frame
+            self.tell(index / len(self.frames))
         return frame
 
 
@@ -245,27 +253,8 @@ class AnimateMaker:
         (desk.folder / WATCHED).unlink(missing_ok=True)
         as_drawn = with_photo(output.metadata | {"size": "model"}, photo)
         drawn = write_clip(Clip(output.frames, output.fps, as_drawn), desk.folder / f"drawn-{seed}.mp4")
-        frames, seen = self._rendering(output, settings, earlier.get("after")), {}
-        looked_at = {int(np.abs(frames.at - index).argmin()) for index in range(len(output.frames))}
-
-        def tell(index: int, frame: np.ndarray) -> None:
-            if index in looked_at:
-                seen[index] = frame
-                desk.report(RENDERING + (1 - RENDERING) * index / len(frames), "Rendering the clip")
-
-        path = desk.folder / f"trip-{seed}.mp4"
-        num_frames = len(frames)
-        if after := earlier.get("after"):
-            with open_video(after) as video:
-                num_frames += video.num_frames - 1
-            tell(0, frames[0])
-            metadata = with_photo(joined_metadata(read_metadata(after), output.metadata), photo)
-            write_continuation(after, _Made(frames, 1, tell), frames.fps, metadata, path)
-        else:
-            write_frames(_Made(frames, 0, tell), frames.fps, path, with_photo(output.metadata, photo))
-        shown = np.stack([seen[index] for index in sorted(seen)])
-        Image.fromarray(shown[0]).save(desk.folder / "first.png", compress_level=1)
-        Image.fromarray(frames[-1]).save(desk.folder / "last.png", compress_level=1)
+        frames = self._rendering(output, settings, earlier.get("after"))
+        path, num_frames, shown = self._rendered(desk, frames, photo, earlier.get("after"))
         measured = figures(shown, fit_photo(photo, *frames.shape, settings.crop))
         self.timings.add(replace(sampled.timing, rendering=round(time.monotonic() - rendering, 3)))
         return {
@@ -285,6 +274,23 @@ class AnimateMaker:
             "seconds": round(time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
         }
+
+    @staticmethod
+    def _rendered(desk: Desk, frames: "Rendering", photo: Image.Image, after: Path | None) -> tuple[Path, int, np.ndarray]:
+        """Writes the clip, its first and its last frame; gives its file, its number of frames, and those that are looked at, f h w 3."""
+        metadata, num_frames = frames.made.metadata, len(frames)
+        path = desk.folder / f"trip-{metadata['seed']}.mp4"
+        watched = _Watched(frames, 1 if after else 0, lambda share: desk.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip"))
+        if after:  # it ends with the first frame
+            with open_video(after) as video:
+                num_frames += video.num_frames - 1
+            write_continuation(after, watched, frames.fps, with_photo(joined_metadata(read_metadata(after), metadata), photo), path)
+        else:
+            write_frames(watched, frames.fps, path, with_photo(metadata, photo))
+        shown = np.stack([watched.seen[index] for index in sorted(watched.seen)])
+        for name, frame in (("first", shown[0]), ("last", shown[-1])):
+            Image.fromarray(frame).save(desk.folder / f"{name}.png", compress_level=1)
+        return path, num_frames, shown
 
     @staticmethod
     def _rendering(output: "TripOutput", settings: AnimateSettings, after: Path | None) -> "Rendering":

@@ -109,8 +109,8 @@ def write_clip(clip: Clip, path: str | Path) -> Path:
 
 
 def write_frames(frames: Iterable[np.ndarray], fps: float, path: str | Path, metadata: Metadata | None = None) -> Path:
-    """The same for frames that are not all in memory: an .mp4 is coded as they come. A .gif, which keeps a byte of each pixel and looks
-    at some frames twice, and a .webp, which keeps all, take a sequence, such as a `Rendering`. Raises MediaError.
+    """The same for frames that are not all in memory: an .mp4 is coded as they come. A .gif, which keeps a byte of each pixel, and a
+    .webp look at some frames twice and take a sequence, such as a `Rendering`. Raises MediaError.
 
     frames  at least one, of one size   h w 3, uint8
     """
@@ -159,12 +159,24 @@ def _write_gif(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Pa
     pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, comment=metadata.encode())
 
 
+class _Film(Image.Image):
+    """Frames as one picture of many, the way Pillow's own readers give them: one at a time in memory."""
+
+    def __init__(self, frames: Sequence[np.ndarray]):
+        super().__init__()
+        self.frames, self.n_frames = frames, len(frames)
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        shown = Image.fromarray(self.frames[frame])
+        self.im, self._mode, self._size = shown.im, shown.mode, shown.size
+
+
 def _write_webp(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Path) -> None:
     exif = Image.Exif()
     exif[_EXIF_DESCRIPTION] = metadata
-    pictures = [Image.fromarray(pixels) for pixels in frames]
     durations = _milliseconds(len(frames), fps, unit=1)
-    pictures[0].save(path, "WEBP", save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=90, exif=exif)
+    _Film(frames).save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=90, exif=exif)
 
 
 _WRITERS: dict[str, Callable[[Sequence[np.ndarray], float, str, Path], None]] = {
