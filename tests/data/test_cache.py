@@ -1,5 +1,7 @@
 """Encoded clips are made once, in an order that the seed alone decides, and never mixed with others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +66,16 @@ def test_digest_follows_names_and_values():
     weights = {"a": torch.ones(3), "b": torch.zeros(2)}
     assert digest(weights) == digest(dict(reversed(weights.items())))
     assert len({digest(weights), digest(weights | {"b": torch.tensor([0.0, 1e-6])}), digest({"a": torch.ones(3)})}) == 3
+
+
+def test_a_cache_knows_the_motion_of_every_clip_or_of_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_motion_tensor", lambda motion: torch.zeros(4, 4, 2, 2))
+
+    drawn = []
+
+    def first_alone(rng: np.random.Generator) -> Sample:
+        drawn.append(replace(draw(rng), motion=None if drawn else object()))
+        return drawn[-1]
+
+    with pytest.raises(ValueError, match="wanted the motion of every clip of a cache or of none, got it of 1 of 3"):
+        list(encode_cache(tmp_path, first_alone, lambda video: video, num_clips=3, seed=0, key=KEY))

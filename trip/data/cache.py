@@ -106,13 +106,14 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
     latents, times, captions, motions = [], [], [], []
     with ThreadPoolExecutor(1, "clips") as drawer:  # the next clips are drawn while one is encoded
         for sample in drawer.map(lambda index: draw(np.random.default_rng([seed, index])), indices):
-            if sample.motion:
-                motions.append(_motion_tensor(sample.motion))
+            motions += [_motion_tensor(sample.motion)] if sample.motion else []
             video = torch.from_numpy(sample.frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
             latents.append(encode(video)[0].half().cpu())
             times.append(torch.from_numpy(sample.times).float())
             captions.append(sample.caption)
     tensors = {"latents": torch.stack(latents), "times": torch.stack(times)}
+    if len(motions) not in (0, len(captions)):
+        raise ValueError(f"wanted the motion of every clip of a cache or of none, got it of {len(motions)} of {len(captions)}")
     if motions:
         tensors["motion"] = torch.stack(motions)
     with replacing(path) as partial:

@@ -17,7 +17,7 @@ from trip.media.clip import (
 )
 from trip.media.edit import GIF_SHORT, boomerang, check_joins, joined_metadata, loop_gap, parts, smaller, write_png_zip
 from trip.media.files import MediaError
-from trip.media.flow import FlowFinder, agreement, carried, light_between
+from trip.media.flow import FlowFinder, agreement, blurred, carried, light_between
 from trip.media.photo import Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
@@ -30,6 +30,7 @@ __all__ = [
     "MediaError",
     "Video",
     "agreement",
+    "blurred",
     "boomerang",
     "carried",
     "check_joins",

@@ -53,22 +53,23 @@ def agreement(frame: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tu
     """
     gain, offset = light_between(frame, expected, inside)
     lit = gain * expected + offset
-    difference = _blurred(np.square(frame - lit).mean(axis=2), NEIGHBOURHOOD)
-    return _blurred(np.exp(-difference / (2 * SAME_CONTENT**2)) * inside, 1.0) * inside, lit
+    difference = blurred(np.square(frame - lit).mean(axis=2), NEIGHBOURHOOD)
+    return blurred(np.exp(-difference / (2 * SAME_CONTENT**2)) * inside, 1.0) * inside, lit
 
 
 def light_between(frame: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gain and offset, each h w 3, that lead from what was expected to a frame, broadly: a least-squares fit around each place."""
     sigma = LIGHT_BLUR * min(frame.shape[:2])
     weight = inside[..., None]
-    total = _blurred(inside, sigma)[..., None] + 1e-3
+    total = blurred(inside, sigma)[..., None] + 1e-3
     was, now = expected.astype(np.float32), frame.astype(np.float32)
-    mean_was, mean_now = _blurred(was * weight, sigma) / total, _blurred(now * weight, sigma) / total
-    variance = _blurred(was * was * weight, sigma) / total - mean_was**2
-    covariance = _blurred(was * now * weight, sigma) / total - mean_was * mean_now
+    mean_was, mean_now = blurred(was * weight, sigma) / total, blurred(now * weight, sigma) / total
+    variance = blurred(was * was * weight, sigma) / total - mean_was**2
+    covariance = blurred(was * now * weight, sigma) / total - mean_was * mean_now
     gain = np.clip((covariance + LIGHT_NOISE**2) / (variance + LIGHT_NOISE**2), 0, MOST_GAIN)
     return gain, mean_now - gain * mean_was
 
 
-def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+def blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """The picture under a Gaussian window, sigma in pixels."""
     return cv2.GaussianBlur(picture, (0, 0), sigma)

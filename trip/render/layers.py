@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from trip.media import FlowFinder, agreement, carried
+from trip.media import FlowFinder, agreement, blurred, carried
 from trip.pipeline import TripOutput
 from trip.render.motion import ClipMotion, View, step, to_pixels
 from trip.render.plate import Plate, framed, light
@@ -112,9 +112,9 @@ def _lights(frames: np.ndarray, expected: np.ndarray, inside: np.ndarray) -> tup
     size = frames.shape[2:0:-1]
     gain, offset = (_steadied(np.stack(part)) for part in zip(*map(light, frames, expected, inside), strict=True))
     small = gain.shape[2:0:-1]
-    was = np.stack([_blurred(cv2.resize(one, small, interpolation=cv2.INTER_AREA).astype(np.float32), min(small) / 16) for one in expected])
+    was = np.stack([blurred(cv2.resize(one, small, interpolation=cv2.INTER_AREA).astype(np.float32), min(small) / 16) for one in expected])
     change = np.abs((gain - 1) * was + offset).mean(axis=3).max(axis=0)
-    seen = step(_blurred(change, min(small) / 16), LIGHT_SEEN)[..., None]
+    seen = step(blurred(change, min(small) / 16), LIGHT_SEEN)[..., None]
     gain, offset = 1 + seen * (gain - 1), seen * offset
     return tuple(np.stack([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in part]) for part in (gain, offset))
 
@@ -145,7 +145,7 @@ def _shading(
     if lost is None:
         new = hides = _smooth(gone)
     else:
-        error = np.stack([_blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference]) - lost
+        error = np.stack([blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference]) - lost
         new = step(gone, NOT_SHOWN) * step(error, NEW_SEEN)
         new, hides = _smooth(new, wider=WIDER), _smooth(new * step(error, NEW_HIDES))
     if torn is not None:
@@ -159,7 +159,7 @@ def _shading(
 def _lost(made: TripOutput, drawn: Plate, views: list[View], shape: tuple[int, int]) -> np.ndarray:
     """What the autoencoder loses of the photo around each place of each frame, grey levels: f h w."""
     lost = np.abs(made.frames[0].astype(np.float32) - made.decoded_photo).mean(axis=2)
-    lost = _blurred(lost, 2 * NEIGHBOURHOOD).round().clip(0, 255).astype(np.uint8)
+    lost = blurred(lost, 2 * NEIGHBOURHOOD).round().clip(0, 255).astype(np.uint8)
     plate = replace(drawn, pixels=framed(lost, drawn.layout))
     return np.stack([plate.seen(view, shape) for view in views]).astype(np.float32)
 
@@ -167,7 +167,7 @@ def _lost(made: TripOutput, drawn: Plate, views: list[View], shape: tuple[int, i
 def _smooth(masks: np.ndarray, wider: int = 1) -> np.ndarray:
     """Masks without hard borders, in space and time: f h w; made wider by some pixels first."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wider, wider))
-    masks = np.stack([_blurred(cv2.dilate(one, kernel), MASK_BLUR) for one in masks.astype(np.float32)])
+    masks = np.stack([blurred(cv2.dilate(one, kernel), MASK_BLUR) for one in masks.astype(np.float32)])
     return np.maximum(masks, _steadied(masks)).clip(0, 1)
 
 
@@ -189,14 +189,14 @@ def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarr
         expected = drawn.seen(motion.view(time), motion.shape)
         found = there.flow(frame, expected)
         if motion.field is None:
-            way[:] = _blurred(found, FLOW_BLUR * short)
+            way[:] = blurred(found, FLOW_BLUR * short)
             continue
         there.found = None
         back.found = None
         returned, inside = carried(back.flow(expected, frame), found)
         trust = np.exp(-np.square(found + returned).sum(axis=2) / (2 * SAME_WAY**2)) * inside * gone
-        around = _blurred(trust.astype(np.float32), CORRECTION_BLUR * short)[..., None]
-        mean = _blurred(found * trust[..., None].astype(np.float32), CORRECTION_BLUR * short) / np.maximum(around, 0.05)
+        around = blurred(trust.astype(np.float32), CORRECTION_BLUR * short)[..., None]
+        mean = blurred(found * trust[..., None].astype(np.float32), CORRECTION_BLUR * short) / np.maximum(around, 0.05)
         way[:] = mean * step(around, TRUSTED)
     if not ways.any():
         return None
@@ -213,10 +213,6 @@ def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarr
         bend = cv2.remap(view.bend, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         result[:] = way @ view.affine[:2, :2].T + bend - view.bend
     return results
-
-
-def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
-    return cv2.GaussianBlur(picture, (0, 0), sigma)
 
 
 def _steadied(values: np.ndarray) -> np.ndarray:
