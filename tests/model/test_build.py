@@ -47,7 +47,15 @@ def test_every_variant_gives_noise_for_every_frame(name, num_frames, size):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_what_its_row_says(name):
     denoiser = build(TINY.model_copy(update={"variant": name}))
-    assert (denoiser.unet.config.first_frame, denoiser.fusion.config.kind) == VARIANTS[name]
+    assert (denoiser.unet.config.first_frame, denoiser.fusion.config.kind) == VARIANTS[name][:2]
+
+
+def test_the_papers_linear_fusion_is_eq_9_and_ours_knows_the_noise_level():
+    model = PRESETS["embedded"].model
+    times, alpha_bar = torch.arange(16.0)[None], torch.tensor([0.9999])
+    papers, ours = (build(model.model_copy(update={"variant": name})).fusion.share(alpha_bar, times) for name in ("trip-w", "trip-w-snr"))
+    first, last = model.fusion.lam_first, model.fusion.lam_last
+    assert torch.allclose(papers.flatten(), torch.linspace(first, last, 16)) and ours.max() < 0.001
 
 
 def test_without_a_shortcut_the_noise_is_the_residual_paths():
@@ -147,4 +155,4 @@ def test_scaled_linear_schedule_is_ours_and_the_schedulers_alike():
 def test_unknown_variant_is_named_with_the_choices():
     with pytest.raises(ValueError) as caught:
         variant_of("trip-x")
-    assert str(caught.value) == "unknown variant 'trip-x'; choose trip, trip-c, trip-te, trip-minus, trip-w"
+    assert str(caught.value) == "unknown variant 'trip-x'; choose trip, trip-c, trip-te, trip-minus, trip-w, trip-w-snr"

@@ -20,7 +20,7 @@ from trip.cli import main
 from trip.data.cache import LatentCache
 from trip.data.photos import is_held_out
 from trip.pipeline import TripPipeline
-from trip.settings import PRESETS, AnimateSettings, Preset
+from trip.settings import PRESETS, AnimateSettings, Preset, changed
 from trip.training.run import TrainingRun
 
 ROOT = Path(__file__).parents[2]
@@ -215,6 +215,13 @@ def test_init_of_another_size_is_refused_in_one_line(unbroken, photos, tmp_path)
     run = TrainingRun(with_model(unet=wider), tmp_path / "run", photos, init=unbroken / "model")
     with pytest.raises(ValueError, match="wanted a model of this preset's sizes, got another; choose its preset$"):
         list(run.stages())
+
+
+def test_init_keeps_its_schedule_and_a_chosen_other_one_is_refused(unbroken, photos, tmp_path):
+    other = changed(TINY, {"model.schedule.kind": "scaled_linear"})
+    assert TrainingRun(other, tmp_path / "run", photos, init=unbroken / "model").preset.model == TINY.model
+    with pytest.raises(ValueError, match="^model.schedule.kind: wanted scaled_linear, but the weights of model go with linear"):
+        TrainingRun(other, tmp_path / "run", photos, init=unbroken / "model", chosen=["schedule.kind"])
 
 
 def test_max_minutes_set_the_deadline(photos, tmp_path):

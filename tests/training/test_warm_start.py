@@ -11,7 +11,7 @@ from diffusers import UNet3DConditionModel
 from trip.model.build import build_scheduler
 from trip.model.denoiser import Condition
 from trip.settings import PRESETS, changed
-from trip.training.warm_start import licence_of, open_base
+from trip.training.warm_start import check_kept, licence_of, open_base
 
 PAPER = PRESETS["paper"].model
 TOLD = changed(PRESETS["paper"], {"model.unet.told": ("fps",), "model.unet.photo_warp": True}).model
@@ -30,18 +30,30 @@ def inputs(base):
 @torch.no_grad()
 def test_the_residual_is_what_the_base_predicts(text_to_video, model):
     """On the base's schedule: the photo's latent is one more frame, options start at zero."""
-    base = open_base(text_to_video, model)
+    base = open_base(text_to_video, model, schedule="base")
+    assert told_plainly(base, text_to_video)
+    assert build_scheduler(base.model).config.beta_schedule == "scaled_linear" and base.clamped_share == 0
+
+
+def told_plainly(base, text_to_video) -> bool:
+    """Whether the base's own network is told the time step's number as it is."""
     z_t, timestep, alpha_bar, condition = inputs(base)
     residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition).residual
     theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
     wanted = theirs(torch.cat([condition.z_first, z_t], dim=2), timestep, condition.words).sample[:, :, 1:]
-    assert torch.allclose(residual, wanted, atol=1e-4)
-    assert build_scheduler(base.model).config.beta_schedule == "scaled_linear"
+    return torch.allclose(residual, wanted, atol=1e-4)
+
+
+@torch.no_grad()
+def test_plain_time_steps_on_the_papers_schedule(text_to_video):
+    base = open_base(text_to_video, PAPER, schedule="plain")
+    assert told_plainly(base, text_to_video)
+    assert build_scheduler(base.model).config.beta_schedule == "linear" and base.clamped_share == 0
 
 
 @torch.no_grad()
 def test_on_the_papers_schedule_the_base_is_told_its_own_step(text_to_video):
-    base = open_base(text_to_video, PAPER, schedule="preset")
+    base = open_base(text_to_video, PAPER)  # nothing is said of the schedule: it is the paper's
     z_t, timestep, alpha_bar, condition = inputs(base)
     assert build_scheduler(base.model).config.beta_schedule == "linear"
     residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition).residual
@@ -50,11 +62,35 @@ def test_on_the_papers_schedule_the_base_is_told_its_own_step(text_to_video):
     theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()
     wanted = theirs(torch.cat([condition.z_first, z_t], dim=2), nearest, condition.words).sample[:, :, 1:]
     assert torch.allclose(residual, wanted, atol=2e-2) and nearest.tolist() != timestep.tolist()
+    assert base.clamped_share == pytest.approx(0.273, abs=1e-3)  # from t = 727 on
+
+
+def test_a_trip_checkpoint_goes_on_with_the_schedule_that_it_knows(tiny_model):
+    embedded = PRESETS["embedded"].model
+    base = open_base(tiny_model, changed(PRESETS["tiny"], {"model.schedule.kind": "scaled_linear"}).model)
+    assert base.model.schedule == PRESETS["tiny"].model.schedule == embedded.schedule
+    with pytest.raises(ValueError, match="^--schedule: wanted a text-to-video pipeline, got a TRIP checkpoint, which keeps its own"):
+        open_base(tiny_model, PRESETS["tiny"].model, schedule="preset")
+
+
+@pytest.mark.parametrize("name, value, schedule", [("schedule.kind", "linear", "base"), ("unet.layers_per_block", 3, "plain")])
+def test_a_setting_that_the_weights_decide_is_refused(text_to_video, name, value, schedule):
+    model = changed(PRESETS["paper"], {f"model.{name}": value}).model
+    base = open_base(text_to_video, model, schedule=schedule)
+    with pytest.raises(ValueError, match=f"^model.{name}: wanted {value}, but the weights of {base.name} go with .*; leave it out$"):
+        check_kept([name], model, base.model, base.name)
+
+
+def test_a_schedule_that_was_chosen_holds(text_to_video):
+    model = changed(PRESETS["paper"], {"model.schedule.kind": "scaled_linear"}).model
+    base = open_base(text_to_video, model)
+    check_kept(["schedule.kind"], model, base.model, base.name)
+    assert base.model.schedule.kind == "scaled_linear"
 
 
 @torch.no_grad()
 def test_with_the_photo_in_the_channels_it_counts_nothing_at_first(text_to_video):
-    base = open_base(text_to_video, changed(PRESETS["paper"], {"model.variant": "trip-c"}).model)
+    base = open_base(text_to_video, changed(PRESETS["paper"], {"model.variant": "trip-c"}).model, schedule="base")
     z_t, timestep, alpha_bar, condition = inputs(base)
     residual = base.denoiser().eval()(z_t, timestep, alpha_bar, condition).residual
     theirs = UNet3DConditionModel.from_pretrained(text_to_video, subfolder="unet").eval()

@@ -53,9 +53,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--layout", default="auto", choices=["auto", "webvid", "msrvtt", "dtdb", "table", "folder"])
     group.add_argument(
         "--schedule",
-        default="base",
-        choices=["base", "preset"],
-        help="noise schedule from a text-to-video pipeline on: its own, or the preset's with time steps matched by SNR",
+        choices=["preset", "plain", "base"],
+        help="noise schedule from a text-to-video pipeline on: the preset's with time steps matched by SNR (default), the preset's with "
+        "plain time steps, or the pipeline's own",
     )
     group.add_argument("--log-with", choices=["tensorboard", "trackio"], help="beside RUN/metrics.jsonl")
 
@@ -90,6 +90,11 @@ def run(options: argparse.Namespace) -> None:
 
 def preset_in(options: argparse.Namespace) -> Preset:
     """The preset with what the flags change."""
+    return changed(PRESETS[options.preset], _chosen(options))
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that somebody chose, each by its path."""
     values = {
         "model.variant": options.variant,
         "recipe.denoiser.max_steps": options.max_steps,
@@ -102,7 +107,11 @@ def preset_in(options: argparse.Namespace) -> Preset:
         if not equals:
             raise ValueError(f"--set: wanted NAME=VALUE, got {setting!r}")
         values[name] = _value(value)
-    return changed(PRESETS[options.preset], values)
+    return values
+
+
+def _chosen_of_model(options: argparse.Namespace) -> list[str]:
+    return [name.removeprefix("model.") for name in _chosen(options) if name.startswith("model.")]
 
 
 def _value(text: str) -> Any:
@@ -131,18 +140,26 @@ def _photo_stages(options: argparse.Namespace, preset: Preset) -> Iterator[dict[
         max_minutes=options.max_minutes,
         base=options.base,
         init=options.init and Path(options.init),
+        chosen=_chosen_of_model(options),
     )
     return run.stages()
 
 
 def _data_stages(options: argparse.Namespace, preset: Preset) -> Iterator[dict[str, Any]]:
     from trip.training.scale import ScaleRun
-    from trip.training.warm_start import open_base
+    from trip.training.warm_start import check_kept, open_base
 
     if not options.init:
         raise ValueError("--init: wanted the weights to start from, got none; name a folder or a hub id")
     base = open_base(options.init, preset.model, schedule=options.schedule)
+    check_kept(_chosen_of_model(options), preset.model, base.model, base.name)
     print(f"{base.name}: licence {base.licence}; it is noted in the trained model", file=sys.stderr)
+    if base.clamped_share:
+        print(
+            f"{base.name}: {base.clamped_share:.0%} of the time steps are noisier than these weights ever saw; each is told as their last "
+            "one (--schedule plain tells the plain number)",
+            file=sys.stderr,
+        )
     run = ScaleRun(
         preset,
         options.output,

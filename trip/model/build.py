@@ -84,9 +84,9 @@ def build_unet(settings: ModelSettings) -> TripUNet:
 
 def build_fusion(settings: ModelSettings) -> NoiseFusion:
     """An untrained fusion for the settings' variant."""
-    s = settings.fusion
+    s, variant = settings.fusion, variant_of(settings.variant)
     return NoiseFusion(
-        kind=variant_of(settings.variant).fusion,
+        kind=variant.fusion,
         channels=settings.vae.latent_channels,
         width=s.width,
         heads=s.heads,
@@ -96,7 +96,7 @@ def build_fusion(settings: ModelSettings) -> NoiseFusion:
         num_frames=settings.num_frames,
         lam_first=s.lam_first,
         lam_last=s.lam_last,
-        motion_variance=s.motion_variance,
+        motion_variance=s.motion_variance if variant.falls_with_snr else 0.0,
     )
 
 

@@ -8,10 +8,15 @@ from trip.settings.base import Settings
 
 
 class Variant(NamedTuple):
-    """One row of the paper's ablations: where the photo's latent goes, and how prior and residual are fused."""
+    """One row of the paper's ablations: where the photo's latent goes, and how prior and residual are fused.
+
+    falls_with_snr  whether the prior's share of the linear blend falls with the signal-to-noise ratio too, as the preset's
+                    `motion_variance` says; the share of Eq. 9 knows the frame alone
+    """
 
     first_frame: Literal["head", "tail", "channel"]
     fusion: Literal["attention", "linear", "none"]
+    falls_with_snr: bool = True
 
 
 VARIANTS = {
@@ -19,7 +24,8 @@ VARIANTS = {
     "trip-c":     Variant("channel", "attention"),  # Table 5
     "trip-te":    Variant("tail",    "attention"),  # Table 5
     "trip-minus": Variant("head",    "none"),       # Table 6, no shortcut path
-    "trip-w":     Variant("head",    "linear"),     # Table 6, Eq. 9
+    "trip-w":     Variant("head",    "linear", falls_with_snr=False),  # Table 6, Eq. 9
+    "trip-w-snr": Variant("head",    "linear"),     # ours: Eq. 9 with a share that knows the noise level
 }  # fmt: skip
 
 

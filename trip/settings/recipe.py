@@ -17,6 +17,7 @@ class StageSettings(Settings):
     learning_rate: float
     fusion_learning_rate: float | None = Field(None, description="learning rate of the fusion module")
     weight_decay: float = 0.01
+    betas: tuple[float, float] = Field((0.9, 0.99), description="of AdamW")
     warmup_steps: int = 0
     cooldown: float = Field(0.0, ge=0, le=1, description="last share of the steps, over which the rate falls to zero")
     ema_decay: float = 0.999

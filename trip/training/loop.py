@@ -89,7 +89,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
 
-    optimizer = torch.optim.AdamW(stage.param_groups(), weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.AdamW(stage.param_groups(), weight_decay=settings.weight_decay, betas=settings.betas, fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     accelerator.gradient_accumulation_steps = settings.accumulation
     model, optimizer = accelerator.prepare(stage.model, optimizer)

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from trip.training.folder import remember_settings, write_model
 from trip.training.loop import Stage, train
 from trip.training.text import TextStage, draw_captions
 from trip.training.vae import VaeStage, set_latent_statistics
+from trip.training.warm_start import check_kept, continued
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,10 @@ SHORT_SIDE = 640  # of photos, pixels: views are half to four fifths of what a c
 class TrainingRun:
     """One run folder, the data it learns from, and the stages of its preset.
 
-    base  checkpoint folder whose autoencoder and text encoder are taken as they are, so that their stages are left out
-    init  checkpoint folder whose 3D-UNet and fusion the training starts from; it is the base too, where no other is given
+    base    checkpoint folder whose autoencoder and text encoder are taken as they are, so that their stages are left out
+    init    checkpoint folder whose 3D-UNet and fusion the training starts from, on the noise schedule that they know; it is the
+            base too, where no other is given
+    chosen  settings of the preset's model that somebody chose, such as `schedule.kind`: refused where `init` decides otherwise
     Raises ValueError, in one line, for a folder, a seed or a preset that cannot be.
     """
 
@@ -64,6 +67,7 @@ class TrainingRun:
         max_minutes: float = math.inf,
         base: Path | None = None,
         init: Path | None = None,
+        chosen: Iterable[str] = (),
     ):
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError("wanted one process for a training from photos, got several; encode a data set and train with --cache")
@@ -73,6 +77,10 @@ class TrainingRun:
             check_checkpoint(given)
         if not (base or init) and (preset.recipe.vae is None or preset.recipe.text is None):
             raise ValueError("wanted a preset that trains from scratch (embedded or tiny), got one that starts from given weights")
+        if init:
+            model = continued(init, preset.model)
+            check_kept(chosen, preset.model, model, init.name)
+            preset = preset.model_copy(update={"model": model})
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder

@@ -1,13 +1,16 @@
 """Weights to start from: a TRIP checkpoint, or a text-to-video pipeline of the ModelScope family (Sec. 4.1 builds on one).
 
 Of a text-to-video pipeline everything is taken: autoencoder, text encoder, and the 3D-UNet, whose keys are ours. The fusion is new.
-Its noise schedule is either kept, or the preset's takes its place: then the 3D-UNet is told the step of its own schedule at which as
-much signal is left, since the same step number means another amount of noise.
+The noise schedule is the preset's, or the pipeline's own. The same step number means another amount of noise on each, so on the preset's
+the 3D-UNet is told the step of its own schedule at which as much signal is left, or, if asked for, the plain number. A TRIP checkpoint
+goes on with the schedule that it has.
 """
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +20,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from trip.diffusion import alphas_bar
 from trip.model.build import build_fusion, build_unet
 from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
@@ -24,6 +28,7 @@ from trip.settings import ModelSettings
 from trip.settings.model import ScheduleSettings
 
 NEEDED = ("*.json", "*.txt", "*.safetensors", "README.md")
+BETAS = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")  # what makes a noise schedule, in a scheduler's words
 ADDED = ("frame_time_embedding.", "warp.", "photo_in.", "told_embedding.")  # parts of our 3D-UNet that no base has; zero at first
 
 
@@ -33,7 +38,7 @@ class Base:
 
     name     as it was given: a hub id, or a folder's name
     licence  as the weights' card states it
-    model    the preset's settings with the sizes of these weights
+    model    the preset's settings with what these weights decide: sizes, schedule, what the 3D-UNet predicts
     """
 
     name: str
@@ -41,6 +46,15 @@ class Base:
     licence: str
     is_trip: bool
     model: ModelSettings
+
+    @property
+    def clamped_share(self) -> float:
+        """Share of the time steps that are noisier than all that the 3D-UNet was trained on: it is told its last one for each."""
+        if not (learnt_on := self.model.unet.base_schedule):
+            return 0.0
+        schedule = self.model.schedule
+        own = alphas_bar(schedule.kind, schedule.beta_start, schedule.beta_end, schedule.num_train_steps)
+        return (own < alphas_bar(*learnt_on)[-1]).float().mean().item()
 
     def frozen_parts(self, *, text: bool = True) -> tuple[AutoencoderKL, CLIPTextModel | None, CLIPTokenizer]:
         """Autoencoder, text encoder (none where it is not wanted) and tokenizer, as they are."""
@@ -76,8 +90,12 @@ class Base:
             raise RuntimeError("other layers")
 
 
-def open_base(name: str | Path, model: ModelSettings, *, schedule: Literal["base", "preset"] = "base") -> Base:
-    """Finds weights in a folder or on the hub, and says what they are; ValueError, in one line, where there are none that fit."""
+def open_base(name: str | Path, model: ModelSettings, *, schedule: Literal["preset", "plain", "base"] | None = None) -> Base:
+    """Finds weights in a folder or on the hub, and says what they are; ValueError, in one line, where there are none that fit.
+
+    schedule  of a text-to-video pipeline: the preset's with time steps matched by SNR (also where none is given) or with plain
+              ones, or the pipeline's own
+    """
     folder = _folder(str(name))
     index = folder / "model_index.json"
     if not index.is_file():
@@ -89,7 +107,10 @@ def open_base(name: str | Path, model: ModelSettings, *, schedule: Literal["base
         raise ValueError(f"{name}: wanted safetensors, found none in its unet folder; convert the weights first")
     is_trip = kind == "TripPipeline"
     label = str(name) if not Path(name).exists() else folder.resolve().name
-    return Base(label, folder, licence_of(folder), is_trip, model if is_trip else _fitted(folder, model, schedule))
+    if is_trip and schedule is not None:
+        raise ValueError("--schedule: wanted a text-to-video pipeline, got a TRIP checkpoint, which keeps its own; leave it out")
+    fitted = continued(folder, model) if is_trip else _fitted(folder, model, schedule or "preset")
+    return Base(label, folder, licence_of(folder), is_trip, fitted)
 
 
 def licence_of(folder: Path) -> str:
@@ -112,13 +133,34 @@ def _folder(name: str) -> Path:
         raise ValueError(f"{name}: wanted weights on the hub that can be downloaded ({reason}); check name and network") from error
 
 
+def check_kept(names: Iterable[str], wanted: ModelSettings, model: ModelSettings, source: str) -> None:
+    """ValueError, in one line, where weights decide otherwise than a setting that somebody chose, such as `schedule.kind`."""
+    for name in names:
+        asked, has = (reduce(getattr, name.split("."), one) for one in (wanted, model))
+        if asked != has:
+            raise ValueError(f"model.{name}: wanted {asked}, but the weights of {source} go with {has}; leave it out")
+
+
+def continued(folder: Path, model: ModelSettings) -> ModelSettings:
+    """A model with the noise schedule of a TRIP checkpoint, which is the only one that its networks know."""
+    scheduler, unet = _config(folder, "scheduler"), _config(folder, "unet")
+    learnt_on = unet.get("base_schedule")
+    schedule = ScheduleSettings(
+        **dict(zip(("kind", "beta_start", "beta_end", "num_train_steps"), (scheduler[name] for name in BETAS), strict=True)),
+        spacing=scheduler["timestep_spacing"],
+        unet_predicts=unet["predicts"],
+    )
+    unet = model.unet.model_copy(update={"base_schedule": learnt_on and tuple(learnt_on)})
+    return model.model_copy(update={"schedule": schedule, "unet": unet})
+
+
 def _fitted(folder: Path, model: ModelSettings, schedule: str) -> ModelSettings:
     """The preset with the sizes of a text-to-video pipeline, and the schedule that was chosen."""
     unet, vae, text = (_config(folder, part) for part in ("unet", "vae", "text_encoder"))
     given = _config(folder, "scheduler")
     if given.get("rescale_betas_zero_snr"):
         raise ValueError(f"{folder.name}: wanted a noise schedule that leaves some signal, got one rescaled to none; choose other weights")
-    betas = tuple(given[name] for name in ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps"))
+    betas = tuple(given[name] for name in BETAS)
     predicts = given.get("prediction_type", "epsilon")
     if schedule == "base":
         noise = ScheduleSettings(
@@ -138,7 +180,7 @@ def _fitted(folder: Path, model: ModelSettings, schedule: str) -> ModelSettings:
                     "head_width": unet["attention_head_dim"],
                     "norm_groups": unet["norm_num_groups"],
                     "entry_heads": 8,  # what the base class has
-                    "base_schedule": None if schedule == "base" else betas,
+                    "base_schedule": betas if schedule == "preset" else None,
                 }
             ),
             "vae": model.vae.model_copy(
