@@ -55,6 +55,22 @@ def test_a_rate_that_does_not_divide_gives_the_nearest_frames_and_their_own_time
         assert np.abs(np.diff(seconds) - 0.25).max() <= 1 / fps + 0.01
 
 
+def test_the_nearest_frame_is_taken_not_the_next_one(tmp_path):
+    entry = numbered(tmp_path / "a.mp4", fps=10.0)
+    assert numbers(read(entry, num_frames=4, fps=3.0)[0]) == [0, 3, 7, 10]  # 0.33, 0.67 and 1 s
+
+
+def test_the_square_is_the_pictures_middle(tmp_path):
+    frames = np.zeros((12, 32, 96, 3), np.uint8)
+    frames[:, :, 32:64] = 200
+    write_clip(Clip(frames, 12.0), tmp_path / "wide.mp4")
+    seen, _ = read(Entry("wide.mp4", tmp_path / "wide.mp4", (), "train"), num_frames=2)
+    assert seen[:, :, 1:-1].min() > 150
+    write_clip(Clip(frames.transpose(0, 2, 1, 3).copy(), 12.0), tmp_path / "tall.mp4")
+    seen, _ = read(Entry("tall.mp4", tmp_path / "tall.mp4", (), "train"), num_frames=2)
+    assert seen[:, 1:-1].min() > 150
+
+
 def test_a_span_of_a_file_is_not_left(tmp_path):
     entry = numbered(tmp_path / "a.mp4")
     part = Entry(entry.name, entry.path, (), "train", begin=1.0, end=2.2)

@@ -65,6 +65,25 @@ def test_without_skip_the_attention_alone_speaks(noises):
     assert not torch.allclose(fuse(fusion, noises), blend(noises, fusion), atol=0.1)
 
 
+@pytest.mark.parametrize("query", ["residual", "both"])
+@pytest.mark.parametrize("concatenate", ["channels", "tokens"])
+@torch.no_grad()
+def test_query_keys_and_values_are_what_the_form_says(noises, concatenate, query):
+    """Equation 11 on one frame, step by step."""
+    fusion = random_fusion(concatenate=concatenate, query=query)
+    a = ALPHA_BAR[1]
+    prior = (1 - a).sqrt() * image_noise_prior(noises["z_t"], noises["z_first"], ALPHA_BAR)
+    prior, residual = (noise[1, :, 2].flatten(1).T[None] for noise in (prior, noises["residual"]))  # 1 places channels
+    both = torch.cat([prior, residual], dim=2)
+    x = fusion.residual_in(residual) if query == "residual" else fusion.both_in(both)
+    context = (
+        fusion.both_in(both) if concatenate == "channels" else torch.cat([fusion.prior_in(prior), fusion.residual_in(residual)], dim=1)
+    )
+    time = fusion.time_embedding(fusion.time_features(TIMESTEP[1:]))
+    out = fusion.out(fusion.out_norm(fusion.blocks[0](x, context, time)))
+    assert torch.allclose(fuse(fusion, noises)[1, :, 2].flatten(1).T, out[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("attend", ["space", "time"])
 @pytest.mark.parametrize("depth", [1, 2])

@@ -1,5 +1,8 @@
 """What a step of the denoiser sees, and that its loss is Eq. 10."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +76,25 @@ def test_text_is_left_out_as_often_as_the_recipe_says(stage):
     prompts = [prompt for step in range(250) for prompt in stage.batch(step, 0, 1)["prompts"]]
     assert prompts.count("") / len(prompts) == pytest.approx(0.15, abs=0.03)  # three deviations of 2,000 draws
     assert set(prompts) - {""} <= set(stage.cache.captions)
+
+
+def test_cached_text_is_left_out_with_its_prompt(cache):
+    stage = stage_of(cache)
+    said, stage.cache = (
+        torch.ones(3, 16),
+        SimpleNamespace(
+            num_frames=cache.num_frames,
+            unsaid=(torch.zeros(3, 16), torch.zeros(16)),
+            draw=lambda seed, position: replace(cache.draw(seed, position), words=torch.ones(3, 16), sentence=torch.ones(16)),
+        ),
+    )
+    left_out = []
+    for step in range(20):
+        batch = stage.batch(step, 0, 1)
+        for prompt, words, sentence in zip(batch["prompts"], batch["words"], batch["sentence"], strict=True):
+            left_out.append(prompt == "")
+            assert torch.equal(words, 0 * said if prompt == "" else said) and sentence.sum() == (0 if prompt == "" else 16)
+    assert 0 < sum(left_out) < len(left_out)
 
 
 def test_a_step_sees_the_photo_and_frames_at_one_distance(stage):

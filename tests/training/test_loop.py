@@ -15,6 +15,7 @@ from torch import nn
 
 from trip.settings import StageSettings
 from trip.training import checkpoint
+from trip.training.average import Average
 from trip.training.loop import learning_rate_scale, step_generator, train
 
 SETTINGS = StageSettings(max_steps=12, batch_size=4, learning_rate=0.05, ema_decay=0.9, weight_decay=0.0, save_every=4, sample_every=5)
@@ -245,6 +246,63 @@ def test_learning_rate_rises_stays_and_falls_to_zero():
 
 def test_learning_rate_is_flat_without_warmup_and_cooldown():
     assert {learning_rate_scale(step, SETTINGS) for step in range(12)} == {1.0}
+
+
+class Slopes(Slope):
+    """Two weights of the same stage, the second with a tenth of the rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.ParameterList([nn.Parameter(torch.zeros(1, 1)), nn.Parameter(torch.zeros(1, 1))])
+
+    def param_groups(self):
+        return [{"params": [part], "lr": rate} for part, rate in zip(self.model, (0.05, 0.005), strict=True)]
+
+    def loss(self, model, batch, generator):
+        x = batch[1]
+        loss = sum((x @ part - x).square().mean() for part in model)
+        return loss, {}
+
+    @property
+    def slope(self) -> list[float]:
+        return [part.item() for part in self.model]
+
+
+def test_every_group_keeps_its_own_rate(tmp_path):
+    stage = Slopes()
+    steps = records(stage, tmp_path, changed(warmup_steps=1))
+    next(steps)  # AdamW's first step is the rate itself, half of it while it rises
+    assert stage.slope == pytest.approx([0.025, 0.0025], rel=1e-3)
+    next(steps)
+    assert stage.slope[0] / stage.slope[1] == pytest.approx(10, rel=0.1)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.5, 0.7)])
+def test_the_optimizer_is_adamw_with_the_settings_betas(tmp_path, betas):
+    stage, plain = Slope(), Slope()
+    settings = changed(betas=betas, max_steps=6, grad_clip=1e6, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(plain.model.parameters(), lr=0.05, betas=betas, weight_decay=0.1)
+    for step, _ in enumerate(records(stage, tmp_path, settings)):
+        optimizer.zero_grad()
+        plain.loss(plain.model, plain.batch(step, 0, 1), step_generator(0, step, 0))[0].backward()
+        optimizer.step()
+        assert stage.slope == pytest.approx(plain.slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.2, 0.9])
+def test_the_average_keeps_the_share_that_is_asked_for(decay):
+    """It rises to `decay` by (1 + n) / (10 + n)."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average, expected = Average(model, decay), 0.0
+    for step in range(1, 30):
+        nn.init.constant_(model.weight, step)
+        average.step()
+        share = min(decay, step / (9 + step)) if step > 1 else 0.0
+        expected = share * expected + (1 - share) * step
+    with average.in_place():
+        assert model.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert model.weight.item() == 29
 
 
 def test_gradients_are_clipped(tmp_path):

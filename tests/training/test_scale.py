@@ -16,6 +16,7 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from accelerate.utils import DeepSpeedPlugin, DistributedType, LoggerType
+from safetensors.torch import load_file
 
 from trip.cli import main
 from trip.data.photos import is_held_out
@@ -81,6 +82,16 @@ def test_the_trained_model_opens_animates_and_names_its_base(trained, photo):
     assert "text-to-video" in pipe.weights_card and "cc-by-nc-4.0" in pipe.weights_card
     assert "license: cc-by-nc-4.0" in (trained / "model" / "README.md").read_text()
     assert json.loads((trained / "settings.json").read_text())["base"] == {"name": "text-to-video", "licence": "cc-by-nc-4.0"}
+
+
+def test_the_trained_model_is_the_average_of_the_weights(trained):
+    newest = checkpoint.completed(trained / "denoiser")[-1]
+    average = load_file(newest / checkpoint.AVERAGE)
+    written = load_file(trained / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+    raw = load_file(newest / "model.safetensors")
+    for name, tensor in written.items():
+        assert torch.equal(tensor, average[f"unet.{name}"].half())
+    assert any(not torch.equal(raw[f"unet.{name}"].half(), tensor) for name, tensor in written.items())
 
 
 def test_the_best_checkpoint_stays_beside_the_newest(trained):

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from trip.training.vae import DISPLACED_SIDE, displaced, random_affine
+from trip.data.photos import Photo
+from trip.model.build import build_vae
+from trip.settings import PRESETS, StageSettings
+from trip.training.vae import DISPLACED_SHARE, DISPLACED_SIDE, VaeStage, displaced, pixel_error, random_affine
 
 
 @pytest.fixture
@@ -30,6 +33,46 @@ def test_a_plain_shift_is_a_crop():
     pictures = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     aside = torch.tensor([[[DISPLACED_SIDE, 0, 1 / 8], [0, DISPLACED_SIDE, -1 / 8]]])  # one pixel of sixteen
     assert torch.allclose(displaced(pictures, aside), pictures[:, :, 1:13, 3:15], atol=1e-5)
+
+
+@pytest.fixture
+def stage() -> VaeStage:
+    rng = np.random.default_rng(0)
+    photos = [Photo(f"{number}", rng.integers(0, 256, (48, 64, 3), dtype=np.uint8), "", "") for number in range(4)]
+    settings = StageSettings(max_steps=1, batch_size=2, learning_rate=1e-3)
+    torch.manual_seed(0)
+    return VaeStage(build_vae(PRESETS["tiny"].model), photos, photos, settings, frame_size=32, seed=0)
+
+
+def test_the_loss_is_pixels_at_three_scales_and_a_light_divergence(stage):
+    batch, moved = stage.batch(0, 0, 1), []
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            loss, figures = stage.loss(stage.model, batch, generator)
+            generator.manual_seed(seed)
+            posterior = stage.model.encode(batch).latent_dist
+            latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
+            moved.append((torch.rand((), generator=generator) < DISPLACED_SHARE).item())
+            if moved[-1]:
+                affine = random_affine(2, generator)
+                latents, wanted = displaced(latents, affine), displaced(batch, affine)
+            error = pixel_error(stage.model.decode(latents).sample, wanted if moved[-1] else batch)
+        divergence = torch.distributions.kl_divergence(
+            torch.distributions.Normal(posterior.mean, posterior.std), torch.distributions.Normal(0.0, 1.0)
+        ).mean()
+        assert figures["error"] == pytest.approx(error.item(), rel=1e-4)
+        assert figures["divergence"] == pytest.approx(divergence.item(), rel=1e-3)
+        assert loss.item() == pytest.approx(error.item() + 5e-4 * divergence.item(), rel=1e-4)
+    assert 0 < sum(moved) < 12
+
+
+def test_errors_count_at_every_scale():
+    a, b = torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)
+    b[..., ::2] = 1  # stripes, which are half as bright from afar
+    assert pixel_error(a, b).item() == pytest.approx(0.5 + 0.5 + 0.5)
+    b[..., ::2], b[..., 1::2] = 1, -1  # and nothing from afar
+    assert pixel_error(a, b).item() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("channels, side", [(3, 64), (8, 8)])

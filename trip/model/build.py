@@ -92,6 +92,8 @@ def build_fusion(settings: ModelSettings) -> NoiseFusion:
         heads=s.heads,
         depth=s.depth,
         attend=s.attend,
+        concatenate=s.concatenate,
+        query=s.query,
         skip=s.skip,
         num_frames=settings.num_frames,
         lam_first=s.lam_first,

@@ -72,6 +72,8 @@ class NoiseFusion(ModelMixin, ConfigMixin):
 
     kind             none: the residual itself; linear: Eq. 9; attention: the Temporal Noise Fusion module (Eq. 11)
     attend           what the attention runs over: the places of a frame (space) or the frames at a place (time)
+    concatenate      how keys and values are made of both noises: channels of one token a place, or tokens side by side
+    query            what the query begins as: the residual noise, or both noises as one token a place
     skip             add the attention's output, zero at first, to the linear blend; off is the paper's form
     lam_first        share of the prior at the photo, lam_last from frame num_frames on
     motion_variance  mean squared distance of a clip's latents to the photo's; 0 takes t out of the share
@@ -86,6 +88,8 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         heads: int = 8,
         depth: int = 1,
         attend: str = "space",
+        concatenate: str = "tokens",
+        query: str = "residual",
         skip: bool = False,
         num_frames: int = 16,
         lam_first: float = 0.9,
@@ -97,12 +101,18 @@ class NoiseFusion(ModelMixin, ConfigMixin):
             raise ValueError(f"unknown fusion {kind!r}; choose none, linear or attention")
         if attend not in ("space", "time"):
             raise ValueError(f"unknown axis of attention {attend!r}; choose space or time")
+        if concatenate not in ("channels", "tokens") or query not in ("residual", "both"):
+            raise ValueError(f"unknown form {concatenate!r}, {query!r}; choose channels or tokens, and residual or both")
         if kind != "attention":
             return
         self.time_features = Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(width, width)
-        self.prior_in = nn.Linear(channels, width)
-        self.residual_in = nn.Linear(channels, width)
+        if concatenate == "tokens":
+            self.prior_in = nn.Linear(channels, width)
+        if concatenate == "tokens" or query == "residual":
+            self.residual_in = nn.Linear(channels, width)
+        if concatenate == "channels" or query == "both":
+            self.both_in = nn.Linear(2 * channels, width)
         self.blocks = nn.ModuleList(FusionBlock(width, heads, width) for _ in range(depth))
         self.out_norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
@@ -164,10 +174,19 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         time = self.time_embedding(self.time_features(timestep).to(self.dtype)).repeat_interleave(repeats, dim=0)
 
         bounded_prior = (1 - spread(alpha_bar)).sqrt() * prior
-        prior_tokens = self.prior_in(rearrange(bounded_prior, fold).to(self.dtype))
-        residual_tokens = self.residual_in(rearrange(residual, fold).to(self.dtype))
-        context = torch.cat([prior_tokens, residual_tokens], dim=1)
-        x = residual_tokens
+        prior, residual = (rearrange(noise, fold).to(self.dtype) for noise in (bounded_prior, residual))
+        x, context = self._tokens(prior, residual)
         for block in self.blocks:
             x = block(x, context, time)
         return rearrange(self.out(self.out_norm(x)), unfold, b=b, f=f, h=h, w=w)
+
+    def _tokens(self, prior: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """What the query begins as, b n d, and what keys and values are made of, b m d, from both noises, b n c."""
+        tokens = {}
+        if hasattr(self, "residual_in"):
+            tokens["residual"] = self.residual_in(residual)
+        if hasattr(self, "both_in"):
+            tokens["both"] = self.both_in(torch.cat([prior, residual], dim=2))
+        if self.config.concatenate == "channels":
+            return tokens[self.config.query], tokens["both"]
+        return tokens[self.config.query], torch.cat([self.prior_in(prior), tokens["residual"]], dim=1)

@@ -75,6 +75,8 @@ class FusionSettings(Settings):
     heads: int = 8
     depth: int = 1
     attend: Literal["space", "time"] = Field("space", description="what the attention of the fusion runs over")
+    concatenate: Literal["channels", "tokens"] = Field("tokens", description="how keys and values are made of both noises")
+    query: Literal["residual", "both"] = Field("residual", description="what the query begins as")
     skip: bool = Field(False, description="learn a correction of the linear blend; off: the paper's form")
     lam_first: float = Field(0.9, ge=0, le=1, description="share of the prior at the photo")
     lam_last: float = Field(0.1, ge=0, le=1, description="share of the prior at the last frame")
