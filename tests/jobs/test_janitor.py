@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from trip.jobs import janitor
 from trip.jobs.folders import make_own, own_uploads
 from trip.jobs.janitor import Limits, size_of, tidy
 from trip.jobs.store import Job, JobStore, State
@@ -153,7 +155,7 @@ def test_the_janitor_comes_also_where_nothing_is_asked_for(store):
     worker.stop()
 
 
-def test_uploads_that_a_killed_app_left_have_an_age(store):
+def test_uploads_that_a_killed_app_left_have_an_age(store, monkeypatch):
     uploads = own_uploads(store.folder)
     others = store.folder / "uploads" / "mine" / "photo.png"
     old, new = uploads / "a" / "old.png", uploads / "b" / "new.png"
@@ -165,7 +167,9 @@ def test_uploads_that_a_killed_app_left_have_an_age(store):
     assert old.exists() and new.exists()
     time.sleep(0.05)
     os.utime(new)  # a change of its times is noted by the system, whatever they are set to
-    tidy(store, Limits(upload_days=(time.time() - since - 0.02) / 86400))
+    now = time.time()
+    monkeypatch.setattr(janitor, "time", SimpleNamespace(time=lambda: now))
+    tidy(store, Limits(upload_days=(now - since - 0.02) / 86400))
     assert not old.exists() and new.exists() and others.exists()
 
 
