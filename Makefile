@@ -22,7 +22,7 @@ app: $(VENV)/app.done
 
 test: $(VENV)/test.done lint
 	@command -v chromium chromium-browser google-chrome >/dev/null || $(BIN)/python tests/install_browser.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

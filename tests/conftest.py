@@ -12,6 +12,26 @@ from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline
 from trip.settings import PRESETS, ModelSettings
 
+LONG = ("ui", "training", "jobs", "first_frame")  # folders of the files that take longest
+
+
+@pytest.hookimpl(tryfirst=True)  # before the groups' names go to the tests' names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deals the tests out to processes by file, and all that need the running app to one of them; short files come last, to end together.
+
+    It is `make test` that deals them out (`--dist loadgroup`); a process alone takes them in the same order.
+    """
+    with_app = {item.path for item in items if "app" in item.fixturenames}
+    places = ["app", *LONG]
+
+    def place(item: pytest.Item) -> int:
+        name = "app" if item.path in with_app else item.path.parent.name
+        return places.index(name) if name in places else len(places)
+
+    items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("app" if item.path in with_app else f"{item.path.parent.name}/{item.path.stem}"))
+
 
 def make_pipeline(settings: ModelSettings, seed: int = 0) -> TripPipeline:
     """A pipeline with random weights everywhere, also where training starts from zero."""
