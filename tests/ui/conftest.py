@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ QUIET = (
     "--disable-sync",
 )
 ROOT = Path(__file__).parents[2]
-SLOW = 60_000  # milliseconds that a clip of the tiny model may take
+SLOW = 60_000  # milliseconds that anything on the page may take: every wait is for a state, on a machine however busy
 DEAD_END = "http://127.0.0.1:9"  # a proxy that is not there
 NO_NETWORK = {
     "HTTP_PROXY": DEAD_END,
@@ -34,6 +34,8 @@ NO_NETWORK = {
     "NO_PROXY": "127.0.0.1,localhost",
     "HF_HUB_OFFLINE": "1",
 }
+
+expect.set_options(timeout=SLOW)
 
 
 @pytest.fixture(scope="session")
@@ -109,16 +111,25 @@ class Visit:
 @pytest.fixture
 def visit(app: App, browser: Browser) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(SLOW)
     visit = Visit(context.new_page())
     visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
     visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
     visit.page.on("request", lambda request: visit.outside.append(request.url) if _leaves(request.url, app.url) else None)
     visit.page.goto(app.url)
-    expect(visit.page.locator("#weights")).not_to_contain_text("Loading", timeout=SLOW)
+    expect(visit.page.locator("#weights")).not_to_contain_text("Loading")
     yield visit
     context.close()
     assert not visit.errors
     assert not visit.outside
+
+
+def until(page: Page, true: Callable[[], bool]) -> None:
+    """Waits for what the page itself does not show."""
+    end = time.monotonic() + SLOW / 1000
+    while not true():
+        assert time.monotonic() < end, "nothing happened"
+        page.wait_for_timeout(20)
 
 
 def _leaves(url: str, home: str) -> bool:

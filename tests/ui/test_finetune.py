@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.training.test_finetune import write_moving_square
-from tests.ui.conftest import SLOW
 
 TRAINED = 180_000  # milliseconds that a few steps of the tiny model may take, its process included
 
@@ -28,10 +27,10 @@ def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):
     page.get_by_role("tab", name="Fine-tune").click()
     page.set_input_files("#clips input[type=file]", clips)
     seen = page.locator("#clips-seen")
-    expect(seen).to_contain_text("the same as jumping_square_0.mp4", timeout=SLOW)
+    expect(seen).to_contain_text("the same as jumping_square_0.mp4")
     expect(seen).to_contain_text("too short: 2 frames")
     page.locator("#mend").click()
-    expect(seen).not_to_contain_text("twin.mp4", timeout=SLOW)
+    expect(seen).not_to_contain_text("twin.mp4")
     expect(seen.locator("li.good")).to_have_count(3)
     expect(page.locator("#captions")).to_contain_text("jumping square")
 
@@ -45,7 +44,7 @@ def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):
     expect(page.locator("#lighter")).to_be_hidden()
     page.locator("#finetune-rank input[type=number]").fill("2")
     page.locator("#train").click()
-    expect(page.locator("#training")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#training")).to_be_visible()
     expect(page.locator("#finetune-facts")).to_contain_text("has the accelerator", timeout=TRAINED)
     expect(page.locator("#progress")).to_contain_text("Done", timeout=TRAINED)
     expect(page.locator("#finetune-facts")).to_contain_text("4 steps")
@@ -58,7 +57,7 @@ def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):
     assert started.value.suggested_filename == "lora.safetensors"
 
     page.locator("#compare-base").click()
-    expect(page.locator("#base-comparison video")).to_have_count(2, timeout=SLOW)
+    expect(page.locator("#base-comparison video")).to_have_count(2)
 
     page.locator("#use").click()
     expect(page.locator("#lora input")).to_have_value(re.compile("jumping square"))
@@ -71,9 +70,9 @@ def test_what_is_no_clip_is_refused_in_a_toast(visit, tmp_path):
     (tmp_path / "clips.zip").write_bytes(b"PK no archive")
     page.get_by_role("tab", name="Fine-tune").click()
     page.set_input_files("#clips input[type=file]", tmp_path / "clips.zip")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("wanted a .zip that opens", timeout=SLOW)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("wanted a .zip that opens")
     page.locator("#train").click()
-    expect(page.get_by_test_id("toast-body").last).to_contain_text("no clip to learn from", timeout=SLOW)
+    expect(page.get_by_test_id("toast-body").last).to_contain_text("no clip to learn from")
 
 
 def _pictured(page, request, name: str) -> None:

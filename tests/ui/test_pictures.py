@@ -9,7 +9,6 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import SLOW
 from tests.ui.test_browser import PHOTO
 from trip.media import read_clip, read_metadata
 from trip.ui.models import cards_of
@@ -77,7 +76,7 @@ def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):
     page.locator("#paint-prompt textarea").fill("a red house under a blue sky")
     _small(page, "paint")
     page.locator("#paint").click()
-    expect(page.locator("#paint-pictures img")).to_have_count(2, timeout=SLOW)
+    expect(page.locator("#paint-pictures img")).to_have_count(2)
     expect(page.locator("#paint-picture img")).to_be_visible()
     before = page.locator("#paint-picture img").get_attribute("src")
     page.locator("#paint-pictures button.thumbnail-item").nth(1).click()
@@ -85,13 +84,13 @@ def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):
     page.locator("#paint-keep").click()
     expect(page.locator("#paint-seed input")).not_to_have_value("")
     page.locator("#paint-animate").click()
-    expect(page.locator("#clip video")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#clip video")).to_be_visible()
     expect(page.locator("#facts")).to_contain_text("a red house under a blue sky")
     # where the box is ticked, it goes on to the clip by itself
     page.locator("#paint-prompt textarea").fill("a house by the sea")
     page.locator("#paint-at-once input").check()
     page.locator("#paint").click()
-    expect(page.locator("#facts")).to_contain_text("a house by the sea", timeout=SLOW)
+    expect(page.locator("#facts")).to_contain_text("a house by the sea")
     page.locator("#models > button").click()
     expect(page.locator("#models-list")).to_contain_text("not here, about 5.1 GB")
     expect(page.locator("#models-list li.here").first).to_contain_text("on this machine")
@@ -103,35 +102,35 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):
     page.set_input_files("#paint-picture input[type=file]", PHOTO)
     expect(page.locator("#paint-picture img")).to_be_visible()
     page.locator("#paint-send").click()
-    expect(page.locator("#edit-photo img")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#edit-photo img")).to_be_visible()
     page.locator("#edit-instruction textarea, #edit-instruction input").fill("make it winter")
     _small(page, "edit")
     page.locator("button#edit").click()
-    expect(page.locator("#before-after")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#before-after")).to_be_visible()
     # a model that is not here is told before and after it is asked for, and the page goes on
     page.get_by_role("tab", name="Over a control map").click()
     _choose(page, "#control-annotator", "pose")
-    expect(page.locator("#control-lacks")).to_contain_text("--fetch control-sd15-pose", timeout=SLOW)
+    expect(page.locator("#control-lacks")).to_contain_text("--fetch control-sd15-pose")
     page.locator("#control-map-make").click()
-    expect(page.locator("#progress")).to_contain_text("--fetch annotator-pose", timeout=SLOW)
+    expect(page.locator("#progress")).to_contain_text("--fetch annotator-pose")
     _choose(page, "#control-annotator", "canny")
     expect(page.locator("#control-lacks")).to_be_hidden()
     # the map is shown before it is drawn over
     page.locator("#control-map-make").click()
-    expect(page.locator("#progress")).to_contain_text("Done", timeout=SLOW)
+    expect(page.locator("#progress")).to_contain_text("Done")
     page.locator("#control-prompt textarea, #control-prompt input").fill("a tiger")
     _small(page, "control")
     before = page.locator("#edit-picture img").get_attribute("src")
     page.locator("button#control").click()
-    expect(page.locator("#edit-picture img")).not_to_have_attribute("src", before, timeout=SLOW)
+    expect(page.locator("#edit-picture img")).not_to_have_attribute("src", before)
     page.locator("#edit-motion textarea, #edit-motion input").fill("the camera zooms in")
     page.locator("#figure9").click()
     clips = page.locator("#figure-clips video")
-    expect(clips).to_have_count(3, timeout=SLOW)
+    expect(clips).to_have_count(3)
     expect(page.locator("#figure-missing")).to_be_hidden()
     assert not visit.errors
     visit.reload()
-    expect(clips).to_have_count(3, timeout=SLOW)
+    expect(clips).to_have_count(3)
     expect(page.locator("#figure-clips")).to_contain_text("edit: make it winter")
 
 
