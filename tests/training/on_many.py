@@ -88,7 +88,7 @@ def train_to(
 def main() -> None:
     cache, folder = map(Path, sys.argv[1:])
     for kind in ("copied", "split"):
-        for max_steps in (4, 6):
+        for max_steps in (2, 4):
             train_to(max_steps, cache, folder / kind, batch_size=2, sharded=kind == "split")
     PartialState().destroy_process_group()
 
