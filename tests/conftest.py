@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
     for item in items:
         item.add_marker(pytest.mark.xdist_group("app" if item.path in with_app else f"{item.path.parent.name}/{item.path.stem}"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_accelerator() -> None:
+    """Each file begins as a process of its own would: accelerate keeps one precision for all of a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def make_pipeline(settings: ModelSettings, seed: int = 0) -> TripPipeline:

@@ -1,21 +1,14 @@
-"""What tests of the training share: a fresh accelerator, and a tiny text-to-video pipeline as the ModelScope weights come."""
+"""What tests of the training share: a tiny text-to-video pipeline as the ModelScope weights come."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
 
 from trip.model.build import build_text_encoder
 from trip.model.text import train_tokenizer
 from trip.settings import PRESETS
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fresh_accelerator() -> None:
-    """Each file begins as a process of its own would: accelerate keeps one precision for all of a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")
