@@ -20,7 +20,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "media": {"files"},
     "data": {"media", "settings", "files"},
     "model": {"settings", "diffusion", "files"},
-    "sampler": {"diffusion"},
+    "sampler": {"diffusion", "files"},
     "pipeline": {"settings", "diffusion", "files", "media", "model", "sampler", "__init__"},
     "render": {"media", "model", "pipeline"},
     "inside": {"diffusion", "files"},

@@ -26,14 +26,21 @@ from trip.model.lora import LoraCard, fingerprint, merge_lora
 from trip.model.text import encode_prompts
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField
-from trip.sampler import SAMPLERS
+from trip.sampler import SAMPLERS, SoFar
 from trip.settings import AnimateSettings
 
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
 class Interrupted(RuntimeError):
-    """The person stopped the clip before it was done."""
+    """The clip was stopped before it was done.
+
+    so_far  where it stood, for `animate_batch` to go on from
+    """
+
+    def __init__(self, words: str, so_far: SoFar | None = None):
+        super().__init__(words)
+        self.so_far = so_far
 
 
 @dataclass(frozen=True)
@@ -151,11 +158,10 @@ class TripPipeline(DiffusionPipeline):
         self,
         image: str | Image.Image | np.ndarray,
         settings: AnimateSettings | None = None,
-        *,
-        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+        **more: Any,
     ) -> TripOutput:
-        """One photo's clip; see `animate_batch`."""
-        return self.animate_batch([image], [settings or AnimateSettings()], callback_on_step_end=callback_on_step_end)[0]
+        """One photo's clip; see `animate_batch`, also for what else it takes."""
+        return self.animate_batch([image], [settings or AnimateSettings()], **more)[0]
 
     @torch.no_grad()
     def animate_batch(
@@ -164,6 +170,7 @@ class TripPipeline(DiffusionPipeline):
         settings: Sequence[AnimateSettings],
         *,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+        so_far: SoFar | None = None,
     ) -> list[TripOutput]:
         """Clips of several photos at once, each the same as it would be alone.
 
@@ -172,7 +179,9 @@ class TripPipeline(DiffusionPipeline):
         callback_on_step_end  called with (pipeline, step, timestep, tensors), the tensors b c f h w: `z_t` the noised clip; `residual`,
                               `prior` and `eps` the noise by either path and fused; `z_0` the clean clip that `eps` implies.
                               Setting `pipeline.interrupt` ends the loop before the next step
-        Raises Interrupted, and ValueError where the settings of a batch differ in what they must share.
+        so_far                where the same clips were interrupted: they go on from there, and come out as if they had not been.
+                              Their seeds must be given
+        Raises Interrupted, and ValueError where the settings of a batch differ in what they must share, or `so_far` is of other clips.
         """
         if len(images) != len(settings):
             raise ValueError(f"wanted one settings for each photo, got {len(images)} photos and {len(settings)} settings")
@@ -191,7 +200,7 @@ class TripPipeline(DiffusionPipeline):
         photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
         z_first = encode_video(self.vae, photo)
         self._colours = fit_colours(z_first[:1], photo[:1])
-        z_0, times, field = self._sample(z_first, settings, callback_on_step_end)
+        z_0, times, field = self._sample(z_first, settings, callback_on_step_end, so_far)
 
         frames, decoded = self.decode(z_0), self.decode(z_first)[:, 0]
         frames[:, 0] = photos
@@ -211,7 +220,7 @@ class TripPipeline(DiffusionPipeline):
         ]
 
     def _sample(
-        self, z_first: Tensor, settings: list[AnimateSettings], callback: Callable | None
+        self, z_first: Tensor, settings: list[AnimateSettings], callback: Callable | None, so_far: SoFar | None
     ) -> tuple[Tensor, Tensor, MotionField | None]:
         """The reverse process from pure noise: z_first b c 1 h w -> clean clips b c f h w, times told f, the motion of each photo."""
         s, device = settings[0], z_first.device
@@ -239,9 +248,11 @@ class TripPipeline(DiffusionPipeline):
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(one.seed)) for one in settings]
         z_t = torch.stack(noise).to(device) * scheduler.init_noise_sigma
 
-        for step, t in enumerate(self.progress_bar(scheduler.timesteps)):
+        first = so_far.step if so_far else 0
+        z_t = so_far.remind(scheduler, z_t) if so_far else z_t
+        for step, t in enumerate(self.progress_bar(scheduler.timesteps[first:]), first):
             if self.interrupt:
-                raise Interrupted(f"stopped after {step} of {s.num_steps} steps")
+                raise Interrupted(f"stopped after {step} of {s.num_steps} steps", SoFar.of(step, z_t, scheduler))
             timestep = t.expand(len(prompts))
             alpha_bar = self.scheduler.alphas_cumprod.to(device)[timestep.long()]
 

@@ -1,4 +1,8 @@
-"""The job "animate": a photo and settings become a clip in the job's folder, with its figures."""
+"""The job "animate": a photo and settings become a clip in the job's folder, with its figures.
+
+A clip of many steps holds the worker no longer than TURN_SECONDS while somebody else waits: then it is set aside between two steps
+(`trip.jobs.aside`), and comes out, turns later, as it would have in one.
+"""
 
 import logging
 import time
@@ -13,6 +17,8 @@ from PIL import Image
 
 from trip.evaluation.figures import figures
 from trip.evaluation.likeness import frame_psnr
+from trip.files import LEAST_FREE_BYTES, has_room
+from trip.jobs.aside import Aside, forget
 from trip.jobs.estimate import Timing, Timings
 from trip.jobs.figure import FIGURE
 from trip.jobs.store import State
@@ -46,6 +52,8 @@ CALIBRATION_FRAMES = 8
 INSIDE = "inside.npz"  # file of a job: what both paths said
 RENDERING = 0.9  # of a job's progress: the clip is rendered from there on
 WATCHED = "watched"  # file of a running job whose inside somebody looks at
+TURN_SECONDS = 120.0  # of sampling, while others wait
+SET_ASIDE = "set aside"  # in the ticket: keep what there is, and end
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
 
@@ -66,11 +74,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What sampling gives: the clip, what its steps said, and what it took."""
+    """What sampling gives: the clip, what its steps said, what it took, and of that the seconds of earlier turns."""
 
     output: "TripOutput"
     inside: "Inside"
     timing: Timing
+    earlier: float = 0.0
 
 
 def sample(
@@ -78,7 +87,8 @@ def sample(
 ) -> Iterator[Step | Sampled]:
     """Where the clip stands after each denoising step, and the finished clip last.
 
-    ticket  path of a file: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`.
+    ticket  path of a file in the job's folder: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`;
+            so it does once it reads SET_ASIDE, and what it takes to go on lies in that folder then.
             A file, since on some hosts this function runs in another process than the page.
     lora    file of a fine-tune, whose changes are added to the model
     """
@@ -87,18 +97,26 @@ def sample(
         from trip.runtime import lent_pipeline
 
         with lent_pipeline(model, lora) as pipe:
-            return _sample(pipe, photo, pipe.resolve(settings), ticket, tell)
+            aside = Aside.of(Path(ticket).parent, pipe)
+            return _sample(pipe, photo, aside.settings if aside else pipe.resolve(settings), ticket, tell, aside)
 
     yield from streamed(work, ticket)
 
 
-def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
+def _sample(
+    pipe: "TripPipeline",
+    photo: Image.Image,
+    settings: AnimateSettings,
+    ticket: str,
+    tell: Callable[[Step], None],
+    aside: Aside | None,
+) -> Sampled:
     """Samples, and once more with less memory where there was not enough."""
     from trip.runtime import free_memory, is_out_of_memory, save_memory
 
     for attempt in range(2):
         try:
-            return _sampled(pipe, photo, settings, ticket, tell)
+            return _sampled(pipe, photo, settings, ticket, tell, aside)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -110,34 +128,54 @@ def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings,
 
 
 def _sampled(
-    pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str | None, tell: Callable[[Step], None]
+    pipe: "TripPipeline",
+    photo: Image.Image,
+    settings: AnimateSettings,
+    ticket: str | None,
+    tell: Callable[[Step], None],
+    aside: Aside | None = None,
 ) -> Sampled:
     from trip.inside import InsideRecorder
+    from trip.pipeline import Interrupted
     from trip.runtime import device, memory_in_use
 
-    recorder, begun = InsideRecorder(settings.num_steps), time.monotonic()
-    stepped, peak = begun, 0
+    recorder, begun = InsideRecorder(settings.num_steps, aside and aside.inside), time.monotonic()
+    earlier, stepped, peak = aside.seconds if aside else 0.0, begun, aside.num_bytes if aside else 0
 
     def after_step(pipe: "TripPipeline", step: int, timestep: int, tensors: dict) -> None:
         nonlocal stepped, peak
-        pipe.interrupt = ticket is not None and not Path(ticket).exists()
+        pipe.interrupt = ticket is not None and _reads(ticket) != ""
         recorder(pipe, step, timestep, tensors)
         peak = max(peak, memory_in_use())
         inside = recorder.result() if step in recorder.picture_steps else None
         tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"]), inside))
         stepped = time.monotonic()
 
-    output = pipe(photo, settings, callback_on_step_end=after_step)
+    try:
+        output = pipe(photo, settings, callback_on_step_end=after_step, so_far=aside and aside.so_far)
+    except Interrupted as stop:
+        if _reads(ticket) == SET_ASIDE:
+            took = earlier + time.monotonic() - begun
+            Aside(stop.so_far, recorder.result(), settings, took, peak).keep(Path(ticket).parent, pipe)
+        raise Interrupted(str(stop)) from None  # without its tensors: it may go to another process
     height, width = pipe.frame_shape(settings.aspect)
     timing = Timing(
         model=pipe.model_name,
         device=str(device()),
         pixels=height * width * settings.num_frames,
         passes=settings.num_steps * (2 if settings.guidance_scale > 1 else 1),
-        seconds=time.monotonic() - begun,
+        seconds=earlier + time.monotonic() - begun,
         num_bytes=max(peak, memory_in_use()),
     )
-    return Sampled(output, recorder.result(), timing)
+    return Sampled(output, recorder.result(), timing, earlier)
+
+
+def _reads(ticket: str) -> str | None:
+    """What a ticket says: nothing, or SET_ASIDE; none once it is gone."""
+    try:
+        return Path(ticket).read_text()
+    except OSError:
+        return None
 
 
 def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
@@ -212,7 +250,7 @@ class AnimateMaker:
         photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
         desk.report(0.0, "Loading the model")
-        expected = self.timings.estimate(settings).seconds
+        expected, gives_way = self.timings.estimate(settings).seconds, False
         ticket.touch()
         try:
             with closing(self.sampling(model, photo, settings, str(ticket), lora)) as steps:
@@ -224,12 +262,24 @@ class AnimateMaker:
                     desk.report(RENDERING * step.number / step.num_steps, words, step.preview)
                     if step.inside and (desk.folder / WATCHED).exists():
                         step.inside.save(desk.folder / INSIDE)
+                    if not gives_way and step.number < step.num_steps and self._is_turn_over(desk, begun):
+                        gives_way = ticket.write_text(SET_ASIDE) > 0
         except Interrupted as error:
+            if gives_way:
+                desk.store.give_way(desk.job.id)
             raise Cancelled from error
         finally:
             ticket.unlink(missing_ok=True)
         desk.report(RENDERING, "Rendering the clip", step.output.frames)
-        return self._written(desk, step, photo, settings, earlier, begun, expected)
+        result = self._written(desk, step, photo, settings, earlier, begun, expected)
+        forget(desk.folder)
+        return result
+
+    @staticmethod
+    def _is_turn_over(desk: Desk, begun: float) -> bool:
+        """Whether the clip is to give way; where it could not be kept, on a full disk, it goes on."""
+        is_long = time.monotonic() - begun > TURN_SECONDS
+        return is_long and desk.store.others_wait(desk.job) and has_room(desk.folder, LEAST_FREE_BYTES)
 
     @staticmethod
     def _photo(desk: Desk) -> Image.Image:
@@ -271,7 +321,7 @@ class AnimateMaker:
             "motion_pixels": measured.motion.median,
             "draft_db": likeness(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,
             "loop_gap": round(loop_gap(shown), 2),
-            "seconds": round(time.monotonic() - begun, 2),
+            "seconds": round(sampled.earlier + time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
         }
 
@@ -280,7 +330,13 @@ class AnimateMaker:
         """Writes the clip, its first and its last frame; gives its file, its number of frames, and those that are looked at, f h w 3."""
         metadata, num_frames = frames.made.metadata, len(frames)
         path = desk.folder / f"trip-{metadata['seed']}.mp4"
-        watched = _Watched(frames, 1 if after else 0, lambda share: desk.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip"))
+        begun = time.monotonic()
+
+        def tell(share: float) -> None:
+            desk.hold_to(begun, "a smaller size, a lower frame rate or fewer frames")
+            desk.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip")
+
+        watched = _Watched(frames, 1 if after else 0, tell)
         if after:  # it ends with the first frame
             with open_video(after) as video:
                 num_frames += video.num_frames - 1

@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from trip.files import LEAST_FREE_BYTES, check_room, replacing
+from trip.jobs.aside import ASIDE
 from trip.jobs.folders import TOLD, drop, is_id, is_left_over, make_own, strangers
 from trip.jobs.job import Job, State, job_of, written_down
 from trip.jobs.reserve import Reserve, is_full
@@ -47,7 +48,7 @@ MOST_QUEUED_EACH = 20  # of one visitor, paused ones too
 MOST_QUEUED_ADDRESS = 60  # of all visitors of one address, so that new names do not help
 MOST_STORED = 400  # jobs that have not ended, paused ones too
 MOST_PAUSED_ADDRESS = 200
-LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
+LASTING = {"photo.png", "map.png", "log.txt", "clips", "run", ASIDE}  # what of a job its next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
