@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from gradio_client import Client
 
 from trip.jobs.visitor import Visitor
-from trip.ui.door import VISITOR, Door
+from trip.ui.door import BROKEN, VISITOR, Door
 from trip.ui.hosts import Hosts
 from trip.ui.visitors import Visitors
 
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 DEEPEST = 12  # values within values
 FILE = {"_type": "gradio.FileData"}
 KEPT = ("orig_name", "size", "mime_type")  # of what a call says of a file, besides its path
-BROKEN = "this call does not fit the page; reload the page and try again"
 
 
 class Page(gr.Blocks):
