@@ -23,7 +23,8 @@ from app_process import PHOTO, free_port, running, tiny_model
 from gradio_client import Client, handle_file
 
 from trip.jobs.job import job_of
-from trip.jobs.store import MOST_ATTEMPTS, Job, State
+from trip.jobs.start import MOST_ATTEMPTS
+from trip.jobs.store import Job, State
 from trip.media import read_clip
 
 AT_ONCE = 2  # jobs that a client asks for together

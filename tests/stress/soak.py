@@ -36,6 +36,7 @@ PATIENCE = 400  # seconds for all jobs to end, once nobody asks any more
 LONG = {"num_frames": 64, "num_steps": 200}  # of the one long clip: more than a turn
 MOST_STEPS = 4  # of the others
 SHARES = ("wait", "too many", "at once", "are waiting already", "Queue is full", "jobs waiting")  # of refusals for having a share already
+Turn = tuple[float, str, str]  # when it began, seconds of `time.time`; whose; id of the job
 ODD = [None, -1, 10**30, 1.5, True, "", "x" * 20_000, "\ud800", "../../etc/passwd", "<img src=x onerror=alert(1)>", [], {}, [[[]]]]
 ODD += [{"path": path} for path in ("/etc/hostname", "app.py", "outputs/jobs.sqlite", "http://127.0.0.1:9/x.png", "\0", "")]
 
@@ -254,10 +255,11 @@ def resident(pids: set[int]) -> int:
     return total
 
 
-def watch(is_over: threading.Event, sizes: list[int]) -> None:
-    """Measures the app, which is this process's child, until told to stop."""
+def watch(outputs: Path, is_over: threading.Event, sizes: list[int], turns: set[Turn]) -> None:
+    """Measures the app, which is this process's child, and notes who has a turn, until told to stop."""
     while not is_over.wait(0.5):
         sizes.append(resident(descendants(os.getpid())))
+        turns |= {(job.started, job.visitor, job.id) for job in recorded(outputs).values() if job.started}
 
 
 def recorded(outputs: Path) -> dict[str, Job]:
@@ -267,17 +269,17 @@ def recorded(outputs: Path) -> dict[str, Job]:
         return {row["id"]: job_of(row) for row in table.execute("SELECT * FROM jobs")}
 
 
-def passed_over(jobs: list[Job]) -> list[str]:
+def passed_over(jobs: dict[str, Job], turns: set[Turn]) -> list[str]:
     """Jobs that waited while somebody else had more than one turn, a line each. A job was first of its visitor's from the moment that it
-    was asked for, or the one before it was begun.
+    was asked for, or that visitor's turn before it was begun.
     """
-    begun, found = sorted((job for job in jobs if job.started), key=lambda job: job.started), []
-    for place, job in enumerate(begun):
-        own = [other.started for other in begun[:place] if other.visitor == job.visitor]
-        since = max([job.created, *own])
-        turns = Counter(other.visitor for other in begun[:place] if other.started > since and other.visitor != job.visitor)
-        if turns and max(turns.values()) > 1:
-            found.append(f"job {job.id} was passed over: another visitor had {max(turns.values())} turns while it waited")
+    line, found = sorted(turns), []
+    for place, (_, visitor, job_id) in enumerate(line):
+        own = [started for started, whose, _ in line[:place] if whose == visitor]
+        since = max([jobs[job_id].created, *own])
+        others = Counter(whose for started, whose, _ in line[:place] if started > since and whose != visitor)
+        if others and max(others.values()) > 1:
+            found.append(f"job {job_id} was passed over: another visitor had {max(others.values())} turns while it waited")
     return found
 
 
@@ -335,22 +337,26 @@ def main() -> None:
 
 def soak(url: str, outputs: Path, photos: list[Path], files: list[Path], args: Any) -> tuple[str, list[str]]:
     """One line of figures, and the violations."""
-    told, sizes, is_over = Told(), [], threading.Event()
+    told, sizes, turns, is_over = Told(), [], set(), threading.Event()
     clients = [Client(url, number, photo, files, told, args.seed) for number, photo in enumerate(photos)]
     begun = time.monotonic()
     threads = [threading.Thread(target=one.act, args=(begun + 60 * args.minutes,), daemon=True) for one in clients]
-    threads += [threading.Thread(target=clients[0].long, daemon=True), threading.Thread(target=watch, args=(is_over, sizes), daemon=True)]
+    threads += [
+        threading.Thread(target=clients[0].long, daemon=True),
+        threading.Thread(target=watch, args=(outputs, is_over, sizes, turns), daemon=True),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads[:-1]:
         thread.join(max(1.0, begun + 60 * args.minutes + PATIENCE - time.monotonic()))
     stuck = sum(thread.is_alive() for thread in threads[:-1])
     jobs = settled(outputs)
+    is_over.set()
+    threads[-1].join()
     for client in clients:
         client.look()
     found = [*told.wrong, *([f"{stuck} clients still wait for an answer"] if stuck else [])]
-    found += accounts(jobs, clients, told, outputs) + passed_over(list(jobs.values()))
-    is_over.set()
+    found += accounts(jobs, clients, told, outputs) + passed_over(jobs, turns)
     if max(sizes) > args.most_gib * 2**30:
         found.append(f"memory of the app rose to {max(sizes) / 2**30:.2f} GiB, wanted at most {args.most_gib:g}")
     waits = sorted(job.started - job.created for job in jobs.values() if job.started and job.kind == "animate")
