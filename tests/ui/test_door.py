@@ -489,7 +489,7 @@ def test_a_program_that_does_not_know_the_newest_settings_goes_on(served, owner)
     assert owner.caller.run("animate", data).json()["error"] == "Motion must be a number from 0 to 2, not 9"
 
 
-ROUTES = ["run/no_such_endpoint", "api/no_such_endpoint", "call/no_such_endpoint", "run/animate", "call/jobs", "queue/join", "cancel", "reset"]
+ROUTES = [f"{way}/no_such_endpoint" for way in ("run", "api", "call")] + ["run/animate", "call/jobs", "queue/join", "cancel", "reset"]
 BODIES = [
     b"",
     b"{}",

@@ -52,7 +52,7 @@ CALIBRATION_FRAMES = 8
 INSIDE = "inside.npz"  # file of a job: what both paths said
 RENDERING = 0.9  # of a job's progress: the clip is rendered from there on
 WATCHED = "watched"  # file of a running job whose inside somebody looks at
-TURN_SECONDS = 120.0  # of sampling, while others wait
+TURN_SECONDS = 60.0  # of sampling, while others wait
 SET_ASIDE = "set aside"  # in the ticket: keep what there is, and end
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
