@@ -529,3 +529,9 @@ def test_a_broken_request_is_refused_in_one_line_and_fills_no_log(served, route,
 def test_an_endpoint_that_is_not_there_is_said_to_be_none(served):
     answer = served.caller().run("no_such_endpoint", [])
     assert (answer.status_code, answer.json()["error"]) == (404, "there is no such endpoint; look at the page's list of endpoints")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.png", "http://169.254.169.254/a.png", "http://no.such.host.invalid/a.png"])
+def test_an_address_that_is_not_fetched_is_said_to_be_the_reason(served, address):
+    answer = served.caller().run("control_map", [{"path": address, "meta": FILE}, "canny"])
+    assert answer.json()["error"].startswith("the file at that address could not be fetched")

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 DEEPEST = 12  # values within values
 FILE = {"_type": "gradio.FileData"}
+UNFETCHED = "the file at that address could not be fetched, or a value does not fit; upload the file and give its path"
 KEPT = ("orig_name", "size", "mime_type")  # of what a call says of a file, besides its path
 
 
@@ -119,7 +120,8 @@ class Page(gr.Blocks):
         except Exception as error:  # noqa: BLE001  what a value breaks in here is nobody's to see
             frame = traceback.extract_tb(error.__traceback__)[-1]
             logger.warning("%s: %s in %s, line %s", function.api_name, type(error).__name__, Path(frame.filename).name, frame.lineno)
-            raise _in_words(BROKEN, function) from None
+            is_fetched = any(_is_fetched(file["path"], function) for file in files_in(inputs))
+            raise _in_words(UNFETCHED if is_fetched else BROKEN, function) from None
         self.visitors.give(visitor, (file["path"] for file in files_in(made["data"])))
         return made
 
