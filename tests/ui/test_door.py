@@ -475,6 +475,9 @@ def test_uploads_are_bounded(served, monkeypatch):
     assert caller.upload(b"x" * 100)
     refused = caller.http.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 2000)})
     assert refused.status_code == 429 and "within an hour" in refused.json()["detail"]
+    monkeypatch.setattr("trip.ui.visitors.UPLOADS_EACH", 2**30)
+    large = caller.http.post("/gradio_api/upload", files={"files": ("a.png", bytes(31 * 2**20))})
+    assert large.status_code == 413 and large.json()["error"] == "wanted files of at most 30 MB each, got a larger one; send smaller ones"
     chunks = (part for part in (b"--b\r\n", b"--b--"))
     unsized = caller.http.post("/gradio_api/upload", content=chunks, headers={"content-type": "multipart/form-data; boundary=b"})
     assert unsized.status_code == 411

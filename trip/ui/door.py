@@ -197,6 +197,8 @@ class Door:
                     status, body = await replies.held(lambda held: self.app(scope, _lively(receive), held))
             except TimeoutError:
                 raise Refused(408, "the upload stood still; try again") from None
+            if status == 413:  # Gradio's own words tell neither what was wanted in a unit for people nor what to do
+                raise Refused(413, f"wanted files of at most {self.page.max_file_size >> 20} MB each, got a larger one; send smaller ones")
             if status == 200:
                 self.visitors.give(visitor, [path for path in json.loads(body) if isinstance(path, str)])
             await replies.let_go()
