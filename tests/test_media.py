@@ -17,6 +17,7 @@ from trip.media import (
     MediaError,
     check_writable,
     fit_photo,
+    fitted_part,
     read_clip,
     read_metadata,
     read_photo,
@@ -197,6 +198,29 @@ def test_fit_photo_takes_the_centre_square_and_leaves_a_fitting_photo_alone():
     assert fit_photo(photo, 40, 64).shape == (40, 64, 3)
     np.testing.assert_array_equal(fit_photo(photo, 16, 32, (0.25, 0.5, 1 / 3, 0.25)), np.asarray(photo)[32:48, 24:56])
     assert "read_photo" in refusal(fit_photo, Image.new("L", (32, 32)), 16)
+
+
+USUAL_SIZES = [(910, 512), (512, 910), (1600, 900), (1366, 768), (4032, 3024), (3024, 4032), (1179, 2556), (799, 533), (1001, 1501), (17, 2000)]
+SHAPES = [(192, 192), (224, 176), (176, 224), (256, 144), (144, 256), (160, 224), (352, 192)]  # of frames, for each aspect
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", USUAL_SIZES)
+def test_a_photo_of_any_size_fits_any_aspect(size, shape):
+    photo = gradient(*size)
+    assert fit_photo(photo, *shape).shape == (*shape, 3)
+    assert 0 not in shown_part(photo, *shape).size
+
+
+def test_the_part_shown_lies_in_the_photo_and_has_the_shape_asked_for():
+    rng = np.random.default_rng(0)
+    for width, height, across, down in rng.integers(16, 4000, (20_000, 4)).tolist():
+        left, top = rng.uniform(0, 0.99, 2).tolist()
+        box = left, top, rng.uniform(0.01, 1 - left), rng.uniform(0.01, 1 - top)
+        for box in (None, box, (left, top, 1 - left, 1 - top)):
+            x, y, right, bottom = fitted_part((width, height), down, across, box)
+            assert 0 <= x < right <= width and 0 <= y < bottom <= height
+            assert (right - x) / (bottom - y) == pytest.approx(across / down, rel=1e-6)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

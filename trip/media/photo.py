@@ -89,10 +89,12 @@ def shown_part(image: Image.Image, height: int, width: int, box: Box | None = No
 
 
 def fitted_part(size: tuple[int, int], height: int, width: int, box: Box | None = None) -> Box:
-    """Left, top, right and bottom of the part of a photo that `fit_photo` shows, pixels; size is the photo's width and height."""
+    """Left, top, right and bottom of the part of a photo that `fit_photo` shows, pixels, never outside of it by a rounding; size is the
+    photo's width and height.
+    """
     left, top, across, down = (share * side for share, side in zip(box or (0, 0, 1, 1), 2 * size, strict=True))
     scale = min(across / width, down / height)
-    left, top = left + (across - scale * width) / 2, top + (down - scale * height) / 2
+    left, top = max(left + (across - scale * width) / 2, 0.0), max(top + (down - scale * height) / 2, 0.0)
     return left, top, min(left + scale * width, size[0]), min(top + scale * height, size[1])
 
 
