@@ -18,10 +18,12 @@ from trip.media import (
     check_writable,
     fit_photo,
     fitted_part,
+    photo_inside,
     read_clip,
     read_metadata,
     read_photo,
     shown_part,
+    with_photo,
     write_clip,
     write_frames,
 )
@@ -63,7 +65,7 @@ def clip():
     return Clip(drift(), 8.0, MADE_WITH)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_the_common_kinds_are_read_from_path_bytes_and_pillow(tmp_path, kind):
     data = encoded(gradient(), kind)
     path = tmp_path / "photo"
@@ -97,6 +99,13 @@ def test_sixteen_bit_greys_are_turned_upright_too():
     assert read_photo(encoded(Image.fromarray(ramp), "PNG", exif=exif)).size == (32, 64)
 
 
+@pytest.mark.parametrize("most", [255, 65535])
+def test_greys_kept_in_thirty_two_bits_keep_their_brightness(most):
+    ramp = np.tile(np.linspace(0, most, 64).astype(np.int32), (32, 1))
+    grey = np.asarray(read_photo(encoded(Image.fromarray(ramp), "TIFF")))[..., 0]
+    np.testing.assert_array_equal(grey, ramp if most == 255 else ramp >> 8)
+
+
 def test_deeper_than_sixteen_bits_is_refused():
     assert "8 or 16 bits" in refusal(read_photo, encoded(Image.fromarray(np.full((32, 32), 1e6, np.float32)), "TIFF"))
 
@@ -115,7 +124,7 @@ def test_palette_photos_work_with_and_without_a_transparent_colour():
     assert read_photo(encoded(flat, "PNG", transparency=1)).getpixel((0, 0)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
 def test_a_photo_taken_sideways_is_turned_upright(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to see it upright
@@ -134,6 +143,40 @@ def test_colours_of_a_profile_are_turned_into_srgb():
     swapped = profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")  # its red is our blue
     red, _, blue = read_photo(encoded(Image.new("RGB", (32, 32), "red"), "PNG", icc_profile=swapped)).getpixel((0, 0))
     assert red < 10 and blue > 245
+
+
+def grey_profile(gamma):
+    """A profile of greys with one curve, as monitors and printers have them."""
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(78),
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D),
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)),
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(tag))
+        data += tag + bytes(-len(tag) % 4)
+    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(data), b"lcms", 0x02100000, b"mntr", b"GRAY", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D) + bytes(48)
+    return head + table + data
+
+
+@pytest.mark.parametrize("mode, kind", [("L", "JPEG"), ("L", "PNG"), ("L", "TIFF"), ("LA", "PNG")])
+@pytest.mark.parametrize("gamma", [1.0, 1.8])
+def test_a_grey_photo_is_seen_through_its_own_profile(mode, kind, gamma):
+    ramp = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (32, 1))).convert(mode)
+    options = {"quality": 100} if kind == "JPEG" else {}
+    read = np.asarray(read_photo(encoded(ramp, kind, icc_profile=grey_profile(gamma), **options))).astype(float)
+    linear = (np.arange(256) / 255) ** gamma
+    srgb = 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    assert np.abs(read - srgb[:, None]).mean() < 1 and np.abs(read - srgb[:, None]).max() < 10  # the darkest of a linear curve
+
+
+def test_colours_are_turned_into_srgb_before_they_are_laid_on_white():
+    dark = Image.new("LA", (32, 32), (64, 128))
+    alone = read_photo(encoded(Image.new("L", (32, 32), 64), "PNG", icc_profile=grey_profile(1.0))).getpixel((0, 0))[0]
+    laid = read_photo(encoded(dark, "PNG", icc_profile=grey_profile(1.0))).getpixel((0, 0))[0]
+    assert alone == pytest.approx(137, abs=1) and laid == pytest.approx((128 * alone + 127 * 255) / 255, abs=1)
 
 
 def test_a_broken_profile_does_not_cost_the_photo():
@@ -164,7 +207,7 @@ def test_a_tiny_or_thin_photo_is_refused(size):
     assert "at least 16 x 16" in refusal(read_photo, Image.new("RGB", size))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_a_truncated_photo_is_refused(tmp_path, kind):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = encoded(noise, kind)
@@ -176,6 +219,26 @@ def test_a_truncated_photo_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("data", [b"hello", b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\0" * 100])
 def test_what_is_no_photo_is_refused(data):
     assert "another kind of file" in refusal(read_photo, data)
+
+
+@pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"heix\0\0\0\0"])
+def test_a_heic_photo_is_refused_by_its_name(brands):
+    data = struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(100)
+    assert "got a HEIC photo; save it as JPEG" in refusal(read_photo, data)
+
+
+@pytest.mark.parametrize("size", [(16, 2049), (5000, 39)])
+def test_a_photo_narrower_than_any_panorama_is_refused(size):
+    assert f"at most 128 times as long as wide, got {size[0]} x {size[1]}" in refusal(read_photo, Image.new("RGB", size))
+
+
+@pytest.mark.parametrize("size", [(16, 2048), (8000, 63), (4096, 32)])
+def test_the_narrowest_photos_come_back_out_of_a_clip(tmp_path, size):
+    kept = read_photo(Image.new("RGB", size), 2048)
+    assert max(kept.size) <= 2048 or min(kept.size) == 16
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*kept.size[::-1], 3), dtype=np.uint8))
+    inside = photo_inside(with_photo({}, read_photo(encoded(noise, "PNG"), 2048)))
+    assert min(inside.size) >= 16 and inside.width / inside.height == pytest.approx(size[0] / size[1], rel=0.05)
 
 
 def test_empty_missing_and_unreadable_files_are_refused(tmp_path):
@@ -200,7 +263,18 @@ def test_fit_photo_takes_the_centre_square_and_leaves_a_fitting_photo_alone():
     assert "read_photo" in refusal(fit_photo, Image.new("L", (32, 32)), 16)
 
 
-USUAL_SIZES = [(910, 512), (512, 910), (1600, 900), (1366, 768), (4032, 3024), (3024, 4032), (1179, 2556), (799, 533), (1001, 1501), (17, 2000)]
+USUAL_SIZES = [
+    (910, 512),
+    (512, 910),
+    (1600, 900),
+    (1366, 768),
+    (4032, 3024),
+    (3024, 4032),
+    (1179, 2556),
+    (799, 533),
+    (1001, 1501),
+    (17, 2000),
+]
 SHAPES = [(192, 192), (224, 176), (176, 224), (256, 144), (144, 256), (160, 224), (352, 192)]  # of frames, for each aspect
 
 
@@ -217,8 +291,8 @@ def test_the_part_shown_lies_in_the_photo_and_has_the_shape_asked_for():
     for width, height, across, down in rng.integers(16, 4000, (20_000, 4)).tolist():
         left, top = rng.uniform(0, 0.99, 2).tolist()
         box = left, top, rng.uniform(0.01, 1 - left), rng.uniform(0.01, 1 - top)
-        for box in (None, box, (left, top, 1 - left, 1 - top)):
-            x, y, right, bottom = fitted_part((width, height), down, across, box)
+        for part in (None, box, (left, top, 1 - left, 1 - top)):
+            x, y, right, bottom = fitted_part((width, height), down, across, part)
             assert 0 <= x < right <= width and 0 <= y < bottom <= height
             assert (right - x) / (bottom - y) == pytest.approx(across / down, rel=1e-6)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from trip.media import PHOTO_SUFFIXES, MediaError, read_photo
+
 logger = logging.getLogger(__name__)
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 HELD_OUT_SHARE = 10  # one in so many
 
 
@@ -46,15 +47,16 @@ def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES):
         if is_held_out(path.name) != held_out:
             continue
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            logger.warning("%s: not a photo that decodes, left out", path.name)
+        try:
+            image = np.array(read_photo(path))
+        except MediaError as error:
+            logger.warning("photo left out: %s", error)
             continue
         scale = short_side / min(image.shape[:2])
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         caption, kind = captions.get(path.name, ("", ""))
-        photos.append(Photo(path.name, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), caption, kind))
+        photos.append(Photo(path.name, image, caption, kind))
     if not photos:
         side = "held-out" if held_out else "training"
         raise ValueError(f"{folder}: wanted a folder with {side} photos ({', '.join(sorted(PHOTO_SUFFIXES))}), found none; add photos")

@@ -18,11 +18,12 @@ from trip.media.clip import (
 from trip.media.edit import GIF_SHORT, boomerang, check_joins, joined_metadata, loop_gap, parts, smaller, write_png_zip
 from trip.media.files import MediaError
 from trip.media.flow import FlowFinder, agreement, blurred, carried, light_between
-from trip.media.photo import Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
+from trip.media.photo import PHOTO_SUFFIXES, Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
 
 __all__ = [
     "GIF_SHORT",
+    "PHOTO_SUFFIXES",
     "Box",
     "Budget",
     "Clip",

@@ -20,7 +20,7 @@ from PIL import Image
 from trip.files import replacing
 from trip.media.files import MediaError, opened
 from trip.media.mp4 import go_on, write_mp4
-from trip.media.photo import photo_header, read_photo
+from trip.media.photo import photo_header, read_photo, shrunk
 from trip.media.video import Video, open_video, upright_pixels
 
 MAX_CLIP_BYTES = 2**30  # decoded
@@ -55,14 +55,13 @@ class Clip:
 
 def with_photo(metadata: Metadata, photo: Image.Image) -> Metadata:
     """The metadata, and the photo that a clip was made from as a JPEG, smaller where it is large."""
-    photo = photo.copy()
-    photo.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS)
+    photo = shrunk(photo, MAX_PHOTO_SIDE)
     for quality in (90, 75, 50, 25):
         data = io.BytesIO()
         photo.save(data, "JPEG", quality=quality)
         if data.tell() <= MAX_PHOTO_BYTES:
             break
-        photo.thumbnail((photo.width * 3 // 4, photo.height * 3 // 4))
+        photo = shrunk(photo, max(photo.size) * 3 // 4)
     return {**metadata, PHOTO: base64.b64encode(data.getvalue()).decode()}
 
 

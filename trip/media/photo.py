@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import math
 import os
 import re
@@ -14,17 +13,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from trip.media.budget import DECODING, PHOTOS, give_back_memory
+from trip.media.colours import upright_srgb
 from trip.media.files import MediaError, check_size, opened
 
 Box = tuple[float, float, float, float]
 
-logger = logging.getLogger(__name__)
-
 MIN_SIDE = 16
+MAX_RATIO = 128  # of a long to a short side
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"}  # of files that are looked for in folders
 MAX_PHOTO_BYTES = 512 * 2**20
+HEAD_BYTES = 64  # that tell what kind of file it is
 DECODING_PIXEL_BYTES = 24  # that a pixel takes on the way: WebP takes the most
 
 # First bytes -> what reads the header. `Image.open` is passed by: it would try dozens of formats more, and its size limit is a
@@ -34,9 +44,11 @@ _PHOTO_KINDS: dict[bytes, Callable[..., Image.Image]] = {
     rb"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     rb"RIFF....WEBP": WebPImagePlugin.WebPImageFile,
     rb"GIF8[79]a": GifImagePlugin.GifImageFile,
+    rb"....ftyp(avif|avis|(mif1|msf1).{4}(.{4})*?avi[fs])": AvifImagePlugin.AvifImageFile,
     rb"BM": BmpImagePlugin.BmpImageFile,
     rb"II[*+]\0|MM\0[*+]": TiffImagePlugin.TiffImageFile,
 }
+_HEIC = rb"....ftyp(hei|hev|mif1|msf1)"
 # What Pillow raises on broken files, as its plugins document or let through.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError, struct.error, zlib.error,
            Image.DecompressionBombError)  # fmt: skip
@@ -48,8 +60,8 @@ def read_photo(source: str | Path | bytes | Image.Image, most_side: int | None =
     Few are read at once and others wait, so that many large ones take no more memory than one does.
 
     most_side  pixels of a side that are kept: a larger photo is shrunk to it
-    Raises MediaError where it is no photo of a known kind, is broken, or is not 16 .. 16384 pixels a side and at most 64 megapixels,
-    and where its turn does not come.
+    Raises MediaError where it is no photo of a known kind, is broken, is not 16 .. 16384 pixels a side and at most 64 megapixels
+    or is narrower than 1 : 128, and where its turn does not come.
     """
     if isinstance(source, Image.Image):
         with _named("the image"):
@@ -98,6 +110,15 @@ def fitted_part(size: tuple[int, int], height: int, width: int, box: Box | None 
     return left, top, min(left + scale * width, size[0]), min(top + scale * height, size[1])
 
 
+def shrunk(image: Image.Image, most_side: int) -> Image.Image:
+    """The image with at most so many pixels a side, or more where the other side would have fewer than a photo needs."""
+    scale = max(most_side / max(image.size), MIN_SIDE / min(image.size))
+    if scale >= 1:
+        return image
+    width, height = (max(MIN_SIDE, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
 def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None]) -> Path:
     """Writes a PNG with what the picture was made with inside. Raises MediaError."""
     inside = PngImagePlugin.PngInfo()
@@ -126,7 +147,7 @@ def photo_header(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded. Raises MediaError, also for what goes wrong while it is used."""
     num_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
-    head = file.read(16)
+    head = file.read(HEAD_BYTES)
     file.seek(0)
     if not head:
         raise MediaError(f"{name}: wanted a photo, got no bytes; choose another")
@@ -134,7 +155,8 @@ def photo_header(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise MediaError(f"{name}: wanted a photo of at most {MAX_PHOTO_BYTES >> 20} MB, got {num_bytes >> 20} MB; shrink it")
     kind = next((kind for start, kind in _PHOTO_KINDS.items() if re.match(start, head, re.DOTALL)), None)
     if kind is None:
-        raise MediaError(f"{name}: wanted a photo (JPEG, PNG, WebP, GIF, BMP or TIFF), got another kind of file; save it as JPEG or PNG")
+        came = "a HEIC photo" if re.match(_HEIC, head, re.DOTALL) else "another kind of file"
+        raise MediaError(f"{name}: wanted a photo (JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF), got {came}; save it as JPEG or PNG")
     with _named(name), PHOTOS.holding(name, 1), kind(file, name) as image:
         yield image
 
@@ -144,43 +166,8 @@ def _decoded(image: Image.Image, name: str, most_side: int | None) -> Image.Imag
     check_size(name, "photo", width, height)
     if min(width, height) < MIN_SIDE:
         raise MediaError(f"{name}: wanted at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}; choose a larger photo")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise MediaError(f"{name}: wanted a photo at most {MAX_RATIO} times as long as wide, got {width} x {height}; crop it")
     with DECODING.holding(name, DECODING_PIXEL_BYTES * width * height):
-        image = _upright_rgb(image, name)
-        if most_side:
-            image.thumbnail((most_side, most_side))
-        return image
-
-
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    image.load()
-    profile = image.info.get("icc_profile")
-    try:
-        image = ImageOps.exif_transpose(image)
-    except _BROKEN:
-        logger.warning("%s: its EXIF is broken, so the photo is taken as it lies", name)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image, name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode != "CMYK":
-        image = image.convert("RGB")
-    return _in_srgb(image, profile, name) if profile else image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """Pillow clips deep greys to 255 when it converts them: keep the high byte instead."""
-    values = np.asarray(image)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise MediaError(f"{name}: wanted 8 or 16 bits a channel, got mode {image.mode} beyond that; save it as PNG")
-    return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _in_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
-    try:
-        return ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError):
-        logger.warning("%s: its colour profile does not fit, so its colours are taken as sRGB", name)
-        return image.convert("RGB")
+        image = upright_srgb(image, name, _BROKEN)
+        return shrunk(image, most_side) if most_side else image
