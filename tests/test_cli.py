@@ -145,6 +145,37 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(photo_file,
     assert "cannot write" in refusal(capsys, "animate", photo_file, "--model", tmp_path, "--output", tmp_path / output)
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["control", "{photo}", "--annotator", "canny", "--map-only", "--output", "{place}.png"],
+        ["control", "{photo}", "--annotator", "canny", "--map-only", "--output", "{place}.mp4"],
+        ["control", "{photo}", "--annotator", "canny", "--output", "{place}.mp4"],
+        ["edit", "{photo}", "--instruction", "make it winter", "--output", "{place}.mp4"],
+        ["text-to-video", "--prompt", "a house", "--output", "{place}.mp4"],
+        ["figure9", "{photo}", "--edit-instruction", "make it winter", "--control-prompt", "a house", "--output", "{place}.mp4"],
+        ["data", "check", "{folder}", "--output", "{place}.json"],
+        ["train", "--preset", "tiny", "--photos", "{folder}", "--output", "{place}"],
+        ["train-editor", "--photos", "{folder}", "--output", "{place}"],
+        ["finetune", "--clips", "{folder}", "--output", "{place}"],
+        ["encode", "{folder}", "--base", "{folder}", "--output", "{place}"],
+    ],
+    ids=lambda verb: " ".join(verb[:2]),
+)
+@pytest.mark.parametrize("place", ["/proc/out", "{folder}/file/out", "{folder}/" + "n" * 300])
+def test_every_output_is_tried_before_the_work(photo_file, tmp_path, capsys, verb, place):
+    (tmp_path / "file").touch()
+    names = {"photo": photo_file, "folder": tmp_path, "place": place.format(folder=tmp_path)}
+    assert "cannot write" in refusal(capsys, *(word.format(**names) for word in verb))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_kept_beside_a_long_name_is_tried_too(photo_file, tmp_path, capsys):
+    call = ["control", photo_file, "--annotator", "canny", "--map-only", "--output"]
+    assert "-map.png: File name too long" in refusal(capsys, *call, tmp_path / ("n" * 250 + ".mp4"))
+    assert not list(tmp_path.glob("n*"))
+
+
 def test_a_folder_is_no_output(photo_file, tiny_model, tmp_path, capsys):
     (tmp_path / "clip.mp4").mkdir()
     assert "a folder has that name" in refusal(capsys, "animate", photo_file, "--model", tiny_model, "--output", tmp_path / "clip.mp4")

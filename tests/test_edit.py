@@ -28,9 +28,9 @@ def noisy(num_frames: int = 12) -> Clip:
 
 
 def patched(num_frames: int = 12) -> Clip:
-    """Patches of random colours, large enough for H.264 to keep."""
-    colours = np.random.default_rng(0).integers(0, 256, (num_frames, 4, 4, 3), dtype=np.uint8)
-    return Clip(colours.repeat(16, axis=1).repeat(16, axis=2), 25 / 3, MADE_WITH)
+    """Patches of random greys, large enough for H.264 to keep."""
+    greys = np.random.default_rng(0).integers(0, 256, (num_frames, 4, 4, 1), dtype=np.uint8)
+    return Clip(greys.repeat(16, axis=1).repeat(16, axis=2).repeat(3, axis=3), 25 / 3, MADE_WITH)
 
 
 def levels(clip: Clip) -> list[int]:

@@ -392,6 +392,53 @@ def test_an_output_that_cannot_be_written_is_refused_ahead(tmp_path, clip):
     assert refusal(write_clip, clip, "/proc/clip.mp4").startswith("cannot write")
 
 
+def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path, clip):
+    for suffix in SUFFIXES:
+        longest = tmp_path / ("x" * (255 - len(suffix)) + suffix)
+        assert check_writable(longest) == longest and write_clip(clip, longest).is_file()
+        assert "File name too long" in refusal(check_writable, longest.with_stem("x" * (256 - len(suffix))))
+
+
+def test_a_link_is_followed_not_replaced(tmp_path, clip):
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "clip.mp4", tmp_path / "far" / "other.mp4"
+    link.symlink_to(target)
+    for _ in range(2):  # the target is not there yet, then it is
+        write_clip(clip, link)
+        assert link.is_symlink() and read_metadata(target) == MADE_WITH
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere" / "clip.mp4")
+    assert "there is no folder" in refusal(check_writable, link)
+    link.unlink()
+    link.symlink_to("/dev/null")
+    assert "is no file" in refusal(check_writable, link)
+
+
+@pytest.mark.parametrize("colour", [0, 1, 200, 255])
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_a_clip_that_holds_still_is_still_a_clip(tmp_path, suffix, colour):
+    textured = np.stack([np.asarray(gradient(47, 33))] * 16)
+    for frames in (np.full((16, 33, 47, 3), colour, np.uint8), textured):
+        path = write_clip(Clip(frames, 8, MADE_WITH), tmp_path / f"still{suffix}")
+        with Image.open(path) as image:
+            assert image.is_animated and image.n_frames == 2 and image.info.get("loop") == 0
+            shown = []
+            for index in range(2):
+                image.seek(index)
+                image.load()
+                shown.append((np.asarray(image.convert("RGB")), image.info["duration"]))
+        assert sum(duration for _, duration in shown) == 2000
+        assert np.array_equal(shown[0][0], shown[1][0]) and mean_error(shown[0][0], frames[0]) < 8
+        assert read_metadata(path) == MADE_WITH
+        assert len(read_clip(path).frames) >= 2 if suffix == ".gif" else True
+
+
+def test_a_decoded_clip_is_as_bright_as_it_was(tmp_path):
+    frames = np.stack([np.asarray(gradient(256, 256)) // 2 + 60] * 4)
+    read = read_clip(write_clip(Clip(frames, 8), tmp_path / "clip.mp4")).frames
+    assert np.abs((read.astype(float) - frames).mean(axis=(0, 1, 2))).max() < 0.3  # a plain conversion loses a level
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, clip):
     path = write_clip(clip, tmp_path / "clip.webp")
     before = path.read_bytes()

@@ -45,7 +45,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
         "first_frame",
     },
     "ui": {"settings", "files", "place", "media", "data", "inside", "training", "jobs", "pipeline", "runtime", "first_frame", "__init__"},
-    "cli": {"settings", "media", "data", "evaluation", "training", "pipeline", "render", "runtime", "first_frame", "__init__"},
+    "cli": {"settings", "files", "media", "data", "evaluation", "training", "pipeline", "render", "runtime", "first_frame", "__init__"},
     "__main__": {"cli"},
 }
 OUTSIDE = {

@@ -17,14 +17,51 @@ LEAST_FREE_BYTES = 200 * 2**20  # that stay on the disk, whatever is taken in
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, another one each time; what stands there at the end takes the place of `path`, and nothing
-    where writing failed.
+    where writing failed. A link stays one: what it leads to is replaced.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    partial = _beside(path)
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new hidden path in the same folder, whose name is short however long the other one is."""
+    return path.with_name(f".{secrets.token_hex(8)}.partial")
+
+
+def target_fault(path: Path) -> str:
+    """Why no file could be written to a path now, and what to do; empty where one could. It is tried, with an empty file beside it."""
+    try:
+        path = Path(os.path.realpath(path))
+        if not path.parent.is_dir():
+            return f"there is no folder {path.parent}; create it or choose another"
+        if path.is_dir():
+            return "a folder has that name; choose another"
+        if path.exists() and not path.is_file():  # a device or a pipe
+            return "what has that name is no file; choose another"
+        partial = _beside(path)
+        partial.touch(exist_ok=False)
+        partial.unlink()
+    except (OSError, ValueError) as error:
+        return f"{getattr(error, 'strerror', None) or error}; choose another place or name"
+    return ""
+
+
+def check_run(folder: Path) -> None:
+    """ValueError, in one line, where a folder is not there and cannot be made, or cannot be written to. Worth asking before a long run."""
+    place = Path(os.path.realpath(folder))
+    try:
+        while not place.exists():
+            place = place.parent
+        fault = target_fault(place / "settings.json") if place.is_dir() else f"{place} is a file; choose another folder"
+    except OSError as error:
+        fault = f"{error.strerror}; choose another folder"
+    if fault:
+        raise ValueError(f"cannot write to {folder}: {fault}")
 
 
 def is_full(error: BaseException | None) -> bool:

@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError) as error:
         print(f"trip: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that went away: what could be checked was, before the work
+        print(f"trip: {error.filename or 'a file'}: {error.strerror or error}; choose another place", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("trip: stopped", file=sys.stderr)
         return 130

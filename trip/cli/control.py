@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from trip.cli.stages import CLIP, add_stages, beside, checked_output, finish, made
+from trip.cli.stages import CLIP, PICTURE, add_stages, beside, checked_output, finish, made
 from trip.cli.verbs import Verbs, settings_in
 from trip.settings import AnimateSettings, ControlSettings
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
     settings = settings_in(options, ControlSettings)
     clip = {"prompt": settings.prompt}
     settings_in(options, AnimateSettings, CLIP, **clip)
-    output = checked_output(options)
+    output = checked_output(options, "map", *([] if options.map_only else [PICTURE]))
     photo = read_photo(options.photo)
     if options.map_only:
         return _map_only(options, settings, photo, output)
@@ -35,10 +35,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _map_only(options: argparse.Namespace, settings: ControlSettings, photo: object, output: object) -> None:
     from trip.first_frame.making import Makery
+    from trip.media import write_picture
 
     found = Makery(options.models, lambda step: None, anywhere=True).map(photo, settings)
     path = output if output.suffix.lower() == ".png" else beside(output, "map")
-    found.image.save(path)
+    write_picture(found.image, path)
     for note in found.notes:
         print(f"trip: {note}", file=sys.stderr)
     print(path)

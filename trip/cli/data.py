@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trip.cli.verbs import Verbs
+from trip.cli.verbs import Verbs, write_report
 
 
 def add(verbs: Verbs) -> None:
@@ -40,7 +40,7 @@ def check_counts(options: argparse.Namespace, **least: float) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from trip.data.report import check_data_set
-    from trip.media.clip import check_target
+    from trip.media import check_target
 
     check_counts(options, num_frames=2, fps=0.1, size=8, every=1, num_processes=1)
     if options.output:
@@ -54,5 +54,5 @@ def _check(options: argparse.Namespace) -> None:
         print(f"{reason}: {count}, such as {report['named'][reason][0]}", file=sys.stderr)
     text = json.dumps(report, indent=1)
     if options.output:
-        options.output.write_text(text)
+        write_report(options.output, text)
     print(options.output or text)

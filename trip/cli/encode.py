@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
+from trip.files import check_run
 from trip.settings import PRESETS
 
 
@@ -36,6 +37,7 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it: alone, as one of the processes that a launcher started, or with processes of its own."""
     check_counts(options, num_frames=2, fps=0.1, size=8, windows=1, num_validation=1, max_clips=1, shard_size=1, seed=0, num_processes=1)
+    check_run(options.output)
     rank, num_ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     parts = [(rank * options.num_processes + one, num_ranks * options.num_processes) for one in range(options.num_processes)]
     others = [get_context("spawn").Process(target=_other_part, args=(options, *part)) for part in parts[1:]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from trip.cli.verbs import Verbs
+from trip.cli.verbs import Verbs, write_report
 from trip.settings import AnimateSettings
 
 LARGEST_PHOTO = 640  # short side at which photos are read, pixels
@@ -59,7 +59,7 @@ def _motion(options: argparse.Namespace) -> None:
     from trip.evaluation.comparison import compare, line
     from trip.evaluation.sheets import contact_sheet
     from trip.evaluation.tables import motion_tables
-    from trip.media.clip import check_target
+    from trip.media import check_target
 
     check_target(options.output, (".json",))
     if options.sheet:
@@ -78,7 +78,7 @@ def _motion(options: argparse.Namespace) -> None:
     if options.against:
         against = against or _measured(options, options.against, photos, held_out, {})
         report |= {"against": against, "comparison": compare(report, against)}
-    options.output.write_text(json.dumps(report, indent=1))
+    write_report(options.output, json.dumps(report, indent=1))
     if options.sheet:
         contact_sheet(list(drawn.values()), list(drawn), options.sheet)
     print(motion_tables(report))
@@ -143,7 +143,7 @@ def _edits(options: argparse.Namespace) -> None:
     from trip.evaluation.edits import WORDINGS, evaluate_edits
     from trip.evaluation.sheets import contact_sheet
     from trip.first_frame.embedded import edit_all, open_editor, with_detail
-    from trip.media.clip import check_target
+    from trip.media import check_target
 
     check_target(options.output, (".json",))
     if options.sheet:
@@ -178,7 +178,7 @@ def _edits(options: argparse.Namespace) -> None:
 
         report = evaluate_edits(edit, photos, size=options.size, progress=progress)
     asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "image_guidance_scale", "plain", "size")}
-    options.output.write_text(json.dumps({**asked, **report}, indent=1))
+    write_report(options.output, json.dumps({**asked, **report}, indent=1))
     if options.sheet:
         contact_sheet(rows, [", ".join(["photo", *EDITS])] * len(rows), options.sheet, columns=1 + len(EDITS))
     for name, check in report["checks"].items():

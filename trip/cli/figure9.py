@@ -28,12 +28,15 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it, with whatever models are here; what is missing is said."""
     from trip.evaluation.sheets import contact_sheet, side_by_side
-    from trip.media import Clip, check_writable, read_photo, write_clip
+    from trip.media import Clip, check_target, check_writable, read_photo, write_clip
     from trip.render import Rendering
 
     edit, control = settings_in(options, EditSettings, EDIT), settings_in(options, ControlSettings, CONTROL)
     clip = settings_in(options, AnimateSettings, CLIP, seed=0)
-    output, photo = check_writable(options.output), read_photo(options.photo)
+    output = check_writable(options.output)
+    for what in ("sheet", "picture-0"):
+        check_target(beside(output, what), (".png",))
+    photo = read_photo(options.photo)
     pictures, missing = {"original": photo}, []
     for label, settings in ((f"edit: {edit.instruction}", edit), (f"{control.annotator}: {control.prompt}", control)):
         try:

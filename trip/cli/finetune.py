@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs, add_settings, settings_in
+from trip.files import check_run
 from trip.settings import FinetuneSettings
 from trip.training.requests import ask, forget_requests
 
@@ -32,6 +33,7 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it."""
     settings = settings_in(options, FinetuneSettings)
+    check_run(options.output)
     forget_requests(options.output)
     from trip.data.intake import clips_to_learn
     from trip.runtime import load_pipeline

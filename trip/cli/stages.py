@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trip.pipeline import TripOutput
 
 CLIP = "clip-"  # prefix of the flags that set the clip
+PICTURE = f"picture-{2**31 - 1}"  # what a picture beside a clip is called at most
 BAR_DELAY = 0.5  # seconds before a bar is drawn: what is refused by then is refused in one line
 
 
@@ -30,11 +31,14 @@ def add_stages(parser: argparse.ArgumentParser, schema: type[PictureSettings]) -
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4|FILE.png", help="a PNG stops at the picture")
 
 
-def checked_output(options: argparse.Namespace) -> Path:
-    """Where the result goes; ValueError, in one line, where it cannot be written."""
-    from trip.media.clip import check_target
+def checked_output(options: argparse.Namespace, *more: str) -> Path:
+    """Where the result goes; ValueError, in one line, where it cannot be written, or what is kept beside it cannot."""
+    from trip.media import check_target
 
-    return check_target(options.output, (".mp4", ".gif", ".webp", ".png"))
+    output = check_target(options.output, (".mp4", ".gif", ".webp", ".png"))
+    for what in more:
+        check_target(beside(output, what), (".png",))
+    return output
 
 
 def beside(output: Path, what: str) -> Path:
@@ -73,7 +77,7 @@ def keep(result: "Made", output: Path) -> list[Path]:
     for picture, path in zip(result.pictures.pictures, paths, strict=True):
         write_picture(picture.image, path, result.settings.model_dump() | {"seed": picture.seed, "num_pictures": 1})
     if result.pictures.map is not None:
-        result.pictures.map.save(beside(output, "map"))
+        write_picture(result.pictures.map, beside(output, "map"))
         paths.append(beside(output, "map"))
     return paths
 

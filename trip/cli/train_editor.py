@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs
+from trip.files import check_run
 from trip.settings import EDITORS
 
 
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from trip.runtime import EMBEDDED
     from trip.training.editor_run import EditorRun
 
+    check_run(options.output)
     settings = EDITORS[options.preset]
     if options.max_steps is not None:
         if options.max_steps < 1:

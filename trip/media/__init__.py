@@ -16,7 +16,7 @@ from trip.media.clip import (
     write_frames,
 )
 from trip.media.edit import GIF_SHORT, boomerang, check_joins, joined_metadata, loop_gap, parts, smaller, write_png_zip
-from trip.media.files import MediaError
+from trip.media.files import MediaError, check_target
 from trip.media.flow import FlowFinder, agreement, blurred, carried, light_between
 from trip.media.photo import PHOTO_SUFFIXES, Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
 from trip.media.video import Video, open_video, upright_pixels
@@ -35,6 +35,7 @@ __all__ = [
     "boomerang",
     "carried",
     "check_joins",
+    "check_target",
     "check_writable",
     "fit_photo",
     "fitted_part",

@@ -5,7 +5,6 @@ import binascii
 import io
 import json
 import math
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from trip.files import replacing
-from trip.media.files import MediaError, opened
+from trip.media.animated import EXIF_DESCRIPTION, write_gif, write_webp
+from trip.media.files import MediaError, check_target, opened
 from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo, shrunk
 from trip.media.video import Video, open_video, upright_pixels
@@ -28,7 +28,6 @@ MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characte
 MAX_PHOTO_SIDE, MAX_PHOTO_BYTES = 1024, 120 * 2**10  # of the photo that travels inside a clip
 PHOTO = "photo"  # metadata that holds it
 Metadata = dict[str, str | int | float | None]
-_EXIF_DESCRIPTION = 0x010E
 
 
 @dataclass(frozen=True)
@@ -78,24 +77,6 @@ def photo_inside(metadata: Metadata) -> Image.Image | None:
 def check_writable(path: str | Path) -> Path:
     """The path, where a clip could be written to it now; else MediaError. Worth asking before a long run."""
     return check_target(path, tuple(_WRITERS))
-
-
-def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
-    """The path, where a file with one of the suffixes could be written to it now; else MediaError."""
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        raise MediaError(f"cannot write {path}: unknown kind '{path.suffix}'; choose {', '.join(suffixes)}")
-    folder = path.absolute().parent
-    try:
-        if not folder.is_dir():
-            raise MediaError(f"cannot write {path}: there is no folder {folder}; create it or choose another")
-        if path.is_dir():
-            raise MediaError(f"cannot write {path}: a folder has that name; choose another")
-    except OSError as error:
-        raise MediaError(f"cannot write {path}: {error.strerror}; choose another") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise MediaError(f"cannot write {path}: {folder} is not writable; choose another folder")
-    return path
 
 
 def write_clip(clip: Clip, path: str | Path) -> Path:
@@ -148,47 +129,11 @@ def _target(path: str | Path, metadata: Metadata) -> Iterator[tuple[Path, str]]:
         raise MediaError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}; choose another place or kind") from error
 
 
-def _write_gif(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Path) -> None:
-    """One palette for all frames, so that what holds still does not flicker."""
-    step = max(1, len(frames) * frames[0].size // (3 * 4_000_000))
-    some = np.concatenate([frames[index] for index in range(0, len(frames), step)])
-    palette = Image.fromarray(some).quantize(256, Image.Quantize.MEDIANCUT)
-    pictures = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for pixels in frames]
-    durations = [max(20, duration) for duration in _milliseconds(len(frames), fps, unit=10)]
-    pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, comment=metadata.encode())
-
-
-class _Film(Image.Image):
-    """Frames as one picture of many, the way Pillow's own readers give them: one at a time in memory."""
-
-    def __init__(self, frames: Sequence[np.ndarray]):
-        super().__init__()
-        self.frames, self.n_frames = frames, len(frames)
-        self.seek(0)
-
-    def seek(self, frame: int) -> None:
-        shown = Image.fromarray(self.frames[frame])
-        self.im, self._mode, self._size = shown.im, shown.mode, shown.size
-
-
-def _write_webp(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Path) -> None:
-    exif = Image.Exif()
-    exif[_EXIF_DESCRIPTION] = metadata
-    durations = _milliseconds(len(frames), fps, unit=1)
-    _Film(frames).save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=90, exif=exif)
-
-
 _WRITERS: dict[str, Callable[[Sequence[np.ndarray], float, str, Path], None]] = {
     ".mp4": write_mp4,
-    ".gif": _write_gif,
-    ".webp": _write_webp,
+    ".gif": write_gif,
+    ".webp": write_webp,
 }
-
-
-def _milliseconds(num_frames: int, fps: float, unit: int) -> list[int]:
-    """How long each frame shows, in whole units whose sum stays true to the clip."""
-    ends = np.round(np.arange(num_frames + 1) * 1000 / fps / unit).astype(int) * unit
-    return np.diff(ends).tolist()
 
 
 def read_clip(path: str | Path, *, max_frames: int | None = None, fps: float | None = None) -> Clip:
@@ -242,7 +187,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 def _description(image: Image.Image) -> str | bytes | None:
     try:
-        return image.getexif().get(_EXIF_DESCRIPTION)
+        return image.getexif().get(EXIF_DESCRIPTION)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):  # what Pillow lets through of a broken EXIF
         return None
 

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from trip.files import replacing
-from trip.media.clip import Clip, Metadata, check_target
-from trip.media.files import MediaError
+from trip.media.clip import Clip, Metadata
+from trip.media.files import MediaError, check_target
 from trip.media.video import Video
 
 GIF_SHORT = 384  # pixels of the short side of a GIF where no size was asked for: it weighs ten times an .mp4

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from trip.files import target_fault
+
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16384
 
@@ -22,6 +24,16 @@ def check_size(name: str, wanted: str, width: int, height: int, most: int = MAX_
     if max(width, height) > MAX_SIDE or width * height > most:
         bounds = f"at most {most // 10**6} megapixels and {MAX_SIDE} pixels a side"
         raise MediaError(f"{name}: wanted a {wanted} of {bounds}, got {width} x {height}; shrink it")
+
+
+def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
+    """The path, where a file with one of the suffixes could be written to it now; else MediaError. Worth asking before a long run."""
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise MediaError(f"cannot write {path}: unknown kind '{path.suffix}'; choose {', '.join(suffixes)}")
+    if fault := target_fault(path):
+        raise MediaError(f"cannot write {path}: {fault}")
+    return path
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from trip.files import replacing
 from trip.media.budget import DECODING, PHOTOS, give_back_memory
 from trip.media.colours import upright_srgb
 from trip.media.files import MediaError, check_size, opened
@@ -119,12 +120,14 @@ def shrunk(image: Image.Image, most_side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None]) -> Path:
-    """Writes a PNG with what the picture was made with inside. Raises MediaError."""
+def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str | int | float | bool | None] | None = None) -> Path:
+    """Writes a PNG, whole or not at all, with what the picture was made with inside. Raises MediaError."""
     inside = PngImagePlugin.PngInfo()
-    inside.add_text("trip", json.dumps(metadata))
+    if metadata:
+        inside.add_text("trip", json.dumps(metadata))
     try:
-        image.save(path, "PNG", pnginfo=inside)
+        with replacing(Path(path)) as partial:
+            image.save(partial, "PNG", pnginfo=inside)
     except OSError as error:
         raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     return Path(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from trip.media.budget import DECODING, Budget, give_back_memory
@@ -16,6 +17,7 @@ from trip.media.files import MediaError, check_size, opened
 
 MAX_FRAME_PIXELS = 36_000_000  # 8K; a decoder keeps up to 16 frames
 DECODING_PIXEL_BYTES = 24  # that a pixel takes on the way: those frames, and one as RGB
+EXACTLY = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # else colours come out a level darker
 # Containers that hold their pictures themselves: a playlist would name other files and addresses to read. The decoder's own limit
 # counts before it takes the memory, whatever the header says.
 _OPTIONS = {
@@ -107,4 +109,6 @@ def open_video(path: str | Path, budget: Budget | None = None) -> Iterator[Video
 
 def upright_pixels(frame: av.VideoFrame) -> np.ndarray:
     """A decoded frame as it is meant to be seen: h w 3, uint8 RGB."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+    return np.ascontiguousarray(
+        np.rot90(frame.reformat(format="rgb24", interpolation=EXACTLY | Interpolation.BICUBIC).to_ndarray(), round(frame.rotation / 90))
+    )
