@@ -17,7 +17,7 @@ from PIL import Image
 
 from trip.data.clips import ClipFile, read_window
 from trip.data.intake import STRIP_FRAMES, STRIP_HEIGHT, STRIP_WIDTH, crop_bars, look_at
-from trip.media import Budget, MediaError, budget, clip, open_video, photo, read_clip, read_photo, upright_pixels, video
+from trip.media import Budget, MediaError, budget, clip, open_video, photo, read_clip, read_photo, video
 
 ROOT = Path(__file__).parents[1]
 
@@ -208,19 +208,19 @@ def test_a_clip_as_wide_as_can_be_has_a_strip_of_bounded_width(tmp_path):
 class Watched:
     """Converts frames, and knows how many of them were in memory at once."""
 
-    def __init__(self):
-        self.pictures, self.most = [], 0
+    def __init__(self, monkeypatch):
+        self.pictures, self.most, self.upright = [], 0, video.Video.upright
+        monkeypatch.setattr(video.Video, "upright", lambda opened, frame: self.noted(opened, frame))
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        pixels = upright_pixels(frame)
+    def noted(self, opened: video.Video, frame: av.VideoFrame) -> np.ndarray:
+        pixels = self.upright(opened, frame)
         self.pictures.append(weakref.ref(pixels))
         self.most = max(self.most, sum(picture() is not None for picture in self.pictures))
         return pixels
 
 
 def test_a_window_of_large_frames_is_cut_frame_by_frame(tmp_path, monkeypatch):
-    path, watched = film(tmp_path / "large.mp4", 1920, 1080, 6), Watched()
-    monkeypatch.setattr("trip.data.clips.upright_pixels", watched)
+    path, watched = film(tmp_path / "large.mp4", 1920, 1080, 6), Watched(monkeypatch)
     frames, times = read_window(ClipFile(path), num_frames=6, size=64, rng=None)
     assert frames.shape == (6, 64, 64, 3) and times[0] == 0
     assert len(watched.pictures) == 6 and watched.most <= 2
@@ -229,9 +229,8 @@ def test_a_window_of_large_frames_is_cut_frame_by_frame(tmp_path, monkeypatch):
 
 
 def test_a_wide_clip_is_mended_frame_by_frame_to_a_bounded_size(tmp_path, monkeypatch):
-    path, watched = film(tmp_path / "wide.mp4", 4096, 64, 40), Watched()
-    look = look_at(path, min_frames=2)
-    monkeypatch.setattr("trip.data.intake.upright_pixels", watched)
+    path = film(tmp_path / "wide.mp4", 4096, 64, 40)
+    look, watched = look_at(path, min_frames=2), Watched(monkeypatch)
     (mended,) = crop_bars(path, look)
     assert len(watched.pictures) == 40 and watched.most <= 3
     with open_video(mended) as opened:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, BlipForConditionalGeneration
 
-from trip.media import MediaError, open_video, upright_pixels
+from trip.media import MediaError, open_video
 
 CAPTIONER, CAPTIONER_MB = "Salesforce/blip-image-captioning-base", 990
 MOST_TOKENS = 40
@@ -40,4 +40,4 @@ def _middle_frame(path: Path) -> Image.Image:
             chosen = frame
         if chosen is None:
             raise MediaError(f"{video.name}: wanted a video, got one without frames; choose another")
-        return Image.fromarray(upright_pixels(chosen))
+        return Image.fromarray(video.upright(chosen))

@@ -13,7 +13,7 @@ import numpy as np
 
 from trip.data.photos import is_held_out
 from trip.files import bounded_text
-from trip.media import MediaError, Video, open_video, upright_pixels
+from trip.media import MediaError, Video, open_video
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def read_window(clip: ClipFile, *, num_frames: int, size: int, rng: np.random.Ge
         first = rng.integers(0, video.num_frames - span + 1) if rng else 0
         seconds, frames, crop = [], [], None
         for time, frame in islice(video.timed_frames(start=(first - 0.5) / video.fps), 0, span, stride):
-            pixels = upright_pixels(frame)  # one at a time: a window of large frames would not fit
+            pixels = video.upright(frame)  # one at a time: a window of large frames would not fit
             crop = crop or _crop(*pixels.shape[:2], rng)
             seconds.append(time)
             frames.append(_square(pixels, size, crop))

@@ -19,7 +19,7 @@ import numpy as np
 
 from trip.data.clips import ClipFile, find_clips
 from trip.data.uploads import free_path
-from trip.media import Budget, MediaError, open_video, upright_pixels, write_frames
+from trip.media import Budget, MediaError, open_video, oriented, write_frames
 
 MOST_FRAMES = 1800  # that are looked at: a minute at 30 per second
 SIDE = 32  # of the grey pictures that frames are compared by
@@ -103,14 +103,14 @@ def look_at(path: Path, *, min_frames: int, budget: Budget | None = None) -> Loo
             look = Look(path.name, codec=coder.name, fps=video.fps)
             times, greys, thumbnails, brightest = [], [], [], None
             every = max(1, min(video.num_frames or MOST_FRAMES, MOST_FRAMES) // STRIP_FRAMES)
-            rotation, notes = 0, _unusual(video.stream)
+            turned, notes = False, _unusual(video.stream)
             for seconds, frame in video.timed_frames():
-                rotation = round(frame.rotation / 90) % 4
-                grey = np.rot90(frame.reformat(width=SIDE, height=SIDE, format="gray").to_ndarray(), rotation)
+                turned = round(frame.rotation / 90) % 4 != 0
+                grey = oriented(frame.reformat(width=SIDE, height=SIDE, format="gray").to_ndarray(), frame)
                 greys.append(grey.astype(np.float32))
                 times.append(seconds)
                 if (len(greys) - 1) % every == 0 or brightest is None:
-                    pixels = upright_pixels(frame)
+                    pixels = video.upright(frame)
                     bright = pixels.max(axis=2)
                     brightest = bright if brightest is None else np.maximum(brightest, bright)
                     thumbnails.append(_thumbnail(pixels))
@@ -123,8 +123,8 @@ def look_at(path: Path, *, min_frames: int, budget: Budget | None = None) -> Loo
         return Look(path.name, faults=(str(error).removeprefix(f"{path.name}: "),))
     if not greys:
         return Look(path.name, codec=look.codec, faults=("it has no frames that decode; choose another",))
-    if rotation:
-        notes.append(f"filmed turned by {90 * rotation}°, set upright")
+    if turned:
+        notes.append("filmed turned or mirrored, set upright")
     if uneven(times):
         notes.append("its frame rate varies; frames are taken by their times")
     look = replace(
@@ -269,7 +269,7 @@ def _part_written(path: Path, target: Path, start: float, end: float, bars: Bars
         fps = float(Fraction(video.rate_between(start, end)).limit_denominator(1001))
     with open_video(path) as video:
         timed = takewhile(lambda one: one[0] < end - 1e-6, islice(video.timed_frames(start), MOST_FRAMES))
-        frames = (_fitted(upright_pixels(frame), bars) for _, frame in timed)
+        frames = (_fitted(video.upright(frame), bars) for _, frame in timed)
         if (first := next(frames, None)) is None:
             raise ValueError(f"{path.name}: there are no frames from {start:g} to {end:g} s; choose other seconds")
         return write_frames(chain([first], frames), fps, target)

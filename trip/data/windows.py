@@ -1,12 +1,10 @@
 """A window of a filmed clip at a wanted rate: frames at even times, or the reason why there are none."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
 from trip.data.layouts import Entry
-from trip.media import MediaError, Video, open_video, upright_pixels
+from trip.media import MediaError, Video, open_video
 
 UNEVEN = 1.5  # times the usual gap between two frames: more, and the rate varies
 REASONS = ("missing", "broken", "short", "slow", "variable")
@@ -36,7 +34,7 @@ def read_at_rate(
     try:
         with open_video(entry.path) as video:
             begin = _beginning(video, entry, (num_frames - 1) / fps, fps, rng)
-            times, frames = _nearest(entry, video.timed_frames(start=begin - 1 / video.fps), begin + np.arange(num_frames) / fps)
+            times, frames = _nearest(entry, video, begin - 1 / video.fps, begin + np.arange(num_frames) / fps)
     except MediaError as error:
         raise Unfit(entry.name, "broken", str(error)) from error
     return np.stack([_square(frame, size, crop) for frame in frames]), (times - times[0]).astype(np.float32)
@@ -53,22 +51,22 @@ def _beginning(video: Video, entry: Entry, length: float, fps: float, rng: np.ra
     return entry.begin + (rng.uniform(0, max(room, 0)) if rng else 0.0)
 
 
-def _nearest(entry: Entry, timed_frames: Iterator, wanted: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """For each wanted time the frame whose time is nearest; never one frame twice."""
+def _nearest(entry: Entry, video: Video, start: float, wanted: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """For each wanted time the frame, from `start` on, whose time is nearest; never one frame twice."""
     seen, chosen, frames = [], [], []
     before = None
-    for time, frame in timed_frames:
+    for time, frame in video.timed_frames(start):
         seen.append(time)
         while len(chosen) < len(wanted) and time >= wanted[len(chosen)] - 1e-6:
             nearer = before if before and wanted[len(chosen)] - before[0] < time - wanted[len(chosen)] else (time, frame)
             chosen.append(nearer[0])
-            frames.append(upright_pixels(nearer[1]))
+            frames.append(video.upright(nearer[1]))
         before = (time, frame)
         if len(chosen) == len(wanted):
             break
     if len(chosen) == len(wanted) - 1 and before and len(seen) > 1 and wanted[-1] - before[0] < 0.5 * (seen[-1] - seen[-2]) + 1e-3:
         chosen.append(before[0])  # the file's last frame, a little early
-        frames.append(upright_pixels(before[1]))
+        frames.append(video.upright(before[1]))
     if len(chosen) < len(wanted):
         raise Unfit(entry.name, "short", f"ends after {len(chosen)} of {len(wanted)} frames, before its header says")
     gaps = np.diff(seen)

@@ -19,7 +19,7 @@ from trip.media.edit import GIF_SHORT, boomerang, check_joins, joined_metadata, 
 from trip.media.files import MediaError, check_target
 from trip.media.flow import FlowFinder, agreement, blurred, carried, light_between
 from trip.media.photo import PHOTO_SUFFIXES, Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
-from trip.media.video import Video, open_video, upright_pixels
+from trip.media.video import Video, open_video, oriented
 
 __all__ = [
     "GIF_SHORT",
@@ -43,12 +43,12 @@ __all__ = [
     "light_between",
     "loop_gap",
     "open_video",
+    "oriented",
     "parts",
     "photo_inside",
     "read_clip",
     "read_metadata",
     "read_photo",
-    "upright_pixels",
     "shown_part",
     "smaller",
     "with_photo",

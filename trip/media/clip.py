@@ -21,7 +21,7 @@ from trip.media.animated import EXIF_DESCRIPTION, write_gif, write_webp
 from trip.media.files import MediaError, check_target, opened
 from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo, shrunk
-from trip.media.video import Video, open_video, upright_pixels
+from trip.media.video import Video, open_video
 
 MAX_CLIP_BYTES = 2**30  # decoded
 MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characters fit, even when each is stored as "\ud83d\ude00"
@@ -108,7 +108,7 @@ def write_continuation(start: str | Path, frames: Sequence[np.ndarray], fps: flo
     with _target(path, metadata) as (partial, text):
         if not go_on(Path(start), frames, fps, text, partial):
             with open_video(start) as video:
-                earlier = (upright_pixels(frame) for _, frame in video.timed_frames())
+                earlier = (video.upright(frame) for _, frame in video.timed_frames())
                 write_mp4(chain(earlier, frames), fps, text, partial)
     return Path(path)
 
@@ -146,7 +146,7 @@ def read_clip(path: str | Path, *, max_frames: int | None = None, fps: float | N
     with open_video(path) as video:
         frames, times = [], []
         for seconds, frame in islice(video.timed_frames() if fps is None else _resampled(video, fps), max_frames):
-            pixels = upright_pixels(frame)
+            pixels = video.upright(frame)
             if pixels.nbytes * (len(frames) + 1) > MAX_CLIP_BYTES:
                 raise MediaError(f"{video.name}: wanted at most {MAX_CLIP_BYTES >> 30} GB of frames, got more; cut the video")
             frames.append(pixels)
