@@ -2,6 +2,7 @@
 room, is a file not longer than what it is to be read for.
 """
 
+import codecs
 import errno
 import os
 import secrets
@@ -93,9 +94,47 @@ def check_header(path: Path, most_bytes: int = MOST_HEADER_BYTES) -> None:
 
 
 def bounded_text(path: Path, most_bytes: int, wanted: str) -> str:
-    """A file's text, as UTF-8; ValueError, in one line, where it is longer than asked for, before more of it is read."""
+    """A file's text, whoever wrote it; ValueError, in one line, where it is longer than asked for, which is seen before it is read, or
+    no text.
+    """
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise ValueError(f"{path.name}: wanted {wanted} of at most {most_bytes >> 10} KB, got more; shorten it")
-    return data.decode("utf-8-sig", errors="replace")
+    try:
+        text = data.decode(encoding_of(data), errors=ANSI_IN_UTF8 if encoding_of(data) == "utf-8-sig" else "strict")
+    except UnicodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(f"{path.name}: wanted {wanted} as text, got what is none in any encoding known here; save it as UTF-8")
+    return text
+
+
+ANSI_IN_UTF8 = "ansi-in-utf8"  # how to decode what is no UTF-8: as Windows' Western code page, which was the rule before
+
+
+def _ansi(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
+
+
+codecs.register_error(ANSI_IN_UTF8, _ansi)
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of(data: bytes) -> str:
+    """The encoding of a text, by the mark that it begins with, or by where its zeros are; else UTF-8."""
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    zeros = data[1::2].count(0), data[::2].count(0)
+    if max(zeros) > len(data) / 4 and min(zeros) == 0:
+        return "utf-16-le" if zeros[0] else "utf-16-be"
+    return "utf-8-sig"

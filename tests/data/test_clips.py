@@ -89,7 +89,7 @@ def test_broken_and_short_clips_are_counted_named_and_left_out(folder, caplog):
     "name, text, named",
     [
         ("clips.csv", "name,words\na.mp4,x\n", "clips.csv row 2"),
-        ("metadata.jsonl", '{"file": "a.mp4"}\nhello\n', "metadata.jsonl line 2"),
+        ("metadata.jsonl", "hello\n", "metadata.jsonl line 1"),
         ("metadata.jsonl", "[1]\n", "metadata.jsonl line 1"),
     ],
 )
@@ -98,6 +98,29 @@ def test_a_list_that_cannot_be_understood_is_named_with_its_line(folder, name, t
     with pytest.raises(ValueError, match=named) as caught:
         find_clips(folder, held_out=False)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, text, left_out",
+    [
+        ("metadata.jsonl", '{"file": "NAME", "text": "right\u2028words"}\nhello\n[1]\n', "metadata.jsonl line 2"),
+        ("clips.csv", "\ufefffile;caption;source_path\n\nNAME;right words\nNAME;a;b;c\n;;\n", "clips.csv row 4"),
+    ],
+)
+def test_a_bad_row_costs_nothing_but_itself(folder, caplog, name, text, left_out):
+    numbered(folder / name_of(held_out=False))
+    (folder / name).write_text(text.replace("NAME", name_of(held_out=False)))
+    assert [clip.caption for clip in find_clips(folder, held_out=False)] == ["right words"]
+    assert left_out in caplog.text
+
+
+def test_a_row_that_names_several_clips_or_none_is_told(folder, caplog):
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+        numbered(folder / place / "x.mp4")
+    (folder / "clips.csv").write_text("file,caption\nx.mp4,which\nz.mp4,none\n")
+    assert [clip.caption for clip in find_clips(folder, held_out=None)] == ["", ""]
+    assert "2 of 2 rows name no file that is here, or not which one: clips.csv row 2 (x.mp4 names several)" in caplog.text
 
 
 def test_a_folder_that_is_missing_or_empty_is_one_line(folder):

@@ -25,9 +25,8 @@ from trip.data.intake import (
     look_at,
     mark_duplicates,
     trim,
-    write_captions,
 )
-from trip.data.uploads import take_in
+from trip.data.uploads import take_in, write_captions
 from trip.jobs.draft import ClipsDraft
 from trip.media import read_clip
 
@@ -94,7 +93,80 @@ def test_clips_come_out_of_files_and_archives_flat(good, tmp_path):
     )
     taken = take_in([good, packed], tmp_path / "in")
     assert sorted(path.name for path in taken) == ["good-2.mp4", "good-3.mp4", "good.mp4"]
-    assert (tmp_path / "in" / "good.txt").read_text() == "it slides" and len(list((tmp_path / "in").iterdir())) == 4
+    assert (tmp_path / "in" / "good-3.txt").read_text() == "it slides" and len(list((tmp_path / "in").iterdir())) == 4
+
+
+def captions_of(files, folder) -> dict[str, str]:
+    take_in(files, folder)
+    return {clip.path.name: clip.caption for clip in find_clips(folder, held_out=None)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_words_stay_with_the_clip_that_they_lay_beside(good, tmp_path, order):
+    content = good.read_bytes()
+    members = [("a/x.mp4", content), ("b/x.mp4", content), ("b/x.txt", b"words of b"), ("c/x.txt", b"words of nothing")][::order]
+    other = archive(tmp_path / "other.zip", ("x.mp4", content), ("x.txt", b"of the other"))
+    captions = captions_of([archive(tmp_path / "clips.zip", *members), other], tmp_path / "in")
+    assert captions == {("x.mp4", "x-2.mp4")[order < 0]: "", ("x-2.mp4", "x.mp4")[order < 0]: "words of b", "x-3.mp4": "of the other"}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ("metadata.csv", "file_name,caption\na/x.mp4,A\nb/x.mp4,B\n"),
+        ("clips.csv", "\ufefffile;text\n./a/x.mp4;A\n.\\b\\x.mp4;B\n"),
+        ("captions.tsv", "Video\tCaption\na\\x.mp4\tA\nB/X.MP4\tB\n"),
+        ("metadata.jsonl", '{"path": "C:\\\\clips\\\\a\\\\x.mp4", "text": "A"}\n{"path": "/home/me/b/x.mp4", "text": "B"}\n'),
+        ("all.csv", "file,caption\na/x,A\nb/x,B\n"),
+    ],
+)
+@pytest.mark.parametrize("top", ["", "set/"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_speaks_of_the_clips_of_its_archive(good, tmp_path, table, top, encoding):
+    name, text = table
+    content = good.read_bytes()
+    members = [(f"{top}{name}", text.encode(encoding)), (f"{top}a/x.mp4", content), (f"{top}b/x.mp4", content)]
+    assert captions_of([archive(tmp_path / "clips.zip", *members)], tmp_path / "in") == {"x.mp4": "A", "x-2.mp4": "B"}
+
+
+def test_rows_that_speak_of_no_clip_are_told(good, tmp_path):
+    content, told = good.read_bytes(), []
+    rows = "file,caption\nx.mp4,A\ny.mp4,B\nx.mp4,too,many\n"
+    take_in([archive(tmp_path / "clips.zip", ("metadata.csv", rows.encode()), ("x.mp4", content))], tmp_path / "in", told.append)
+    assert "metadata.csv row 4: has 3 columns" in told[0] and "1 of 2 rows name no file that is here" in told[1] and "y.mp4" in told[1]
+    none = archive(tmp_path / "none.zip", ("metadata.csv", b"file,caption\ny.mp4,B\n"), ("x.mp4", content))
+    assert "metadata.csv row 2 speaks of 'y.mp4'" in refusal(take_in, [none], tmp_path / "again")
+    other = archive(tmp_path / "other.zip", ("notes.csv", b"a,b\n1,2\n"), ("x.mp4", content))
+    assert "notes.csv row 2: wanted a file and a caption, got the columns a, b" in refusal(take_in, [other], tmp_path / "once more")
+
+
+@pytest.mark.parametrize(
+    "words, encoding",
+    [
+        ("the flames leap", "utf-16"),
+        ("the flames leap", "utf-16-le"),
+        ("the flames leap", "utf-16-be"),
+        ("les flammes s’élèvent", "cp1252"),
+        ("les flammes s’élèvent", "utf-8"),
+        ("les flammes s’élèvent", "utf-8-sig"),
+        ("les flammes s’élèvent", "utf-32"),
+    ],
+)
+def test_a_caption_is_read_in_the_encoding_that_it_was_written_in(good, tmp_path, words, encoding):
+    shutil.copy(good, tmp_path / "good.mp4")
+    (tmp_path / "good.txt").write_bytes(words.encode(encoding))
+    assert [clip.caption for clip in find_clips(tmp_path, held_out=None)] == [words]
+
+
+def test_a_caption_that_is_no_text_is_refused(good, tmp_path):
+    shutil.copy(good, tmp_path / "good.mp4")
+    (tmp_path / "good.txt").write_bytes(bytes(range(256)))
+    assert "good.txt: wanted a caption as text" in refusal(find_clips, tmp_path, held_out=None)
+
+
+def test_an_archive_packed_in_an_unusual_way_is_refused(good, tmp_path):
+    packed = archive(tmp_path / "clips.zip", ("good.mp4", good.read_bytes()), method=zipfile.ZIP_LZMA)
+    assert "packed in an unusual way; pack it again" in refusal(take_in, [packed], tmp_path / "in")
 
 
 @pytest.mark.parametrize("name", ["../evil.mp4", "a/../../evil.mp4", "/etc/evil.mp4", "C:\\evil.mp4", "..\\evil.mp4"])

@@ -6,6 +6,7 @@ import pytest
 
 from trip.data.layouts import LAYOUTS, entries, layout_of
 from trip.data.photos import is_held_out
+from trip.data.windows import Unfit, read_at_rate
 
 
 @pytest.fixture
@@ -67,6 +68,59 @@ def test_tables_of_openvid_and_panda(folder):
     first, second = of(folder, "train")
     assert (first.name, first.begin, first.end, first.captions) == ("abc.mp4", 1.5, 5.0, ("a dog runs",))
     assert (second.begin, second.end) == (60.0, 64.5)
+
+
+@pytest.mark.parametrize(
+    "stamps, captions, spans",
+    [
+        ("[['0:00:00','0:00:01']]", "plain words", [(0, 1, "plain words")]),
+        ("[[0.5, 2], [2, 3.25]]", "['a', 'b']", [(0.5, 2, "a"), (2, 3.25, "b")]),
+        ("[['0:00:00','0:00:01'], ['0:00:02','0:00:03']]", "one for all", [(0, 1, "one for all"), (2, 3, "one for all")]),
+    ],
+)
+def test_panda_rows_may_have_plain_captions_and_numbers(folder, stamps, captions, spans):
+    (folder / "panda.csv").write_text(f'videoID,caption,timestamp\nabc,"{captions}","{stamps}"\n')
+    assert [(entry.begin, entry.end, *entry.captions) for entry in of(folder)] == spans
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        'b,"[\'a\'","[[0, 1]]"',
+        'b,"[\'a\']","[[0, 1"',
+        'b,"[\'a\']","[[0, 1], [1, 2]]"',
+        'b,a,"[[3, 1]]"',
+        'b,a,"[5]"',
+        ",a,",
+        'b,a,"[[0, 1]]",more',
+        "[" * 3000 + ",a,[",
+    ],
+)
+def test_a_bad_row_is_counted_and_costs_nothing_but_itself(folder, row):
+    touch(folder, "a.mp4", "b.mp4")
+    (folder / "panda.csv").write_text(f"videoID,caption,timestamp\na,first,\n{row}\na,last,\n")
+    first, bad, last = of(folder)
+    assert (first.captions, last.captions) == (("first",), ("last",)) and not first.fault
+    assert bad.name == "panda.csv row 3" and bad.fault and not bad.captions
+    with pytest.raises(Unfit) as caught:
+        read_at_rate(bad, num_frames=2, fps=1, size=8, rng=None)
+    assert caught.value.reason == "listed"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"video_id": 1, "caption": 2}', '[{"video_id": "a", "caption": "b"}]', '{"video_id": "caption"', '{"a": 1}']
+)
+def test_a_stray_json_is_no_data_set(folder, text):
+    touch(folder, "a.mp4")
+    (folder / "notes.json").write_text(text)
+    assert layout_of(folder) == "folder" and [entry.name for entry in of(folder)] == ["a.mp4"]
+
+
+def test_tables_with_back_slashes_and_whole_paths_find_their_files(folder):
+    touch(folder, "videos/a.mp4", "deep/b.mp4", "videos/c.mp4")
+    rows = "videos\\a.mp4,A\nC:\\data\\deep\\b.mp4,B\n/home/me/c.mp4,C\n"
+    (folder / "table.csv").write_text(f"path,caption\n{rows}")
+    assert [entry.path.is_file() for entry in of(folder)] == [True, False, True]
 
 
 def test_folders_take_captions_from_beside_and_the_split_from_names(folder):

@@ -52,3 +52,26 @@ def test_large_photos_are_shrunk_to_a_short_side(tmp_path):
     gradient(600, 400).save(tmp_path / TRAINING[0])
     (photo,) = read_photos(tmp_path, held_out=False, short_side=100)
     assert photo.pixels.shape == (100, 150, 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufefffile,caption,category\nNAME,a thing,sea\n",
+        "file;caption;category\r\nNAME;a thing;sea\r\n",
+        "file,caption,category\nother.png\nNAME,a thing,sea\n",
+        "Category,Caption,File\nsea,a thing,/home/me/photos/NAME\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_photos_csv_is_read_as_every_table(tmp_path, text, encoding):
+    gradient().save(tmp_path / TRAINING[0])
+    (tmp_path / "photos.csv").write_bytes(text.replace("NAME", TRAINING[0]).encode(encoding))
+    (photo,) = read_photos(tmp_path, held_out=False)
+    assert (photo.caption, photo.kind) == ("a thing", "sea")
+
+
+def test_a_short_row_has_no_caption(tmp_path):
+    gradient().save(tmp_path / TRAINING[0])
+    (tmp_path / "photos.csv").write_text(f"file,caption,category\n{TRAINING[0]}\n")
+    assert read_photos(tmp_path, held_out=False)[0].caption == ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.test_finetune import write_moving_square
-from trip.data.intake import write_captions
+from trip.data.uploads import write_captions
 from trip.jobs import finetune
 from trip.jobs.draft import ClipsDraft
 from trip.jobs.finetune import FinetuneMaker, curve, progress_of, samples_of

@@ -1,28 +1,25 @@
 """Folders of filmed clips with captions: found once, split by source, read a window of frames at a time."""
 
-import csv
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
 from trip.data.photos import is_held_out
+from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, captions_in, few, matched
 from trip.files import bounded_text
 from trip.media import MediaError, Video, open_video
 
 logger = logging.getLogger(__name__)
 
-CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif"}
 LISTS = ("clips.csv", "metadata.csv", "metadata.jsonl")
 REFERENCE_FPS = 8  # the clock of data/motion.py: a 16-frame clip of the embedded model plays at this rate
 SPACING = (0.5, 2.0)  # reference frames from one frame of a window to the next, where the clip is long enough
 LEAST_CROP = 0.7  # of the short side
-MAX_NAMED = 10  # files that a warning names
 MOST_CAPTION_BYTES = 64 * 2**10  # of a .txt; a prompt has at most 10,000 characters
 MOST_TABLE_BYTES = 64 * 2**20  # of a list of captions, which is read whole
 
@@ -45,17 +42,17 @@ def find_clips(folder: Path, *, held_out: bool | None, min_frames: int = 2) -> l
     counted, named and left out.
 
     Captions come from clips.csv, metadata.csv (columns file or file_name, caption or text, and source_path where there is one) or
-    metadata.jsonl (the same keys) in the folder or above it, else from a .txt beside the clip.
+    metadata.jsonl (the same keys) in the folder or above it, as `trip.data.tables` reads them, else from a .txt beside the clip.
     Raises ValueError where nothing is left.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder}: wanted a folder of clips, found none there; check the path")
-    captions = listed(folder)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in CLIP_SUFFIXES)
+    captions = captions_of(folder, paths)
     clips, faults = [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in CLIP_SUFFIXES):
-        names = (path.relative_to(folder).as_posix(), path.relative_to(folder.parent).as_posix(), path.name)
-        caption, source = next((captions[name] for name in names if name in captions), ("", ""))
+    for path in paths:
+        caption, source = captions.get(path, ("", ""))
         if held_out not in (None, is_held_out(source or path.name)):
             continue
         if fault := _fault(path, min_frames):
@@ -63,10 +60,10 @@ def find_clips(folder: Path, *, held_out: bool | None, min_frames: int = 2) -> l
         else:
             clips.append(ClipFile(path, caption or sidecar(path), source))
     if faults and clips:
-        logger.warning("%d of %d clips left out: %s", len(faults), len(faults) + len(clips), _few(faults))
+        logger.warning("%d of %d clips left out: %s", len(faults), len(faults) + len(clips), few(faults))
     if not clips:
         side = {True: "held-out clips", False: "training clips", None: "clips"}[held_out]
-        reason = f" ({_few(faults)})" if faults else ""
+        reason = f" ({few(faults)})" if faults else ""
         raise ValueError(f"{folder}: wanted {side} ({', '.join(sorted(CLIP_SUFFIXES))}) that decode, found none{reason}; add clips")
     return clips
 
@@ -147,53 +144,22 @@ def _fault(path: Path, min_frames: int) -> str:
     return ""
 
 
-def _few(lines: list[str]) -> str:
-    rest = f"; and {len(lines) - MAX_NAMED} more" if len(lines) > MAX_NAMED else ""
-    return " | ".join(lines[:MAX_NAMED]) + rest
-
-
 def sidecar(path: Path) -> str:
     """Caption from the .txt beside a clip; empty where there is none."""
     text = path.with_suffix(".txt")
     return " ".join(bounded_text(text, MOST_CAPTION_BYTES, "a caption").split()) if text.is_file() else ""
 
 
-def listed(folder: Path) -> dict[str, tuple[str, str]]:
-    """File name -> caption and source, from the first list that there is."""
-    for path in (place / name for place in (folder, folder.parent) for name in LISTS):
-        if path.is_file():
-            if path.stat().st_size > MOST_TABLE_BYTES:
-                raise ValueError(f"{path}: wanted a table of at most {MOST_TABLE_BYTES >> 20} MB, got more; split the folder")
-            rows = _json_rows(path) if path.suffix == ".jsonl" else _csv_rows(path)
-            return {file: (caption, source) for file, caption, source in rows}
+def captions_of(folder: Path, paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
+    """Caption and source of clips in a folder, of those that are listed, from the first list that there is in it or above it.
+
+    Raises ValueError, in one line, where that list cannot be understood.
+    """
+    for table in (place / name for place in (folder, folder.parent) for name in LISTS):
+        if table.is_file():
+            if table.stat().st_size > MOST_TABLE_BYTES:
+                raise ValueError(f"{table}: wanted a table of at most {MOST_TABLE_BYTES >> 20} MB, got more; split the folder")
+            below = {PurePosixPath(path.relative_to(folder)): path for path in paths}
+            rows = matched(captions_in(table), list(below), PurePosixPath(folder.name))
+            return {below[path]: (row.caption, row.first_of([SOURCE_COLUMN])) for path, row in rows.items()}
     return {}
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        try:
-            for number, row in enumerate(csv.DictReader(lines), start=2):
-                yield _row(row, f"{path.name} row {number}")
-        except csv.Error as error:
-            raise ValueError(f"{path}: wanted a table of comma-separated values ({error}); save it again as CSV") from error
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path.name} line {number}: wanted one JSON object a line ({error}); correct it") from error
-            yield _row(row, f"{path.name} line {number}")
-
-
-def _row(row: object, place: str) -> tuple[str, str, str]:
-    """File, caption and source under either of their names."""
-    row = row if isinstance(row, dict) else {}
-    file = row.get("file") or row.get("file_name")
-    caption = row.get("caption") or row.get("text") or ""
-    if not isinstance(file, str) or not isinstance(caption, str):
-        keys = ", ".join(map(str, row)) or "none"
-        raise ValueError(f"{place}: wanted the keys file (or file_name) and caption (or text), got {keys}; correct it")
-    return file.removeprefix("./"), " ".join(caption.split()), str(row.get("source_path") or "")

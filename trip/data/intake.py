@@ -3,7 +3,6 @@
 What is looked at is small grey pictures of every frame.
 """
 
-import json
 import re
 import shutil
 import zlib
@@ -307,11 +306,3 @@ def _all_clips(folder: Path, min_frames: int) -> list[ClipFile]:
 def caption_from_name(path: Path) -> str:
     """Words of a file's name, without its numbers: red_flag-waving_02.mp4 -> red flag waving."""
     return " ".join(re.sub(r"[\W_]+|\d+", " ", path.stem).split())
-
-
-def write_captions(folder: Path, captions: dict[str, str]) -> None:
-    """Writes what happens in each clip beside the clips, as `trip.data.clips` reads it first."""
-    lines = [json.dumps({"file": name, "caption": " ".join(text.split())}) for name, text in sorted(captions.items())]
-    for old in ("clips.csv", "metadata.csv"):
-        (folder / old).unlink(missing_ok=True)
-    (folder / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines))

@@ -8,24 +8,24 @@ folder   clips in any folders, captions from clips.csv or a .txt beside the clip
 """
 
 import ast
-import csv
 import json
+import logging
 import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from trip.data.clips import CLIP_SUFFIXES, listed, sidecar
+from trip.data.clips import LISTS, captions_of, sidecar
 from trip.data.photos import is_held_out
+from trip.data.tables import CAPTION_COLUMNS, CLIP_SUFFIXES, FILE_COLUMNS, Row, header_of, read_table
+from trip.settings.base import shortened
 
-FILE_COLUMNS = ("video", "path", "file", "file_name", "filename", "video_path", "clip", "videoID", "video_id", "id")
-CAPTION_COLUMNS = ("caption", "text", "name", "prompt", "description")
+logger = logging.getLogger(__name__)
+
 PLACES = ("", "videos", "video", "clips", "videos/all", "all", "TrainValVideo", "TestVideo", "train", "val", "test")
 SPLITS = ("train", "validation", "test")
-
-csv.field_size_limit(2**24)  # a long film has its captions in one field
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Entry:
     name      file within the data set
     captions  what people or models wrote about it; empty where nobody did
     begin     seconds of the file where the clip begins; it ends at `end`, or with the file
+    fault     why there is no such clip, in words: what lists it cannot be understood; empty for a good one
     """
 
     name: str
@@ -43,11 +44,12 @@ class Entry:
     split: str
     begin: float = 0.0
     end: float | None = None
+    fault: str = ""
 
 
 def entries(folder: Path, layout: str = "auto", split: str | None = None) -> Iterator[Entry]:
     """The clips of a data set in a fixed order, of one split or of all; ValueError where the folder is not one."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder}: wanted the folder of a data set, found none there; check the path")
     if split not in (None, *SPLITS):
@@ -60,12 +62,12 @@ def entries(folder: Path, layout: str = "auto", split: str | None = None) -> Ite
 
 def layout_of(folder: Path) -> str:
     """How a data set lies on disk, by the lists that it has."""
-    if any(_is_msrvtt(path) for path in sorted(folder.glob("*.json"))):
+    if any(_msrvtt_in(path) for path in sorted(folder.glob("*.json"))):
         return "msrvtt"
-    headers = [_header(path) for path in _tables(folder)]
+    headers = [header_of(path) for path in _tables(folder)]
     if any({"videoid", "name"} <= header for header in headers):
         return "webvid"
-    if any(set(FILE_COLUMNS) & header and set(CAPTION_COLUMNS) & header for header in headers):
+    if any(map(_lists_clips, _tables(folder))):
         return "table"
     if any(path.is_dir() for path in (*folder.glob("TRAIN"), *folder.glob("*/TRAIN"))):
         return "dtdb"
@@ -76,21 +78,29 @@ def _webvid(folder: Path) -> Iterator[Entry]:
     find = _Finder(folder)
     for table in _tables(folder):
         split = _split_in(table.stem) or "train"
-        for row in _rows(table):
-            if not row.get("videoid"):
-                raise ValueError(f"{table.name}: wanted the columns videoid and name, got {', '.join(map(str, row))}; correct it")
-            name = "/".join(filter(None, (row.get("page_dir"), f"{row['videoid']}.mp4")))
-            yield Entry(name, find(name, f"{row['videoid']}.mp4"), _captions(row.get("name")), split)
+        for row in read_table(table):
+            if row.fault or not (video := row.first_of(["videoid"])):
+                yield _unread(row, split, "wanted the columns videoid and name")
+            else:
+                name = "/".join(filter(None, (row.first_of(["page_dir"]), f"{video}.mp4")))
+                yield Entry(name, find(name, f"{video}.mp4"), _captions(row.first_of(["name"])), split)
 
 
 def _msrvtt(folder: Path) -> Iterator[Entry]:
     find, seen = _Finder(folder), set()
-    for path in filter(_is_msrvtt, sorted(folder.glob("*.json"))):
-        told = _json(path)
+    for path in sorted(folder.glob("*.json")):
+        if not (told := _msrvtt_in(path)):
+            continue
         sentences = defaultdict(list)
-        for sentence in told["sentences"]:
-            sentences[sentence["video_id"]].append(sentence["caption"])
-        for video in told["videos"]:
+        for number, sentence in enumerate(told["sentences"]):
+            try:
+                sentences[sentence["video_id"]].append(str(sentence["caption"]))
+            except (LookupError, TypeError):
+                yield Entry(path.name, path, (), "train", fault=f"sentence {number} has no video_id and caption")
+        for number, video in enumerate(told["videos"]):
+            if not isinstance(video, dict) or not isinstance(video.get("video_id"), str):
+                yield Entry(path.name, path, (), "train", fault=f"video {number} has no video_id")
+                continue
             name = f"{video['video_id']}.mp4"
             if name not in seen:  # the json of all splits may lie beside those of each
                 seen.add(name)
@@ -108,25 +118,38 @@ def _dtdb(folder: Path) -> Iterator[Entry]:
 def _table(folder: Path) -> Iterator[Entry]:
     find = _Finder(folder)
     for table in _tables(folder):
-        header = _header(table)
-        file_column = next((column for column in FILE_COLUMNS if column in header), None)
-        caption_column = next((column for column in CAPTION_COLUMNS if column in header), None)
-        if not file_column or not caption_column:
+        if not _lists_clips(table):
             continue
-        for row in _rows(table):
-            name = (row[file_column] or "").removeprefix("./")
+        for row in read_table(table):
+            file = PureWindowsPath(row.file.strip())  # knows both slashes
+            name = file.relative_to(file.anchor).as_posix()
+            split = _split_in(table.stem) or _split_by_name(name)
+            if row.fault or not row.file:
+                yield _unread(row, split, "wanted a file and a caption")
+                continue
             name = name if Path(name).suffix.lower() in CLIP_SUFFIXES else f"{name}.mp4"
-            path, split = find(name), _split_in(table.stem) or _split_by_name(name)
-            for (begin, end), captions in _spans(row, caption_column):
+            try:
+                spans = list(_spans(row))
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+                yield _unread(row, split, f"its time stamps and captions cannot be understood ({error})")
+                continue
+            path = find(name, *([Path(name).name] if file.anchor else []))  # whole paths are those of another machine
+            for (begin, end), captions in spans:
                 yield Entry(name, path, captions, split, begin, end)
 
 
 def _folder(folder: Path) -> Iterator[Entry]:
-    captions = listed(folder)
+    captions: dict[Path, tuple[str, str]] = {}
+    if any((place / name).is_file() for place in (folder, folder.parent) for name in LISTS):
+        captions = captions_of(folder, list(_clips_below(folder)))
     for path in _clips_below(folder):
         name = path.relative_to(folder).as_posix()
-        caption, source = captions.get(name) or captions.get(path.name) or ("", "")
-        yield Entry(name, path, _captions(caption or sidecar(path)), _split_by_name(source or path.name))
+        caption, source = captions.get(path, ("", ""))
+        split = _split_by_name(source or path.name)
+        try:
+            yield Entry(name, path, _captions(caption or sidecar(path)), split)
+        except ValueError as error:  # a caption that is none
+            yield Entry(name, path, (), split, fault=str(error))
 
 
 LAYOUTS: dict[str, Callable[[Path], Iterator[Entry]]] = {
@@ -156,21 +179,34 @@ class _Finder:
         return Path(self.places[0], names[0])
 
 
-def _spans(row: dict[str, str], caption_column: str) -> Iterator[tuple[tuple[float, float | None], tuple[str, ...]]]:
-    """Parts of a row's file with their captions: Panda-70M lists several, one caption each."""
-    timestamps = row.get("timestamp") or ""
-    if not timestamps.startswith("["):
-        yield (0.0, None), _captions(row[caption_column])
+def _unread(row: Row, split: str, wanted: str) -> Entry:
+    """A row that gives no clip, so that it is counted."""
+    return Entry(row.place, Path(row.place), (), split, fault=row.fault or f"{wanted}, got {shortened(row.values)}")
+
+
+def _spans(row: Row) -> Iterator[tuple[tuple[float, float | None], tuple[str, ...]]]:
+    """Parts of a row's file with their captions: Panda-70M lists several, a caption each or one for all. Raises what a list that is none
+    raises.
+    """
+    stamps = row.first_of(["timestamp"])
+    if not stamps.startswith("["):
+        yield (0.0, None), _captions(row.caption)
         return
-    spans, captions = ast.literal_eval(timestamps), ast.literal_eval(row[caption_column])
+    spans, words = ast.literal_eval(stamps), row.first_of(CAPTION_COLUMNS)
+    captions = ast.literal_eval(words) if words.strip().startswith("[") else [words] * len(spans)
+    if len(captions) != len(spans):
+        raise ValueError(f"{len(spans)} time stamps and {len(captions)} captions")
     for (begin, end), caption in zip(spans, captions, strict=True):
-        yield (_seconds(begin), _seconds(end)), _captions(caption)
+        begin, end = _seconds(begin), _seconds(end)
+        if not 0 <= begin < end:
+            raise ValueError(f"from {begin:g} to {end:g} s")
+        yield (begin, end), _captions(str(caption))
 
 
-def _seconds(clock: str) -> float:
-    """0:01:02.5 -> 62.5"""
+def _seconds(clock: str | float) -> float:
+    """0:01:02.5 -> 62.5; a number is seconds."""
     total = 0.0
-    for part in clock.split(":"):
+    for part in str(clock).split(":"):
         total = 60 * total + float(part)
     return total
 
@@ -198,33 +234,26 @@ def _clips_below(folder: Path) -> Iterator[Path]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.csv"))
+    return sorted(path for suffix in ("csv", "tsv") for path in folder.glob(f"*.{suffix}"))
 
 
-def _header(table: Path) -> set[str]:
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        return set(next(csv.reader(lines), []))
+def _lists_clips(table: Path) -> bool:
+    header = header_of(table)
+    return bool(set(FILE_COLUMNS) & header and set(CAPTION_COLUMNS) & header)
 
 
-def _rows(table: Path) -> Iterator[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        try:
-            yield from csv.DictReader(lines)
-        except csv.Error as error:
-            raise ValueError(f"{table}: wanted a table of comma-separated values ({error}); save it again as CSV") from error
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path}: wanted one JSON object ({error}); copy or download it again") from error
-
-
-def _is_msrvtt(path: Path) -> bool:
-    """Whether a json lists videos and sentences; only the beginning and the end are looked at, some are large."""
+def _msrvtt_in(path: Path) -> dict[str, list] | None:
+    """What a json says of videos and sentences; none where it is another one. Its beginning and end are looked at first: some are large."""
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(max(0, path.stat().st_size - 4096))
         around = head + file.read()
-    return b'"video_id"' in around and (b'"sen_id"' in around or b'"caption"' in around)
+    if b'"video_id"' not in around or not (b'"sen_id"' in around or b'"caption"' in around):
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        logger.warning("%s: wanted one JSON object of videos and sentences (%s); left out", path.name, error)
+        return None
+    is_whole = isinstance(told, dict) and all(isinstance(told.get(name), list) for name in ("videos", "sentences"))
+    return told if is_whole else None

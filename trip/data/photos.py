@@ -1,14 +1,14 @@
 """Photos for training: read once, split by a written rule, cropped as a function of seed and step."""
 
-import csv
 import logging
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
+from trip.data.tables import KIND_COLUMN, Row, captions_in, matched
 from trip.media import PHOTO_SUFFIXES, MediaError, read_photo
 
 logger = logging.getLogger(__name__)
@@ -39,12 +39,15 @@ def is_held_out(key: str) -> bool:
 def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[Photo]:
     """Reads one side of the split, each photo shrunk to `short_side` pixels; files that do not decode are named and left out.
 
-    Captions come from `photos.csv` beside or above the photos (columns file, caption, category), where there is one.
+    Captions come from `photos.csv` beside or above the photos (columns file, caption, category), where there is one, as
+    `trip.data.tables` reads it.
     Raises ValueError where nothing is left.
     """
-    captions = _captions(folder)
+    folder = Path(folder).resolve()
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+    captions = _captions(folder, paths)
     photos = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES):
+    for path in paths:
         if is_held_out(path.name) != held_out:
             continue
         try:
@@ -55,19 +58,20 @@ def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[
         scale = short_side / min(image.shape[:2])
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        caption, kind = captions.get(path.name, ("", ""))
-        photos.append(Photo(path.name, image, caption, kind))
+        row = captions.get(path)
+        photos.append(Photo(path.name, image, *((row.caption, row.first_of([KIND_COLUMN]).strip()) if row else ())))
     if not photos:
         side = "held-out" if held_out else "training"
         raise ValueError(f"{folder}: wanted a folder with {side} photos ({', '.join(sorted(PHOTO_SUFFIXES))}), found none; add photos")
     return photos
 
 
-def _captions(folder: Path) -> dict[str, tuple[str, str]]:
-    for path in (folder / "photos.csv", folder.parent / "photos.csv"):
-        if path.exists():
-            with path.open(newline="") as lines:
-                return {row["file"]: (row["caption"], row.get("category", "")) for row in csv.DictReader(lines)}
+def _captions(folder: Path, paths: list[Path]) -> dict[Path, Row]:
+    """The rows about photos of the first photos.csv that there is."""
+    for table in (folder / "photos.csv", folder.parent / "photos.csv"):
+        if table.is_file():
+            below = {PurePosixPath(path.relative_to(folder)): path for path in paths}
+            return {below[path]: row for path, row in matched(captions_in(table), list(below), PurePosixPath(folder.name)).items()}
     return {}
 
 

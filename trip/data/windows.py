@@ -7,11 +7,13 @@ from trip.data.layouts import Entry
 from trip.media import MediaError, Video, open_video
 
 UNEVEN = 1.5  # times the usual gap between two frames: more, and the rate varies
-REASONS = ("missing", "broken", "short", "slow", "variable")
+REASONS = ("listed", "missing", "broken", "short", "slow", "variable")
 
 
 class Unfit(ValueError):
-    """A clip that cannot be used, and why: missing, broken, short, slow (fewer frames a second than wanted) or variable rate."""
+    """A clip that cannot be used, and why: its row in the list cannot be understood (listed), or it is missing, broken, short, slow (fewer
+    frames a second than wanted) or of variable rate.
+    """
 
     def __init__(self, name: str, reason: str, detail: str):
         super().__init__(f"{name}: {detail}")
@@ -29,6 +31,8 @@ def read_at_rate(
 
     Raises Unfit.
     """
+    if entry.fault:
+        raise Unfit(entry.name, "listed", entry.fault)
     if not entry.path.is_file():
         raise Unfit(entry.name, "missing", "there is no such file")
     try:

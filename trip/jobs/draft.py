@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trip.data.clips import CLIP_SUFFIXES, find_clips
-from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, trim, write_captions
-from trip.data.uploads import take_in
+from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, trim
+from trip.data.uploads import take_in, write_captions
 from trip.files import check_room
 from trip.jobs.folders import drop, make_own
 from trip.media import Budget
@@ -32,13 +32,14 @@ class ClipsDraft:
 
     def __init__(self, folder: Path, min_frames: int):
         self.folder, self.min_frames = folder, min_frames
+        self.notes: list[str] = []  # what a person should know of the upload
 
     def take_in(self, uploads: list[str]) -> list[Row]:
         """The clips of an upload; ValueError, in one line, where there are none or an archive cannot be trusted."""
         drop(self.folder)
         try:
             make_own(self.folder)
-            take_in(uploads, self.folder)
+            take_in(uploads, self.folder, self.notes.append)
         except OSError as error:
             drop(self.folder)
             raise ValueError(f"the clips could not be stored ({error.strerror}); free some space and try again") from error
@@ -55,7 +56,8 @@ class ClipsDraft:
         captions = self._captions()
         rows = []
         for look in looks:
-            old = next((row for row in known if look.name.startswith(Path(row.look.name).stem)), None)
+            of = (row for row in known if look.name.startswith(Path(row.look.name).stem))  # of several, the one with the longest name
+            old = max(of, key=lambda row: len(Path(row.look.name).stem), default=None)
             caption = old.caption if old else captions.get(look.name) or caption_from_name(Path(look.name))
             rows.append(Row(replace(look, greys=None), caption, bool(old and old.is_held_out)))
         return rows if known else _with_some_held_out(rows)

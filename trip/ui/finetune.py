@@ -66,7 +66,11 @@ def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Datafra
         return [now, clips_table(now), table_of(now), gr.update(choices=[row.look.name for row in now], value=None)]
 
     def take_in(visitor: str, paths: list[str] | None) -> list[Any]:
-        return filled(told(workshop.draft(visitor).take_in, paths or []))
+        draft = workshop.draft(visitor)
+        now = told(draft.take_in, paths or [])
+        for note in draft.notes:
+            gr.Warning(note)
+        return filled(now)
 
     def mended(visitor: str, now: list[Row], said: list[list[Any]]) -> list[Any]:
         return filled(told(workshop.draft(visitor).mend_all, edited(now, said)))
