@@ -140,6 +140,14 @@ def test_bad_settings_are_refused(tmp_path, capsys, flag, value, said):
     assert said in refusal(capsys, "animate", "photo.jpg", flag, value, "--output", tmp_path / "clip.mp4")
 
 
+def test_what_of_a_prompt_is_not_read_is_said(photo_file, tiny_model, tmp_path, capsys):
+    prompt = "a cup of coffee on an old wooden table " * 9 + ", the camera pans left"
+    assert (
+        code_of("animate", photo_file, "--model", tiny_model, "--prompt", prompt, "--num-steps", 1, "--output", tmp_path / "clip.mp4") == 0
+    )
+    assert "trip: Prompt: the model reads " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("output", ["clip.avi", "clip", "no/such/folder/clip.mp4"])
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(photo_file, tmp_path, capsys, output):
     assert "cannot write" in refusal(capsys, "animate", photo_file, "--model", tmp_path, "--output", tmp_path / output)

@@ -199,6 +199,15 @@ def test_prompt_and_negative_prompt_change_the_clip(pipe, photo):
     assert differ(pipe, photo, PAN, changed(PAN, negative_prompt="the clouds drift to the left"))
 
 
+def test_words_at_the_end_of_a_long_prompt_count_and_what_is_not_read_is_told(pipe, photo):
+    scene = "a cup of coffee on a saucer with a small silver spoon on an old wooden table in a cosy cafe " * 3
+    right, left = (AnimateSettings(prompt=f"{scene}, the camera pans {side}", seed=1) for side in ("right", "left"))
+    assert differ(pipe, photo, right, left)
+    (note,) = pipe(photo, right).notes
+    assert note.startswith("Prompt: the model reads ") and "a cosy cafe" in note and "pans right" not in note
+    assert pipe(photo, AnimateSettings(prompt="the camera pans right", seed=1)).notes == ()
+
+
 def test_without_guidance_the_negative_prompt_is_idle(pipe, photo):
     alone = changed(PAN, guidance_scale=1)
     assert not differ(pipe, photo, alone, changed(alone, negative_prompt="the clouds drift to the left"))

@@ -23,7 +23,7 @@ from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
 from trip.model.lora import LoraCard, fingerprint, merge_lora
-from trip.model.text import encode_prompts
+from trip.model.text import encode_prompts, unread_note
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField
 from trip.sampler import SAMPLERS, SoFar
@@ -56,6 +56,7 @@ class TripOutput:
                    comes home   f, float32
     field          the motion of the photo, on the CPU; none where the 3D-UNet finds none
     loop           whether the frame after the last one is the photo again
+    notes          what a person should know, a line each: what of the prompts was not read
     """
 
     frames: np.ndarray
@@ -67,6 +68,7 @@ class TripOutput:
     times: np.ndarray
     field: MotionField | None = None
     loop: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class TripPipeline(DiffusionPipeline):
@@ -154,6 +156,11 @@ class TripPipeline(DiffusionPipeline):
         own["seed"] = secrets.randbelow(2**31)
         return settings.model_copy(update={name: value for name, value in own.items() if getattr(settings, name) is None})
 
+    def left_unread(self, settings: AnimateSettings) -> tuple[str, ...]:
+        """A line for each prompt that is longer than the text encoder reads, with the words that it leaves out."""
+        prompts = ("Prompt", settings.prompt), ("Negative prompt", settings.negative_prompt)
+        return tuple(filter(None, (unread_note(title, prompt, self.tokenizer) for title, prompt in prompts)))
+
     def __call__(
         self,
         image: str | Image.Image | np.ndarray,
@@ -215,6 +222,7 @@ class TripPipeline(DiffusionPipeline):
                 times=times.cpu().numpy(),
                 field=field and field.of(index).to("cpu"),
                 loop=one.loop,
+                notes=self.left_unread(one),
             )
             for index, (image, one) in enumerate(zip(whole, settings, strict=True))
         ]

@@ -73,6 +73,7 @@ def test_a_job_becomes_a_clip_with_figures_and_what_was_used(worker, photo):
     assert (result["clip"], result["seed"], result["num_frames"], result["fps"]) == ("trip-7.mp4", 7, 19, 24.0)
     assert (result["drawn"], result["drawn_frames"], result["drawn_fps"]) == ("drawn-7.mp4", 4, 5.0)
     assert result["settings"]["prompt"] == "the camera pans right" and result["settings"]["num_steps"] == 2
+    assert result["notes"] == []
     assert [row[0] for row in result["figures"][:2]] == ["Photo's pixels", "First frame"]
     assert result["figures"][1][1] == f"{SAME_DB:.0f} dB or more"
     assert all(len(row) == 3 for row in result["figures"])

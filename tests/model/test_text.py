@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
+from trip.data.motion import MOTIONS
 from trip.model.build import build_text_encoder
-from trip.model.text import encode_prompts, train_tokenizer
+from trip.model.text import encode_prompts, fitted_prompt, train_tokenizer, unread_note
 from trip.settings import PRESETS
 
 CAPTIONS = ["the camera pans right", "the camera pans left", "the clouds drift to the left", "slow waves roll in"]
@@ -106,3 +107,40 @@ def test_a_saved_tokenizer_reads_the_same(tokenizer, tmp_path):
     assert again.model_max_length == 16
     for text in (*CAPTIONS, *STRANGE.values()):
         assert ids(again, text) == ids(tokenizer, text)
+
+
+SCENE = "a cup of coffee on a saucer with a small silver spoon on an old wooden table in a cosy cafe"
+
+
+@pytest.mark.parametrize("place", ["{motion}, {scene}", "{scene}, {motion}", "{scene}. {motion}. {scene}", "{scene} while {motion}"])
+def test_the_words_that_move_are_read_wherever_a_long_prompt_has_them(tokenizer, encoder, place):
+    prompts = [place.format(scene=SCENE, motion=motion) for motion in CAPTIONS]
+    for prompt, motion in zip(prompts, CAPTIONS, strict=True):
+        read, rest = fitted_prompt(prompt, tokenizer)
+        assert motion in read and rest and len(ids(tokenizer, read)) <= 16
+        assert sorted(
+            read.replace(",", " ").replace(".", " ").split() + rest.replace(",", " ").replace(".", " ").replace("…", " ").split()
+        ) == sorted(prompt.replace(",", " ").replace(".", " ").split())
+    _, sentences = encode_prompts(prompts, tokenizer, encoder)
+    assert all(not torch.allclose(sentences[0], sentences[index], atol=1e-4) for index in range(1, len(prompts)))
+
+
+@pytest.mark.parametrize("prompt", CAPTIONS)
+def test_a_prompt_that_fits_is_read_as_it_is(tokenizer, prompt):
+    assert fitted_prompt(prompt, tokenizer) == (prompt, "") and unread_note("Prompt", prompt, tokenizer) == ""
+
+
+@pytest.mark.parametrize("prompt", [SCENE, STRANGE["long"], STRANGE["one long word"], "雲が左へ流れる" * 30])
+def test_what_is_not_read_is_told_on_one_line(tokenizer, prompt):
+    note = unread_note("Prompt", prompt, tokenizer)
+    assert note.startswith("Prompt: the model reads 14 tokens, and this has ") and "not read: “" in note
+    assert "\n" not in note and len(note) < 300
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+def test_every_wording_of_a_motion_is_read_at_the_end_of_a_long_scene(name):
+    tokenizer = train_tokenizer([wording for kind in MOTIONS.values() for wording in kind.wordings], vocabulary=2000, max_tokens=48)
+    for wording in MOTIONS[name].wordings:
+        motion = " ".join(wording.format(ly="", how="", a="a").split())
+        read, rest = fitted_prompt(f"{SCENE}, {SCENE}, {motion}", tokenizer)
+        assert rest and motion.partition(",")[0].strip() in read

@@ -108,6 +108,8 @@ def animate(
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
             made = pipe(image, settings, callback_on_step_end=lambda *_: bar.update())
+    for note in made.notes:
+        print(f"trip: {note}", file=sys.stderr)
     if output:
         write_rendered(made, settings, output)
     return made

@@ -191,6 +191,7 @@ class AnimateMaker:
             "drawn_fps": output.fps,
             "seed": seed,
             "settings": output.metadata,
+            "notes": list(output.notes),
             "figures": [_own_pixels(frames.photo_share), *measured.rows()],
             "photo_kept_db": measured.photo_kept_db,
             "motion_pixels": measured.motion.median,

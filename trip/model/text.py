@@ -1,6 +1,11 @@
-"""Prompts to vectors: a CLIP tokenizer trained on captions, and the encoder's two outputs."""
+"""Prompts to vectors: a CLIP tokenizer trained on captions, and the encoder's two outputs.
+
+An encoder reads so many tokens and no more. Of a longer prompt the parts that tell of motion are kept, whole, and as much of the rest as
+fits; what is left out is told.
+"""
 
 import json
+import re
 from collections.abc import Iterable
 
 import torch
@@ -23,6 +28,77 @@ def train_tokenizer(captions: Iterable[str], *, vocabulary: int, max_tokens: int
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_tokens)
 
 
+# Beginnings of words that tell how something moves
+_MOVING = re.compile(
+    r"\b(camera|pan(s|ned|ning)?\b|tilt|zoom|roll(s|ing)?\b|rotat|spin(s|ning)\b|turn(s|ing)\b|dolly|truck(s|ing)\b|track(s|ing)\b|orbit|parallax|mov(e|ing)"
+    r"|motion|static\b|drift|float|flow(s|ing)\b|sail(s|ing)\b|slid|glid|rippl|waves\b|swell|flicker|leap|danc|burn|rise|rising|fall(s|ing)"
+    r"|sway|rustl|blow|swirl|snow(s|ing|fall|flakes)\b|rain(s|ing|fall|drops)\b|pour|darken|dims\b|dimming|fade|fading|push(es)? in\b"
+    r"|pulls? back\b|approach|closer\b|(for|back|up|down)wards?\b|(counter|anti)?clockwise|left\b|right\b|nothing changes"
+    r"|still\b|frozen|look(s|ing)? (up|down)\b|view\b|widen|grow(s|ing)\b|shrink|trembl|goes (up|down)\b|billow|comes? down\b"
+    r"|(fall|shower) of|gets\b|darker|darkness|slowly|quickly|rapidly|gently)",
+    re.IGNORECASE,
+)
+_CLAUSE, _PIECE = re.compile(r"[^.;,:!?\n]*[.;,:!?\n]*\s*"), re.compile(r"\S+\s*(?:(?!(?:while|then|and|as|the camera)\b)\S+\s*){0,6}")
+_SHOWN = 200  # characters of what is left out that a note repeats
+
+
+def fitted_prompt(prompt: str, tokenizer: CLIPTokenizer) -> tuple[str, str]:
+    """What of a prompt is read, and what is not: all and nothing where it fits."""
+    if _num_tokens(prompt, tokenizer) <= tokenizer.model_max_length:
+        return prompt, ""
+    pieces = []
+    for clause in filter(None, _CLAUSE.findall(prompt)):
+        whole = _num_tokens(clause, tokenizer) <= tokenizer.model_max_length // 2
+        pieces += [clause] if whole else _PIECE.findall(clause)
+    moving = [index for index, piece in enumerate(pieces) if _MOVING.search(piece)]
+    kept: set[int] = set()
+    for index in [*moving, *(index for index in range(len(pieces)) if index not in set(moving))]:
+        if _num_tokens(_joined(pieces, kept | {index}), tokenizer) <= tokenizer.model_max_length:
+            kept.add(index)
+        elif index not in moving:  # the rest is read from its beginning on
+            break
+    if not kept:  # one word that is longer than all: cut where the tokens end
+        ids = tokenizer(prompt, truncation=False, verbose=False, split_special_tokens=True).input_ids[1:-1]
+        read = tokenizer.decode(ids[: tokenizer.model_max_length - 2])
+        return prompt, tokenizer.decode(ids[tokenizer.model_max_length - 2 :]) or prompt.removeprefix(read)
+    return _joined(pieces, kept), " … ".join(_runs(pieces, kept))
+
+
+def unread_note(title: str, prompt: str, tokenizer: CLIPTokenizer) -> str:
+    """A line about what of a prompt is not read; empty where all of it is."""
+    rest = fitted_prompt(prompt, tokenizer)[1]
+    if not rest:
+        return ""
+    shown = rest if len(rest) <= _SHOWN else f"{rest[:_SHOWN]} …"
+    count = _num_tokens(prompt, tokenizer) - 2
+    return f"{title}: the model reads {tokenizer.model_max_length - 2} tokens, and this has {count}; not read: “{' '.join(shown.split())}”"
+
+
+def _num_tokens(text: str, tokenizer: CLIPTokenizer) -> int:
+    """Tokens of a text, start and end included."""
+    return len(tokenizer(text, truncation=False, verbose=False, split_special_tokens=True).input_ids)
+
+
+def _joined(pieces: list[str], chosen: set[int]) -> str:
+    """Chosen pieces in their order, with a comma where something between them is left out."""
+    text, before = "", -1
+    for index in sorted(chosen):
+        is_apart = text and index > before + 1 and text.rstrip()[-1] not in ".;,:!?"
+        text, before = (f"{text.rstrip()}, " if is_apart else text) + pieces[index], index
+    return text.strip()
+
+
+def _runs(pieces: list[str], kept: set[int]) -> Iterable[str]:
+    """What was left out, in runs of neighbours."""
+    run: list[str] = []
+    for index, piece in [*enumerate(pieces), (-1, "")]:
+        if index != -1 and index not in kept:
+            run.append(piece)
+        elif run:
+            yield "".join(run).strip()
+            run = []
+
+
 def tokenize(prompts: list[str], tokenizer: CLIPTokenizer) -> Tensor:
     """Token ids, b n; the tokens for start and end are letters like others where somebody types them."""
     return tokenizer(
@@ -37,6 +113,7 @@ def tokenize(prompts: list[str], tokenizer: CLIPTokenizer) -> Tensor:
 
 @torch.no_grad()
 def encode_prompts(prompts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel) -> tuple[Tensor, Tensor]:
-    """A vector a token, b n d, and a vector a prompt, b d; what does not fit the encoder is cut off at the end."""
-    output = encoder(tokenize(prompts, tokenizer).to(encoder.device))
+    """A vector a token, b n d, and a vector a prompt, b d; of what does not fit the encoder, what `fitted_prompt` keeps."""
+    read = [fitted_prompt(prompt, tokenizer)[0] for prompt in prompts]
+    output = encoder(tokenize(read, tokenizer).to(encoder.device))
     return output.last_hidden_state, output.pooler_output

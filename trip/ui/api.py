@@ -32,7 +32,11 @@ async def ended(studio: Studio, job: Job) -> Job:
 
 def clip_of(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, Any]]:
     """What a program gets of a clip: the file, its seed, and its settings with the id of the job."""
-    return FileData(path=str(studio.clip_of(job))), job.result["seed"], job.result["settings"] | {"job": job.id}
+    return (
+        FileData(path=str(studio.clip_of(job))),
+        job.result["seed"],
+        job.result["settings"] | {"job": job.id, "notes": job.result.get("notes", [])},
+    )
 
 
 def publish(studio: Studio) -> None:
@@ -97,7 +101,8 @@ class ClipEndpoints:
             frame_rate: frames per second of the clip, which plays no longer or shorter for it
 
         Returns:
-            the clip as MP4, its seed, and the settings that made it with the id of its job
+            the clip as MP4, its seed, and the settings that made it with the id of its job and notes, such as
+                what of the prompt was not read
         """
         settings = told(
             AnimateSettings.checked,
@@ -171,4 +176,5 @@ def told_job(job: Job) -> dict[str, Any]:
         "settings": settings,
         "seconds": job.result.get("seconds"),
         "figures": {label: value for label, value, _ in job.result.get("figures", [])},
+        "notes": job.result.get("notes", []),
     }

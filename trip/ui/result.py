@@ -138,7 +138,9 @@ def facts_of(job: Job) -> str:
         measured.append(("Draft", f"{made['draft_db']:.1f} dB", f"how like the draft this clip is: {verdict}"))
     used = sorted(made["settings"].items(), key=lambda row: row[0] != "seed")
     settings = table("Made with", [(_words(name), value, "") for name, value in used])
-    return f"{table('Measured', measured)}<details><summary>Seed {made['seed']} and settings</summary>{settings}</details>"
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in made.get("notes", []))
+    notes = f'<ul class="trip-notes" role="status">{notes}</ul>' if notes else ""
+    return f"{notes}{table('Measured', measured)}<details><summary>Seed {made['seed']} and settings</summary>{settings}</details>"
 
 
 def table(caption: str, rows: list[tuple[str, Any, str]]) -> str:
