@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from trip.data import cache
-from trip.data.cache import LatentCache, Sample, digest, encode_cache
+from trip.data.cache import LatentCache, Sample, data_digest, digest, encode_cache
+from trip.data.clips import ClipFile
+from trip.data.photos import Photo
 
 KEY = {"vae": "abc", "size": 8}
 
@@ -55,6 +57,30 @@ def test_a_cache_of_another_key_is_refused(tmp_path, other):
     message = str(caught.value)
     assert tmp_path.name in message and "abc" in message and "\n" not in message
     assert len(LatentCache(tmp_path)) == 7
+
+
+def test_a_cache_knows_what_it_was_made_of(tmp_path):
+    fill(tmp_path)  # by a version that did not name its data
+    fill(tmp_path, key={**KEY, "data": "one"})
+    with pytest.raises(ValueError, match="delete the folder"):
+        fill(tmp_path, key={**KEY, "data": "another"})
+
+
+def test_the_digest_of_data_changes_with_pixels_and_words_and_with_nothing_else(tmp_path):
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    photo, clip = Photo("a.jpg", pixels, "a thing", "sea"), ClipFile(tmp_path / "a.mp4", "it moves")
+    first = data_digest([photo], [clip])
+    assert data_digest([replace(photo, pixels=pixels.copy())], [replace(clip)]) == first
+    others = [
+        data_digest([replace(photo, caption="another")], [clip]),
+        data_digest([replace(photo, pixels=pixels[::-1])], [clip]),
+        data_digest([photo, photo], [clip]),
+        data_digest([photo], [replace(clip, caption="it stands")]),
+        data_digest([photo], []),
+    ]
+    (tmp_path / "a.mp4").write_bytes(b"FILM")
+    assert len({first, *others, data_digest([photo], [clip])}) == 7
 
 
 def test_an_empty_cache_is_refused(tmp_path):

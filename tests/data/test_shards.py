@@ -119,7 +119,7 @@ def test_what_is_there_is_not_made_again_unless_its_entries_changed(tmp_path):
     changed[6] = Entry("06.mp4", changed[6].path, ("another caption",), "train")
     before = EncodedDataSet(tmp_path).digest
     fill(tmp_path, changed, seen=seen)
-    assert len(seen) == 5 and EncodedDataSet(tmp_path).digest == before  # as many clips, one shard new
+    assert len(seen) == 5 and EncodedDataSet(tmp_path).digest != before  # as many clips, one shard new
     fill(tmp_path, entries(12), seen=[])
     assert len(EncodedDataSet(tmp_path)) == 10
 
@@ -158,9 +158,21 @@ def test_nothing_to_encode_and_nothing_encoded_are_one_line(tmp_path):
         EncodedDataSet(tmp_path)
 
 
+def test_the_digest_changes_with_what_is_said_of_as_many_clips(tmp_path):
+    fill(tmp_path)
+    before = EncodedDataSet(tmp_path)
+    assert EncodedDataSet(tmp_path).digest == before.digest
+    counts = {name: count for name, count in before.counts.items()}
+    (tmp_path / "index.json").write_text(json.dumps(counts))  # as an older version wrote it
+    assert EncodedDataSet(tmp_path).digest == before.digest
+    fill(tmp_path, entries(captions=("three", "four")))
+    after = EncodedDataSet(tmp_path)
+    assert after.counts == before.counts and after.digest != before.digest
+
+
 def test_the_index_follows_the_shards(tmp_path):
     fill(tmp_path)
     EncodedDataSet(tmp_path)
-    assert sum(json.loads((tmp_path / "index.json").read_text()).values()) == 20
+    assert sum(count for count, _ in json.loads((tmp_path / "index.json").read_text()).values()) == 20
     (tmp_path / "clips-0000004.safetensors").unlink()
     assert len(EncodedDataSet(tmp_path)) == 20 - 3

@@ -249,6 +249,19 @@ def test_a_folder_of_another_seed_is_refused(copy, photos):
     assert (copy / "settings.json").read_text() == before
 
 
+def test_a_folder_of_other_photos_is_refused(copy, photos, tmp_path):
+    before = (copy / "settings.json").read_text()
+    others = shutil.copytree(photos, tmp_path / "others")
+    (others / "photos.csv").write_text(f"file,caption\n{next(others.glob('*.*g')).name},something else\n")
+    assert "holds a run of another data" in refusal(TINY, copy, others)
+    assert (copy / "settings.json").read_text() == before
+    settings = json.loads(before)
+    del settings["data"]
+    (copy / "settings.json").write_text(json.dumps(settings))  # as an older run had it
+    TrainingRun(TINY, copy, photos)
+    assert json.loads((copy / "settings.json").read_text()) == json.loads(before)
+
+
 def test_photos_that_are_not_there_are_refused_before_anything_is_written(tmp_path):
     refusal(TINY, tmp_path / "run", tmp_path / "nowhere")
     assert not (tmp_path / "run").exists()

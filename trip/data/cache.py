@@ -7,7 +7,7 @@ other frames. A shard that is there is never made again; a cache made under othe
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,8 @@ def encode_cache(
 def check_key(folder: Path, key: dict[str, Any]) -> None:
     """Notes what the latents of a cache depend on; ValueError where those that are there depend on something else."""
     path = folder / "key.json"
-    if path.exists() and json.loads(path.read_text()) != key:
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if any(name not in key or key[name] != value for name, value in known.items()):  # what an older one does not name is noted now
         raise ValueError(
             f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
         )
@@ -181,6 +182,19 @@ class LatentCache:
         """One clip."""
         motion = None if self.motion is None else self.motion[index]
         return EncodedClip(self.latents[index], self.times[index], self.captions[index], motion=motion)
+
+
+def data_digest(photos: Sequence[Photo], clips: Sequence[ClipFile]) -> str:
+    """Sixteen letters that change with any photo or clip, and with what is said about it."""
+    state = hashlib.blake2b()
+    for photo in photos:
+        state.update(repr((photo.name, photo.caption, photo.kind, photo.pixels.shape)).encode())
+        state.update(np.ascontiguousarray(photo.pixels))
+    for clip in clips:
+        with clip.path.open("rb") as file:
+            content = hashlib.file_digest(file, "blake2b").digest()
+        state.update(repr((clip.path.name, clip.caption, clip.source, content)).encode())
+    return state.hexdigest()[:16]
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -4,7 +4,7 @@ FOLDER/key.json                what the latents depend on: autoencoder, text enc
 FOLDER/empty.safetensors       words and sentence of the empty prompt, where text is cached
 FOLDER/clips-….safetensors     the clips of so many entries of the data set, and which entries could not be used and why
 FOLDER/listing.json            how many entries and shards there are in all; written by whoever lists to the end
-FOLDER/index.json              clips of each shard, so that opening ten thousand of them costs one file
+FOLDER/index.json              clips of each shard and a digest of its entries, so that opening ten thousand of them costs one file
 
 Shards are made independently of each other, by any number of processes and machines that share the folder. A shard that is there
 is not made again, unless its entries have changed since.
@@ -182,7 +182,9 @@ class EncodedDataSet:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.counts = _index(folder)
+        index = _index(folder)
+        self.counts = {name: count for name, (count, _) in index.items()}
+        self.contents = {name: told for name, (_, told) in index.items()}
         self.names = list(self.counts)
         self.sizes = np.array([self.counts[name] for name in self.names])
         if not self.sizes.sum():
@@ -207,8 +209,8 @@ class EncodedDataSet:
 
     @property
     def digest(self) -> str:
-        """Sixteen letters that change with the shards and their clips."""
-        return hashlib.sha256(json.dumps([self.key, self.counts]).encode()).hexdigest()[:16]
+        """Sixteen letters that change with the shards, their clips and what is said about them."""
+        return hashlib.sha256(json.dumps([self.key, self.counts, self.contents]).encode()).hexdigest()[:16]
 
     def draw(self, seed: int, position: int) -> EncodedClip:
         """The clip at a position of the training's endless row of clips, with one of its captions."""
@@ -277,17 +279,20 @@ class _Shard:
         return self.file.get_slice(name)[row]
 
 
-def _index(folder: Path) -> dict[str, int]:
-    """Clips of each shard; headers are read where index.json does not know them, and it is brought up to date."""
+def _index(folder: Path) -> dict[str, tuple[int, str]]:
+    """Clips of each shard and the digest of its entries; headers are read where index.json does not know them, and it is brought up to
+    date.
+    """
     names = sorted(entry.name for entry in os.scandir(folder) if entry.name.startswith("clips-") and entry.name.endswith(".safetensors"))
     path = folder / "index.json"
     known = json.loads(path.read_text()) if path.exists() else {}
+    known = {name: one for name, one in known.items() if isinstance(one, list)}  # an older one had the counts alone
     if list(known) != names:
-        known = {name: known[name] if name in known else _count(folder / name) for name in names}
+        known = {name: known[name] if name in known else [_count(folder / name), _entries_of(folder / name)] for name in names}
         with replacing(path) as partial:
             partial.write_text(json.dumps(known))
     listing = folder / "listing.json"
     wanted = json.loads(listing.read_text())["shards"] if listing.exists() else None
     if wanted != len(names):
         logger.warning("%s: encoding is not finished, %d of %s shards are there", folder, len(names), wanted or "an unknown number of")
-    return known
+    return {name: tuple(one) for name, one in known.items()}

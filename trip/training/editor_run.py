@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline
 from transformers import CLIPTokenizer
 
-from trip.data.cache import LatentCache, Sample, digest, encode_cache
+from trip.data.cache import LatentCache, Sample, data_digest, digest, encode_cache
 from trip.data.edits import apply_edit
 from trip.data.photos import Photo, random_crop, read_photos
 from trip.data.wordings import draw_instruction
@@ -126,6 +126,7 @@ class EditorRun:
         settings = self.settings
         count = min(HELD_OUT_PHOTOS, settings.num_photos) if held_out else settings.num_photos
         key = {"vae": digest(self.vae.state_dict()), "size": size, "edits": settings.num_edits, "seed": self.seed}
+        key["data"] = data_digest(self.photos[held_out], [])
 
         def draw(rng: np.random.Generator) -> Sample:
             photo = self.photos[held_out][rng.integers(len(self.photos[held_out]))]

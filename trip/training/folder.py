@@ -24,7 +24,7 @@ def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         known = json.loads(path.read_text()) if path.exists() else settings
-        changed = [name for name in fixed if known.get(name) != settings[name]]
+        changed = [name for name in fixed if name in known and known[name] != settings[name]]  # an older run may not name all
         if not changed:
             if writes:
                 with replacing(path) as partial:

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.data.cache import LatentCache, Sample, digest, draw_moments, draw_sample, encode_cache
+from trip.data.cache import LatentCache, Sample, data_digest, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
 from trip.data.photos import read_photos
@@ -91,8 +91,9 @@ class TrainingRun:
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out, short_side=SHORT_SIDE) for held_out in (False, True)}
         self.clips = {held_out: find_clips(clips_folder, held_out=held_out) if clips_folder else [] for held_out in (False, True)}
-        settings = {"seed": seed, **preset.model_dump(mode="json")}
-        remember_settings(folder, settings, ("model", "seed"))
+        self.data = {held_out: data_digest(self.photos[held_out], self.clips[held_out]) for held_out in (False, True)}
+        settings = {"seed": seed, "data": [*self.data.values()], **preset.model_dump(mode="json")}
+        remember_settings(folder, settings, ("model", "seed", "data"))
 
     def stages(self) -> Iterator[dict[str, Any]]:
         """Trains all stages, one record a step (with its `stage`), and writes the pipeline folder at the end."""
@@ -211,7 +212,7 @@ class TrainingRun:
         moments, num_frames = name.startswith("moments"), self.preset.model.num_frames
         count = self.preset.recipe.num_moments if moments else self.preset.recipe.num_cached_clips
         encoder = {name: weight for name, weight in vae.state_dict().items() if name.startswith(("encoder", "quant_conv"))}
-        key = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, "seed": self.seed}
+        key = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, "seed": self.seed, "data": self.data[held_out]}
         vae = vae.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
         def draw(rng: np.random.Generator) -> Sample:
