@@ -184,6 +184,11 @@ def test_what_is_kept_beside_a_long_name_is_tried_too(photo_file, tmp_path, caps
     assert not list(tmp_path.glob("n*"))
 
 
+def test_words_and_names_that_no_encoding_knows_are_one_line(photo_file, tmp_path, capsys):
+    assert "Prompt must be text" in refusal(capsys, "animate", photo_file, "--prompt", "half \udcff", "--output", tmp_path / "clip.mp4")
+    assert "no file there" in refusal(capsys, "animate", tmp_path / "\udcff.jpg", "--output", tmp_path / "clip.mp4")
+
+
 def test_a_folder_is_no_output(photo_file, tiny_model, tmp_path, capsys):
     (tmp_path / "clip.mp4").mkdir()
     assert "a folder has that name" in refusal(capsys, "animate", photo_file, "--model", tiny_model, "--output", tmp_path / "clip.mp4")

@@ -241,6 +241,11 @@ def test_the_narrowest_photos_come_back_out_of_a_clip(tmp_path, size):
     assert min(inside.size) >= 16 and inside.width / inside.height == pytest.approx(size[0] / size[1], rel=0.05)
 
 
+@pytest.mark.parametrize("thing", [5, None, 2.5, ["photo.jpg"], {"path": "photo.jpg"}])
+def test_what_is_neither_file_nor_picture_is_refused(thing):
+    assert f"PIL image, got {type(thing).__name__}" in refusal(read_photo, thing)
+
+
 def test_empty_missing_and_unreadable_files_are_refused(tmp_path):
     (tmp_path / "empty.jpg").touch()
     assert "empty file" in refusal(read_photo, tmp_path / "empty.jpg")

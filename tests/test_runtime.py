@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file, save_file
 
 from trip import runtime
 from trip.pipeline import TripPipeline
@@ -117,6 +118,16 @@ def test_truncated_weights_are_refused(copy, part, share):
     path = copy / WEIGHTS[part]
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     assert "copy or download it again" in refusal(copy)
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(copy, part, value):
+    path = copy / WEIGHTS[part]
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[-1] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert "holds what is no number; copy or download it again" in refusal(copy)
 
 
 @pytest.mark.parametrize("part", WEIGHTS)

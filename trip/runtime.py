@@ -18,6 +18,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from trip.model.lora import lora_file
+from trip.model.weights import check_finite
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.place import ASSETS, on_spaces_gpu
 
@@ -243,6 +244,7 @@ def _open(name: str) -> TripPipeline:
         ) from error
     if not all(isinstance(part, torch.nn.Module) for part in (pipe.unet, pipe.fusion)):
         raise ValueError(f"{name}: wanted a TRIP checkpoint with a U-Net and a fusion, found another kind; give another folder")
+    check_finite(name, *(part for part in pipe.components.values() if isinstance(part, torch.nn.Module)))
     pipe.vae.to(memory_format=torch.channels_last)  # a seventh faster on a CPU
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -114,6 +114,12 @@ def test_a_bad_row_costs_nothing_but_itself(folder, caplog, name, text, left_out
     assert left_out in caplog.text
 
 
+def test_half_a_surrogate_pair_does_not_come_in_by_a_table(folder):
+    numbered(folder / name_of(held_out=False))
+    (folder / "metadata.jsonl").write_text(json.dumps({"file": name_of(held_out=False), "text": "it moves \ud83d"}))
+    assert find_clips(folder, held_out=False)[0].caption == "it moves ?"
+
+
 def test_a_row_that_names_several_clips_or_none_is_told(folder, caplog):
     for place in ("a", "b"):
         (folder / place).mkdir()

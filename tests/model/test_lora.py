@@ -147,6 +147,15 @@ def test_a_lora_that_holds_other_changes_than_it_says_is_refused(pipe, saved, sa
     assert torch.allclose(output(target.unet), output(pipe.unet), atol=1e-5)
 
 
+def test_a_lora_that_holds_what_is_no_number_is_refused(pipe, saved):
+    path, trained, card = saved
+    next(iter(trained.fusion.parameters())).data.view(-1)[0] = float("inf")
+    save_lora(path, trained.unet, trained.fusion, card)
+    before = fingerprint(pipe.unet)
+    assert "holds what is no number" in refusal(pipe.with_lora, path)
+    assert fingerprint(pipe.unet) == before
+
+
 def test_a_pickle_and_other_files_are_refused(pipe, saved, tmp_path):
     bad = tmp_path / "bad.safetensors"
     for content in (pickle.dumps({"unet": 1}), b"", b"\xff" * 64):

@@ -62,6 +62,20 @@ def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(visit):
     expect(page.locator("#stop")).to_be_hidden()
 
 
+def test_more_photos_are_used_once(visit):
+    page = visit.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#photo img")).to_be_visible()
+    page.locator("#advanced > button").click()
+    page.locator("#num_steps input").fill("1")
+    page.set_input_files("#more-photos input[type=file]", [PHOTO, PHOTO.with_name("coffee.jpg")])
+    expect(page.locator("#more-photos")).to_contain_text("coffee")
+    page.locator("#run").click()
+    expect(page.locator("#more-photos")).not_to_contain_text("coffee")
+    expect(page.locator("#progress")).to_contain_text("Done")
+    expect(page.locator("#more-photos")).not_to_contain_text("coffee")
+
+
 def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered(visit):
     page, asked = visit.page, []
     page.route("**/queue/join*", lambda route: asked.append(route.request.post_data_json))  # and never answered

@@ -41,6 +41,7 @@ def test_none_means_the_default():
         ({"scheduler": "euler"}, "Sampler must be ddim or dpm++ or unipc, not euler"),
         ({"prompt": 5 * 10**5}, "Prompt must be text of at most 10,000 characters, not 500000"),
         ({"prompt": "x" * 20_000}, "Prompt must be text of at most 10,000 characters, not 20,000"),
+        ({"prompt": "half a pair: \ud83d"}, "Prompt must be text of at most 10,000 characters, not half a pair: ?"),
         ({"speed": 1}, "there is no setting 'speed'; choose from prompt, "),
     ],
 )

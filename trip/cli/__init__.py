@@ -6,6 +6,7 @@ A file a verb: `add` says what it takes, `run` does it.
 import logging
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from trip.cli import animate, bench, control, data, edit, encode, evaluate, figure9, finetune, models, text_to_video, train, train_editor
 from trip.cli.verbs import VerbParser
@@ -16,6 +17,9 @@ VERBS = (animate, text_to_video, edit, control, figure9, models, data, encode, t
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb; 0 where it went well, 2 where the input was wrong, 130 where the person stopped it."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what no encoding knows
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("trip").setLevel(logging.INFO if options.verbose else logging.WARNING)
     try:

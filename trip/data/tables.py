@@ -43,7 +43,8 @@ class Row:
 
     def first_of(self, columns: Sequence[str]) -> str:
         """What stands in the first of some columns that has something; empty where none does."""
-        return next((value for column in columns if isinstance(value := self.values.get(column), str) and value.strip()), "")
+        found = next((value for column in columns if isinstance(value := self.values.get(column), str) and value.strip()), "")
+        return found.encode(errors="replace").decode()  # JSON may hold half a surrogate pair
 
     @property
     def file(self) -> str:

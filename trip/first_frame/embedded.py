@@ -11,6 +11,7 @@ from PIL import Image
 
 from trip.first_frame.detail import give_back_detail
 from trip.place import ASSETS
+from trip.runtime import check_finite
 
 EDITOR = ASSETS / "editor"
 NUM_STEPS = 2  # measured: more follow the known edits less closely
@@ -27,6 +28,7 @@ def open_editor(source: str | Path | None = None) -> StableDiffusionInstructPix2
         )
     except (OSError, TypeError) as error:
         raise ValueError(f"{source or EDITOR}: wanted an InstructPix2Pix pipeline folder, found none ({_first_line(error)})") from error
+    check_finite(str(source or EDITOR), pipe.vae, pipe.text_encoder, pipe.unet)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

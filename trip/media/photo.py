@@ -77,6 +77,8 @@ def _read(source: str | Path | bytes, most_side: int | None) -> tuple[Image.Imag
     if isinstance(source, bytes):
         with photo_header(io.BytesIO(source), "the upload") as image:
             return _decoded(image, "the upload", most_side), math.prod(image.size)
+    if not isinstance(source, str | os.PathLike):
+        raise MediaError(f"wanted a photo as a file, its bytes or a PIL image, got {type(source).__name__}")
     path = Path(source)
     with opened(path, "photo") as file, photo_header(file, path.name) as image:
         return _decoded(image, path.name, most_side), math.prod(image.size)

@@ -55,12 +55,21 @@ class LoraCard:
     rank: Annotated[int, Field(ge=1, le=4096)]
     layers: str
     data_digest: str = ""
-    num_steps: int = 0
+    num_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
     settings: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 _CARD = TypeAdapter(LoraCard)
+
+
+def checked_card(values: Any) -> LoraCard:
+    """A card out of what a file says. Raises ValueError, in one line, where its values are of wrong kinds."""
+    try:
+        return _CARD.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{first['loc'][0] if first['loc'] else 'card'}: {first['msg']}") from error
 
 
 def add_lora(unet: TripUNet, *, rank: int, layers: str) -> LoraModel:
@@ -116,6 +125,8 @@ def merge_lora(path: Path, unet: TripUNet, fusion: NoiseFusion, *, base_digest: 
     ranks = {tensor.shape[:1].numel() for name, tensor in tensors.items() if name.endswith(".lora_A.weight")}
     if ranks != {card.rank}:  # before so many numbers are made room for
         raise ValueError(f"{path.name}: wanted changes of rank {card.rank} as it says, got {sorted(ranks) or 'none'}; train again")
+    if broken := [name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()]:
+        raise ValueError(f"{path.name}: its tensor {broken[0]} holds what is no number; copy or download it again")
     adapted = add_lora(unet, rank=card.rank, layers=card.layers)
     wanted = _learnt(unet, fusion)
     if wrong := sorted(name for name in wanted.keys() | tensors.keys() if _shape(wanted.get(name)) != _shape(tensors.get(name))):
@@ -166,10 +177,9 @@ def _read(path: Path) -> tuple[LoraCard, dict[str, Tensor]]:
     try:
         if metadata["format"] != FORMAT:
             raise KeyError(metadata["format"])
-        return _CARD.validate_python({one.name: json.loads(metadata[one.name]) for one in fields(LoraCard)}), tensors
+        return checked_card({one.name: json.loads(metadata[one.name]) for one in fields(LoraCard)}), tensors
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        reason = f"{first['loc'][0]}: {first['msg']}" if first else " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path.name}: wanted a LoRA of this project, got one without its card ({reason}); give one that finetune wrote"
         ) from error

@@ -78,5 +78,5 @@ class Request(Settings):
 
 def shortened(value: Any) -> str:
     """A refused value as an error repeats it: on one line, and not at length."""
-    text = " ".join(str(value).split())
+    text = " ".join(str(value).encode(errors="replace").decode().split())  # half a surrogate pair stops whatever prints it
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -27,6 +27,7 @@ from trip.model.build import build_text_encoder
 from trip.model.editor import build_editor_scheduler, build_editor_unet
 from trip.model.latents import encode_video, fold_statistics
 from trip.model.text import train_tokenizer
+from trip.model.weights import check_finite
 from trip.pipeline import check_checkpoint
 from trip.settings import EditorSettings, StageSettings
 from trip.training.edit_words import EditWordsStage
@@ -55,6 +56,7 @@ class EditorRun:
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
         self.vae = AutoencoderKL.from_pretrained(base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32)
+        check_finite(str(base), self.vae)
         self.vae.register_to_config(_name_or_path="")  # a path of this machine
         fold_statistics(self.vae.eval().requires_grad_(False))
 

@@ -36,7 +36,7 @@ from trip.data.filmed_motion import filmed
 from trip.files import replacing
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
-from trip.model.lora import LoraCard, add_lora, read_card, save_lora
+from trip.model.lora import LoraCard, add_lora, checked_card, read_card, save_lora
 from trip.pipeline import TripPipeline
 from trip.settings import FINETUNE_PRESETS, FinetuneSettings
 from trip.training import checkpoint
@@ -251,7 +251,7 @@ class FinetuneRun:
         """The card of the result so far."""
         if self.settings.what == "lora":
             return read_card(path) if (path := self.folder / "lora.safetensors").exists() else None
-        return LoraCard(**json.loads(path.read_text())) if (path := self.folder / "model" / "finetune.json").exists() else None
+        return checked_card(json.loads(path.read_text())) if (path := self.folder / "model" / "finetune.json").exists() else None
 
     def _write_result(self, figures: dict[str, float]) -> None:
         settings, trained = self.settings, last_record(self.folder / "metrics.jsonl")

@@ -29,6 +29,7 @@ from trip.model.build import build_fusion, build_scheduler, build_text_encoder, 
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
+from trip.model.weights import check_finite
 from trip.pipeline import TripPipeline, check_checkpoint
 from trip.settings import Preset, StageSettings
 from trip.training.decoder import DecoderStage, imagenet_features
@@ -144,17 +145,19 @@ class TrainingRun:
 
     def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
         """What the base's folder holds of a pipeline for text and pictures."""
-        return (
+        vae, text_encoder = (
             AutoencoderKL.from_pretrained(self.base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32),
             CLIPTextModel.from_pretrained(self.base, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32),
-            CLIPTokenizer.from_pretrained(self.base, subfolder="tokenizer"),
         )
+        check_finite(str(self.base), vae, text_encoder)
+        return vae, text_encoder, CLIPTokenizer.from_pretrained(self.base, subfolder="tokenizer")
 
     def _denoiser(self) -> Denoiser:
         """The 3D-UNet and the fusion as they start; ValueError where the given ones are not of this preset's sizes."""
         denoiser = Denoiser(build_unet(self.preset.model), build_fusion(self.preset.model))
         if self.init:
             given = TripPipeline.from_pretrained(self.init, use_safetensors=True, dtype=torch.float32)
+            check_finite(str(self.init), given.unet, given.fusion)
             try:
                 denoiser.unet.load_state_dict(given.unet.state_dict())
                 denoiser.fusion.load_state_dict(given.fusion.state_dict())

@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from trip.diffusion import alphas_bar
 from trip.model.build import build_fusion, build_unet
 from trip.model.denoiser import Denoiser
+from trip.model.weights import check_finite
 from trip.pipeline import TripPipeline
 from trip.settings import ModelSettings
 from trip.settings.model import ScheduleSettings
@@ -63,6 +64,7 @@ class Base:
         if text:
             encoder = CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32)
             encoder.eval().requires_grad_(False)
+        check_finite(self.name, vae, *filter(None, [encoder]))
         return vae.eval().requires_grad_(False), encoder, CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
 
     def denoiser(self) -> Denoiser:
@@ -77,6 +79,7 @@ class Base:
                 self._take_unet(denoiser)
         except RuntimeError as error:
             raise ValueError(f"{self.name}: wanted weights of this preset's sizes, got others; choose its preset") from error
+        check_finite(self.name, denoiser)
         return denoiser
 
     def _take_unet(self, denoiser: Denoiser) -> None:

@@ -157,19 +157,21 @@ def _wire_form(studio: Studio, form: Form) -> None:
 def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:
     """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
 
-    def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> str:
+    def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> tuple[str, None]:
+        """The first job's id, and no more photos: the next run is of the photo alone, unless somebody brings some again."""
         visitor, settings = values[state.visitor], told(asked, form, values)
         photos = [told(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
         more["only_shown"] = values[form.only_shown] is True
         jobs = [told(ask, visitor, photo, settings, **more) for photo in photos]
-        return jobs[0].id
+        return jobs[0].id, None
 
-    def make_draft(values: dict[Component, Any]) -> str:
+    def make_draft(values: dict[Component, Any]) -> tuple[str, None]:
         return make(values, studio.draft)
 
     inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown}
+    outputs = [state.job, form.more_photos]
     triggers = [form.run.click, form.settings["prompt"].submit]
-    visit.follow(studio, state, gr.on(triggers, make, inputs, state.job, **RAW))
-    visit.follow(studio, state, form.draft.click(make_draft, inputs, state.job, **RAW))
-    visit.follow(studio, state, examples.load_input_event.then(make, inputs, state.job, **RAW))
+    visit.follow(studio, state, gr.on(triggers, make, inputs, outputs, **RAW))
+    visit.follow(studio, state, form.draft.click(make_draft, inputs, outputs, **RAW))
+    visit.follow(studio, state, examples.load_input_event.then(make, inputs, outputs, **RAW))
