@@ -156,7 +156,7 @@ def test_merged_changes_equal_those_that_were_trained(unbroken, tiny, clips, pho
     run.pipe.unet.eval()
     run._write_result({"held_out_loss": 0.0})
     settings = AnimateSettings(prompt="a square jumps", seed=1, num_steps=1)
-    trained, merged = run.pipe(photo, settings), tiny.with_lora(begun / "lora.safetensors")(photo, settings)
+    trained, merged = run.pipe.animate(photo, settings), tiny.with_lora(begun / "lora.safetensors").animate(photo, settings)
     assert np.abs(trained.frames.astype(int) - merged.frames).mean() < 0.5
 
 

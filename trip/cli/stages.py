@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from trip.first_frame.drawing import Step
     from trip.first_frame.making import Made
-    from trip.pipeline import TripOutput
+    from trip.output import AnimatedClip
 
 CLIP = "clip-"  # prefix of the flags that set the clip
 BAR_DELAY = 0.5  # seconds before a bar is drawn: what is refused by then is refused in one line
@@ -103,13 +103,13 @@ def animate(
     with lent_pipeline(model, lora) as pipe:
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
-            made = pipe(image, settings, callback_on_step_end=lambda *_: bar.update())
+            made = pipe.animate(image, settings, callback_on_step_end=lambda *_: bar.update())
     if output:
         write_rendered(made, settings, output)
     return made
 
 
-def write_rendered(made: "TripOutput", settings: AnimateSettings, output: Path) -> None:
+def write_rendered(made: "AnimatedClip", settings: AnimateSettings, output: Path) -> None:
     """Renders a clip into a file, frame by frame; says what a GIF weighs, which is made smaller where no size was asked for."""
     from trip.media import GIF_SHORT, write_frames
     from trip.render import Rendering

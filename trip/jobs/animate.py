@@ -37,7 +37,8 @@ from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from trip.inside import Inside
-    from trip.pipeline import TripOutput, TripPipeline
+    from trip.output import AnimatedClip
+    from trip.pipeline import TripPipeline
     from trip.render import Rendering
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Step:
 class Sampled:
     """What sampling gives: the clip, what its steps said, and what it took."""
 
-    output: "TripOutput"
+    output: "AnimatedClip"
     inside: "Inside"
     timing: Timing
 
@@ -127,7 +128,7 @@ def _sampled(
         tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"]), inside))
         stepped = time.monotonic()
 
-    output = pipe(photo, settings, callback_on_step_end=after_step)
+    output = pipe.animate(photo, settings, callback_on_step_end=after_step)
     height, width = pipe.frame_shape(settings.aspect)
     timing = Timing(
         model=pipe.model_name,
@@ -293,7 +294,7 @@ class AnimateMaker:
         return path, num_frames, shown
 
     @staticmethod
-    def _rendering(output: "TripOutput", settings: AnimateSettings, after: Path | None) -> "Rendering":
+    def _rendering(output: "AnimatedClip", settings: AnimateSettings, after: Path | None) -> "Rendering":
         """The clip to keep; one that goes on from another has that one's shape and rate."""
         from trip.render import Rendering
 

@@ -36,7 +36,12 @@ def tokenize(prompts: list[str], tokenizer: CLIPTokenizer) -> Tensor:
 
 
 @torch.no_grad()
-def encode_prompts(prompts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel) -> tuple[Tensor, Tensor]:
-    """A vector a token, b n d, and a vector a prompt, b d; what does not fit the encoder is cut off at the end."""
-    output = encoder(tokenize(prompts, tokenizer).to(encoder.device))
+def encode_prompts(
+    prompts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """A vector a token, b n d, and a vector a prompt, b d; what does not fit the encoder is cut off at the end.
+
+    device  where the encoder works, where that is not where its weights are
+    """
+    output = encoder(tokenize(prompts, tokenizer).to(device or encoder.device))
     return output.last_hidden_state, output.pooler_output

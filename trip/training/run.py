@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from trip.checkpoint import check_checkpoint
 from trip.data.cache import LatentCache, Sample, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
@@ -29,7 +30,7 @@ from trip.model.build import build_fusion, build_scheduler, build_text_encoder, 
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
-from trip.pipeline import TripPipeline, check_checkpoint
+from trip.pipeline import TripPipeline
 from trip.settings import Preset, StageSettings
 from trip.training.decoder import DecoderStage, imagenet_features
 from trip.training.denoiser import DenoiserStage

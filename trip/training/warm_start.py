@@ -101,6 +101,7 @@ def open_base(name: str | Path, model: ModelSettings, *, schedule: Literal["pres
     if not index.is_file():
         raise ValueError(f"{name}: wanted a pipeline folder with a model_index.json, found none; give what save_pretrained wrote")
     kind = json.loads(index.read_text())["_class_name"]
+    kind = kind[-1] if isinstance(kind, list) else kind  # a class that comes with its file
     if kind not in ("TripPipeline", "TextToVideoSDPipeline"):
         raise ValueError(f"{name}: wanted a TripPipeline or a TextToVideoSDPipeline, got a {kind}; choose other weights")
     if not list(folder.glob("unet/*.safetensors")):
