@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from trip.files import check_header
 
@@ -11,7 +12,7 @@ CLASS_CODE = '''"""The class that `DiffusionPipeline.from_pretrained(FOLDER, tru
 
 from trip.pipeline import TripPipeline  # noqa: F401
 '''
-_VARIANT = re.compile(r"diffusion_pytorch_model(?:\.(?P<variant>[^.]+?))?(?:-\d{5}-of-\d{5})?\.safetensors")
+_WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>[^.]+?))?(?:-\d{5}-of-\d{5})?\.safetensors")
 
 
 def check_checkpoint(folder: Path) -> None:
@@ -29,10 +30,15 @@ def check_checkpoint(folder: Path) -> None:
         check_header(path)
 
 
-def only_variant(folder: Path) -> str | None:
-    """The variant (such as fp16) that a pipeline folder's weights have in their names, where it has them in that one alone."""
-    found = {match["variant"] for path in folder.glob("unet/*.safetensors") if (match := _VARIANT.fullmatch(path.name))}
+def only_variant(part: Path) -> str | None:
+    """The variant (such as fp16) that the weights in a part's folder have in their names, where they have that one alone."""
+    found = {match["variant"] for path in part.glob("*.safetensors") if (match := _WEIGHTS.fullmatch(path.name))}
     return next(iter(found)) if len(found) == 1 else None
+
+
+def weights_of(folder: Path, part: str) -> dict[str, Any]:
+    """How a part of a pipeline folder is opened, as keywords of its class's `from_pretrained`."""
+    return {"subfolder": part, "use_safetensors": True, "variant": only_variant(folder / part)}
 
 
 def model_card(name: str, weights: str, lora: str = "") -> str:

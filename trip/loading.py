@@ -38,7 +38,7 @@ class TripLoaderMixin(DiffusionPipeline, StableDiffusionMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **more: Any) -> Self:
         """As in diffusers. Of a folder whose weights are all of one variant (such as fp16), that one; no code of a folder is run."""
         if more.get("variant") is None and Path(pretrained_model_name_or_path).is_dir():
-            more["variant"] = only_variant(Path(pretrained_model_name_or_path))
+            more["variant"] = only_variant(Path(pretrained_model_name_or_path, "unet"))
         return super().from_pretrained(pretrained_model_name_or_path, **more)
 
     @classmethod

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, SchedulerMixin
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 import trip
@@ -161,6 +161,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         photos = np.stack([fit_photo(image, *shape, one.crop) for image, one in zip(whole, settings, strict=True)])
         photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
         z_first = encode_video(self.vae, photo, device=device)
+        self._make_way(self.vae)
         self._colours = fit_colours(z_first[:1], photo[:1])
 
         self._interrupt, self._guidance_scale = False, s.guidance_scale
@@ -252,6 +253,12 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         told = {name: torch.tensor(repeats * values, dtype=torch.float32, device=z_first.device) for name, values in told.items()}
         field = self.unet.motion_field(z_photo[:, :, 0], sentence)
         return Condition(z_photo, words, sentence, times.expand(len(embeds), -1), told=told, field=field)
+
+    def _make_way(self, part: nn.Module) -> None:
+        """Where models are offloaded, this one waits beside the others from here on; it would stay, and so would the next one beside it."""
+        for hook in getattr(self, "_all_hooks", ()):
+            if hook.model is part:
+                hook.offload()
 
     def _scheduler_for(self, settings: AnimateSettings) -> SchedulerMixin:
         """The sampler that was asked for by name, or else the pipeline's own; a fresh one, on the checkpoint's schedule."""

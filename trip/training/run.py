@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.checkpoint import check_checkpoint
+from trip.checkpoint import check_checkpoint, weights_of
 from trip.data.cache import LatentCache, Sample, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
@@ -138,8 +138,8 @@ class TrainingRun:
     def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
         """What the base's folder holds of a pipeline for text and pictures."""
         return (
-            AutoencoderKL.from_pretrained(self.base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32),
-            CLIPTextModel.from_pretrained(self.base, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32),
+            AutoencoderKL.from_pretrained(self.base, torch_dtype=torch.float32, **weights_of(self.base, "vae")),
+            CLIPTextModel.from_pretrained(self.base, dtype=torch.float32, **weights_of(self.base, "text_encoder")),
             CLIPTokenizer.from_pretrained(self.base, subfolder="tokenizer"),
         )
 
