@@ -75,6 +75,7 @@ def test_every_variant_is_saved_opened_moved_and_copied(photo, tmp_path, variant
     assert same(made, again, photo) and same(made, again.copied(), photo)
     assert made.fingerprint == again.fingerprint == opened.fingerprint
     assert load_pipeline(tmp_path).device.type == opened.device.type
+    assert open_base(tmp_path, TINY.model_copy(update={"variant": variant})).denoiser().fusion.config.kind == VARIANTS[variant].fusion
 
 
 # saved and opened

@@ -154,7 +154,8 @@ class ScaleRun:
     def write_model(self) -> None:
         """Writes RUN/model from the newest checkpoint's averaged weights, which are whole however many processes trained them."""
         denoiser = self.base.denoiser()
-        denoiser.load_state_dict(load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
+        untrained = {name: weight for name, weight in denoiser.named_parameters() if not weight.requires_grad}
+        denoiser.load_state_dict(untrained | load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
         origin = f"Started from weights of {self.base.name}, whose licence is: {self.base.licence}."
         write_model(
             self.folder / "model",
