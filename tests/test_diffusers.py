@@ -311,6 +311,12 @@ def test_an_interrupted_call_gives_what_there_is(pipe, photo, name):
         ({"prompt": None, "prompt_embeds": 5}, "prompt_embeds must be a tensor, as encode_prompt gives it, not int"),
         ({"prompt": None, "prompt_embeds": torch.zeros(1, 77, 5)}, "prompt_embeds must be as encode_prompt gives it .* got 1 x 77 x 5"),
         ({"prompt_embeds": torch.zeros(1, 2, 3)}, "wanted prompt or prompt_embeds, got both"),
+        (
+            {"negative_prompt_embeds": torch.zeros(3, TOLD.text.max_tokens + 1, TOLD.text.width), "prompt": ["a", "b"]},
+            "prompt must be one, or",
+        ),
+        ({"seed": "a"}, "Seed must be a whole number from 0"),
+        ({"seed": -1}, "Seed must be a whole number from 0"),
         ({"output_type": "gif"}, "output_type must be pil, np, pt, latent, not 'gif'"),
         ({"callback_on_step_end": 5}, "callback_on_step_end must be a function"),
         ({"callback_on_step_end_tensor_inputs": ["z"]}, "callback_on_step_end_tensor_inputs must be a list of latents, .* not z"),
@@ -411,10 +417,8 @@ def offloaded(pipe: TripPipeline, how: str) -> None:
         pipe.enable_model_cpu_offload(device="cpu")
     elif how == "group":
         pipe.enable_group_offload(onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
-    else:  # as `enable_sequential_cpu_offload` does, which wants a device with a number
-        for part in pipe.components.values():
-            if isinstance(part, torch.nn.Module):
-                accelerate.cpu_offload(part, cpu, offload_buffers=len(part._parameters) > 0)
+    else:
+        pipe.enable_sequential_cpu_offload(device="cpu")
 
 
 @pytest.mark.parametrize("how", ["model", "sequential", "group"])
@@ -426,7 +430,7 @@ def test_offloaded_parts_make_the_same_clip_again_and_again(photo, how, variant)
     offloaded(pipe, how)
     for _ in range(2):
         assert most_different(pipe(photo, **CALL, generator=seeded()).frames, wanted) < 1e-4
-    modules = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    modules = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module) and list(part.parameters())]
     if how == "sequential":
         assert {part.device.type for part in modules} == {"meta"} and pipe._execution_device.type == "cpu"
     if how == "model":

@@ -69,9 +69,7 @@ def test_every_variant_is_saved_opened_moved_and_copied(photo, tmp_path, variant
     assert {getattr(opened, part).dtype for part in PARTS} == {torch.bfloat16} == {opened.fusion.dtype}
     assert opened.copied(torch.float16).fusion.dtype == torch.float16
     again = TripPipeline.from_pretrained(tmp_path).to("cpu")
-    assert again.fusion.config.kind == VARIANTS[variant].fusion and not [
-        w for w in again.fusion.parameters() if w.numel() == 1 and w.requires_grad
-    ]
+    assert again.fusion.config.kind == VARIANTS[variant].fusion
     assert same(made, again, photo) and same(made, again.copied(), photo)
     assert made.fingerprint == again.fingerprint == opened.fingerprint
     assert load_pipeline(tmp_path).device.type == opened.device.type

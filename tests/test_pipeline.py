@@ -373,6 +373,16 @@ def test_interrupt_ends_the_loop_before_the_next_step(pipe, photo):
     assert steps == [0, 1]
 
 
+def test_an_interrupt_from_elsewhere_gives_no_half_clip(pipe, photo):
+    """It comes from another thread, at no callback's time."""
+    hook = pipe.unet.register_forward_hook(lambda *_: setattr(pipe, "interrupt", True))
+    try:
+        with pytest.raises(Interrupted, match=r"^stopped after 1 of 3 steps$"):
+            pipe.animate(photo, PAN)
+    finally:
+        hook.remove()
+
+
 def test_a_pipeline_that_was_interrupted_works_again(pipe, photo):
     before = pipe.animate(photo, PAN).frames
     with pytest.raises(Interrupted):

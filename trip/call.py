@@ -88,13 +88,14 @@ class TripCallMixin:
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)  # diffusers' own callbacks say theirs
         check_callback(callback_on_step_end, names, self._callback_tensor_inputs)
         max_tokens = self.tokenizer and self.tokenizer.model_max_length
-        for name, embeds in (("prompt_embeds", prompt_embeds), ("negative_prompt_embeds", negative_prompt_embeds)):
-            check_embeds(name, embeds, max_tokens, self.unet.config.cross_attention_dim)
+        embeds = {"prompt_embeds": prompt_embeds, "negative_prompt_embeds": negative_prompt_embeds}
+        for name, one in embeds.items():
+            check_embeds(name, one, max_tokens, self.unet.config.cross_attention_dim)
         call = translated(
             image,
             prompt,
             negative_prompt,
-            num_embeds=prompt_embeds if prompt_embeds is None else len(prompt_embeds),
+            embeds={name: len(one) for name, one in embeds.items() if one is not None},
             num_videos_per_prompt=num_videos_per_prompt,
             generator=generator,
             settings=settings,
@@ -179,7 +180,7 @@ def translated(
     prompt: str | Sequence[str] | None,
     negative_prompt: str | Sequence[str] | None,
     *,
-    num_embeds: int | None,
+    embeds: dict[str, int],
     num_videos_per_prompt: int,
     generator: torch.Generator | Sequence[torch.Generator] | None,
     settings: AnimateSettings | None,
@@ -189,7 +190,7 @@ def translated(
 
     image           path, PIL image, pixels (h w 3, uint8, or floats in [0, 1]) or tensor (3 h w in [0, 1]), or several: a list, b h w 3,
                     b 3 h w. One serves all prompts
-    num_embeds      how many prompts came as embeddings, where they did
+    embeds          how many prompts came as embeddings, of each kind
     numbers         what else was given by name, as `AnimateSettings` calls it
     Raises ValueError, in one line, where a value is of a wrong type, or counts do not fit each other.
     """
@@ -198,7 +199,7 @@ def translated(
     photos = photos_of(image)
     prompts, negatives = _texts("prompt", prompt), _texts("negative_prompt", negative_prompt)
     repeats = _whole("num_videos_per_prompt", num_videos_per_prompt)
-    counts = {"image": len(photos), "prompt": len(prompts), "negative_prompt": len(negatives), "prompt_embeds": num_embeds or 1}
+    counts = {"image": len(photos), "prompt": len(prompts), "negative_prompt": len(negatives), **embeds}
     count = max(counts.values())
     if wrong := {name: number for name, number in counts.items() if number not in (1, count)}:
         name, number = next(iter(wrong.items()))
@@ -211,7 +212,8 @@ def translated(
     seed, one_by_one = given.pop("seed", None), []
     for index in range(count * repeats):
         text = {"prompt": prompts[index // repeats % len(prompts)], "negative_prompt": negatives[index // repeats % len(negatives)]}
-        seeded = {} if generator is not None else {"seed": _seed() if seed is None else (seed + index) % 2**31}
+        own = (seed + index) % 2**31 if index and isinstance(seed, int) else seed
+        seeded = {} if generator is not None else {"seed": _seed() if seed is None else own}
         one_by_one.append(AnimateSettings.checked(**given | {k: v for k, v in text.items() if v is not None} | seeded))
     if len(photos) == 1:
         photos = photos * count

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+import accelerate
 import torch
 from diffusers import ConfigMixin, DiffusionPipeline, StableDiffusionMixin
 from huggingface_hub import create_repo, hf_hub_download
@@ -152,6 +153,17 @@ class TripLoaderMixin(DiffusionPipeline, StableDiffusionMixin):
         self._remember(lora=self.unet.used_with["lora"])
 
     # memory
+
+    def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """As in diffusers; on a CPU as well, so that it can be tried without an accelerator."""
+        if device is None or torch.device(device).type != "cpu":
+            return super().enable_sequential_cpu_offload(gpu_id, device)
+        self.remove_all_hooks()
+        for name, part in self.components.items():
+            if (
+                isinstance(part, torch.nn.Module) and name not in self._exclude_from_cpu_offload
+            ):  # the base class would say cpu:0, which accelerate copies weights to as bare tensors
+                accelerate.cpu_offload(part, torch.device("cpu"), offload_buffers=len(part._parameters) > 0)
 
     def enable_vae_slicing(self) -> None:
         """Decodes the frames of a chunk one by one."""

@@ -39,7 +39,7 @@ class _Drawn:
     """What sampling gives, before it is decoded.
 
     z_0      clean clips                  b c f h w
-    times    told, and `field` the motion of each photo, as in `AnimatedClip`
+    times    told, and `field` the motion of each photo, as in `AnimatedClip`; num_steps: fewer than asked for where it was interrupted
     z_first  clean latents of the photos  b c 1 h w
     photos   as the model saw them        b h w 3, uint8
     whole    the whole photos
@@ -48,6 +48,7 @@ class _Drawn:
     z_0: Tensor
     times: Tensor
     field: MotionField | None
+    num_steps: int
     z_first: Tensor
     photos: np.ndarray
     whole: list[Image.Image]
@@ -87,6 +88,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, fusion=fusion, scheduler=scheduler)
         given = {"num_frames": num_frames, "fps": fps, "num_steps": num_steps, "guidance_scale": guidance_scale, "card": card, "lora": lora}
         self._remember(**DEFAULTS | getattr(unet, "used_with", {}) | {name: value for name, value in given.items() if value is not None})
+        if fusion is not None and not any(True for _ in fusion.parameters()):
+            self._exclude_from_cpu_offload = ["fusion"]  # accelerate's hooks want weights
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self.decode_chunk = 8  # frames at a time; fewer take less memory
 
@@ -131,11 +134,11 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
         def after_step(pipe: "TripPipeline", step: int, t: Tensor, tensors: dict[str, Tensor]) -> None:
             callback_on_step_end(pipe, step, int(t), tensors)
-            if pipe.interrupt and step + 1 < pipe.num_timesteps:
-                raise Interrupted(f"stopped after {step + 1} of {pipe.num_timesteps} steps")
 
         try:
             drawn = self._draw(call, callback_on_step_end and after_step, STEP_TENSORS)
+            if drawn.num_steps < self.num_timesteps:
+                raise Interrupted(f"stopped after {drawn.num_steps} of {self.num_timesteps} steps")
             return self._clips(drawn, self._video(drawn))
         finally:
             self.maybe_free_model_hooks()
@@ -192,8 +195,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         negative_prompt_embeds: Tensor | None,
         callback: Callable | None,
         names: Sequence[str],
-    ) -> tuple[Tensor, Tensor, MotionField | None]:
-        """The reverse process: z_first b c 1 h w, noise b c f h w -> clean clips b c f h w, times told f, the motion of each photo."""
+    ) -> tuple[Tensor, Tensor, MotionField | None, int]:
+        """The reverse process: z_first b c 1 h w, noise b c f h w -> clean clips b c f h w, times f, motion of the photos, steps."""
         s, device = settings[0], z_first.device
         denoiser = Denoiser(self.unet, self.fusion)
         scheduler = self._scheduler_for(s)
@@ -206,7 +209,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         if s.loop and told_time:  # what is told comes home too
             times = times * (1 - homecoming(s.num_frames).to(device))
 
-        latents, condition = noise * scheduler.init_noise_sigma, None
+        latents, condition, done = noise * scheduler.init_noise_sigma, None, 0
         for step, t in enumerate(self.progress_bar(scheduler.timesteps)):
             if self.interrupt:
                 break
@@ -228,7 +231,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 eps = prior + s.motion * (eps - prior)
             if s.loop:
                 eps = linear_fusion(prior, eps, homecoming(s.num_frames).to(device).view(1, 1, -1, 1, 1))
-            latents = scheduler.step(eps, t, latents, **chance, return_dict=False)[0]
+            latents, done = scheduler.step(eps, t, latents, **chance, return_dict=False)[0], step + 1
 
             if callback:
                 tensors = {"latents": latents, "prompt_embeds": prompt_embeds, "negative_prompt_embeds": negative_prompt_embeds}
@@ -240,7 +243,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 if guided != self.do_classifier_free_guidance or embeds[0] is not prompt_embeds or embeds[1] is not negative_prompt_embeds:
                     (prompt_embeds, negative_prompt_embeds), condition = embeds, None
         field = self.unet.motion_field(z_first[:, :, 0], prompt_embeds[:, -1]) if condition is None else condition.field
-        return latents, times.float(), field
+        return latents, times.float(), field, done
 
     def _condition(
         self, z_first: Tensor, settings: list[AnimateSettings], times: Tensor, prompt_embeds: Tensor, negative_prompt_embeds: Tensor | None

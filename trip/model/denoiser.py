@@ -87,6 +87,6 @@ class Denoiser(nn.Module):
         """The paper's two learning rates: one for the 3D-UNet, one for the fusion."""
         groups = [
             {"params": list(self.unet.parameters()), "lr": learning_rate},
-            {"params": [weight for weight in self.fusion.parameters() if weight.requires_grad], "lr": fusion_learning_rate},
+            {"params": list(self.fusion.parameters()), "lr": fusion_learning_rate},
         ]
         return [group for group in groups if group["params"]]

@@ -154,8 +154,9 @@ class ScaleRun:
     def write_model(self) -> None:
         """Writes RUN/model from the newest checkpoint's averaged weights, which are whole however many processes trained them."""
         denoiser = self.base.denoiser()
-        untrained = {name: weight for name, weight in denoiser.named_parameters() if not weight.requires_grad}
-        denoiser.load_state_dict(untrained | load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
+        trained = dict(denoiser.named_parameters())
+        fixed = {name: value for name, value in denoiser.state_dict().items() if name not in trained}
+        denoiser.load_state_dict(fixed | load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
         origin = f"Started from weights of {self.base.name}, whose licence is: {self.base.licence}."
         write_model(
             self.folder / "model",
