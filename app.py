@@ -8,6 +8,7 @@ from trip import flags
 from trip.jobs.folders import own_uploads
 from trip.place import on_spaces_gpu
 
+OTHER_MCP = '--mcp needs another release of its package than the one installed; run: pip install "gradio[mcp]"'
 MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.door`)
 
 
@@ -42,8 +43,12 @@ def main() -> None:
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,
             prevent_thread_lock=True, **ui.launch_options(studio),
         )  # fmt: skip
+    except ImportError:
+        parser.error(OTHER_MCP)
     except OSError:
         parser.error(f"cannot listen on {args.host or 'this machine'}, port {args.port or '7860 to 7959'}; choose a free one")
+    if page.mcp_error:
+        parser.error(OTHER_MCP)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what is being made waits for the next start
     studio.start()
     page.block_thread()

@@ -172,6 +172,22 @@ def test_a_stopped_clip_leaves_what_was_said(pipe, photo):
         InsideRecorder(3).result()
 
 
+def test_a_recorder_goes_on_from_what_was_said_before(pipe, photo, recorded, tmp_path):
+    recorder = InsideRecorder(PAN.num_steps)
+
+    def stop_at_the_first(pipe, step, timestep, tensors):
+        recorder(pipe, step, timestep, tensors)
+        pipe.interrupt = True
+
+    with pytest.raises(Interrupted) as interrupted:
+        pipe.animate(photo, PAN, callback_on_step_end=stop_at_the_first)
+    so_far = Inside.load(recorder.result().save(tmp_path / "inside.npz"))
+    going_on = InsideRecorder(PAN.num_steps, so_far)
+    pipe.animate(photo, PAN, callback_on_step_end=going_on, so_far=interrupted.value.so_far)
+    for name, value in vars(going_on.result()).items():
+        assert np.array_equal(value, getattr(recorded, name), equal_nan=value.dtype.kind == "f"), name
+
+
 # file
 
 

@@ -14,7 +14,7 @@ from trip.model.build import build_scheduler, build_unet
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import encode_video
 from trip.pipeline import Interrupted, TripPipeline
-from trip.sampler import SAMPLERS
+from trip.sampler import SAMPLERS, SoFar
 from trip.settings import PRESETS, AnimateSettings
 
 TINY = PRESETS["tiny"].model
@@ -408,3 +408,41 @@ def test_saved_again_it_names_no_folder_of_this_machine(pipe, tmp_path, tiny_mod
     pipe.save_pretrained(tmp_path / "again")
     written = "".join(path.read_text() for path in (tmp_path / "again").rglob("*.json"))
     assert str(tiny_model) not in written and tiny_model.name not in written
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 3], [5]], ids=str)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_a_clip_that_was_interrupted_goes_on_as_if_it_had_not_been(pipe, photo, tmp_path, scheduler, stops):
+    """Bit for bit, however often, through a file, for samplers that remember earlier steps too."""
+    settings, so_far = changed(PAN, num_steps=6, scheduler=scheduler, guidance_scale=3.0), None
+    for stop in stops:
+
+        def after(pipe, step, *_, stop=stop):
+            pipe.interrupt = step + 1 == stop
+
+        with pytest.raises(Interrupted) as interrupted:
+            pipe.animate(photo, settings, callback_on_step_end=after, so_far=so_far)
+        interrupted.value.so_far.save(tmp_path / "so-far.safetensors", {"why": "a test"})
+        so_far, about = SoFar.load(tmp_path / "so-far.safetensors")
+        assert (so_far.step, about) == (stop, {"why": "a test"})
+    seen = []
+    gone_on = pipe.animate(photo, settings, callback_on_step_end=lambda pipe, step, *_: seen.append(step), so_far=so_far)
+    assert seen == list(range(stops[-1], 6))
+    assert np.array_equal(gone_on.frames, pipe.animate(photo, settings).frames)
+
+
+def test_a_clip_goes_on_only_as_the_one_it_was(pipe, photo):
+    with pytest.raises(Interrupted) as interrupted:
+        pipe.animate(photo, PAN, callback_on_step_end=lambda pipe, step, *_: setattr(pipe, "interrupt", True))
+    for other in (changed(PAN, num_frames=5), changed(PAN, num_steps=1)):
+        with pytest.raises(ValueError, match=r"^wanted to go on with a clip of .* after 1 steps; begin it anew$"):
+            pipe.animate(photo, other, so_far=interrupted.value.so_far)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", b"\xff" * 40, b"\2\0\0\0\0\0\0\0{}"], ids=str)
+def test_what_is_no_clip_set_aside_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "so-far.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^so-far.safetensors: wanted a clip that was set aside, got [^\n]*; begin it anew$"):
+        SoFar.load(path)

@@ -1,8 +1,10 @@
 """The tree keeps its shape: imports point one way, importing costs nothing, and what is public says what it does."""
 
 import ast
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,17 +22,13 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "media": {"files"},
     "data": {"media", "settings", "files"},
     "model": {"settings", "diffusion", "files"},
-    "sampler": {"diffusion"},
-    "checkpoint": {"files"},
-    "output": {"media", "model"},
-    "call": {"settings", "model", "output"},
-    "loading": {"model", "checkpoint"},
-    "pipeline": {"settings", "diffusion", "media", "model", "sampler", "output", "call", "loading", "__init__"},
-    "render": {"media", "model", "output"},
+    "sampler": {"diffusion", "files"},
+    "pipeline": {"settings", "diffusion", "files", "media", "model", "sampler", "__init__"},
+    "render": {"media", "model", "pipeline"},
     "inside": {"diffusion", "files"},
-    "runtime": {"settings", "model", "checkpoint", "pipeline", "place"},
-    "first_frame": {"settings", "files", "runtime"},
-    "training": {"settings", "diffusion", "files", "media", "data", "model", "checkpoint", "pipeline"},
+    "runtime": {"settings", "model", "pipeline", "place"},
+    "first_frame": {"settings", "files", "place", "runtime"},
+    "training": {"settings", "diffusion", "files", "media", "data", "model", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {
         "settings",
@@ -42,6 +40,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
         "evaluation",
         "inside",
         "output",
+        "sampler",
         "pipeline",
         "render",
         "runtime",
@@ -155,6 +154,20 @@ def test_public_names_are_where_they_are_said_to_be():
     assert set(trip.VARIANTS) and set(trip.PRESETS) == {"paper", "embedded", "tiny"}
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         trip.Nothing  # noqa: B018
+
+
+def test_what_is_needed_is_declared_and_what_ships_is_found(tmp_path):
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = [line for line in (ROOT / "requirements-test.txt").read_text().splitlines() if line]
+    assert told["project"]["optional-dependencies"]["test"] == needed
+    assert told["project"]["scripts"]["trip"] == "trip.cli:main" and "requirements.txt" in str(told["tool"]["hatch"]["metadata"])
+    (tmp_path / "trip").mkdir()
+    shutil.copy(ROOT / "trip" / "place.py", tmp_path / "trip")
+    for target in told["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].values():
+        (tmp_path / target).mkdir(parents=True)
+    code = "from trip.place import ASSETS, EXAMPLES; print(ASSETS, EXAMPLES)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    assert found == [str(tmp_path / "trip" / name) for name in ("assets", "examples")]
 
 
 def test_files_are_named_by_their_content():

@@ -32,6 +32,11 @@ def is_full(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def has_room(folder: Path, num_bytes: int) -> bool:
+    """Whether so many bytes are free on a folder's disk."""
+    return shutil.disk_usage(folder).free >= num_bytes
+
+
 def check_room(folder: Path, num_bytes: int, spare: int = LEAST_FREE_BYTES) -> None:
     """ValueError, in one line, where so many bytes more would leave too little room on a folder's disk."""
     free = shutil.disk_usage(folder).free

@@ -68,12 +68,18 @@ class InsideRecorder:
     """Collects `Inside` of a batch's first clip; give it to the pipeline as `callback_on_step_end`.
 
     num_steps  of the clip: `pipe.resolve(settings).num_steps`
+    so_far     what was said before the clip was interrupted, where it goes on
     """
 
-    def __init__(self, num_steps: int):
+    def __init__(self, num_steps: int, so_far: Inside | None = None):
         self.picture_steps = _evenly(num_steps, MOST_STEPS)
         self.numbers: list[tuple[int, Tensor, Tensor]] = []
         self.clean: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        if so_far is not None:
+            share, rms = torch.from_numpy(so_far.share), torch.from_numpy(so_far.rms)
+            self.numbers = list(zip(so_far.timesteps.tolist(), share, rms.unbind(1), strict=True))
+            photo = [so_far.photo] * len(so_far.picture_steps)
+            self.clean = list(zip(so_far.picture_steps.tolist(), photo, so_far.residual, so_far.fused, strict=True))
 
     def __call__(self, pipe: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> None:
         """One step.

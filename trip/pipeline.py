@@ -26,12 +26,19 @@ from trip.model.latents import colours_of, decode_video, encode_video, fit_colou
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField
 from trip.output import AnimatedClip, to_uint8
-from trip.sampler import SAMPLERS, check_scheduler, signal_share
+from trip.sampler import SAMPLERS, SoFar, check_scheduler, signal_share
 from trip.settings import AnimateSettings
 
 
 class Interrupted(RuntimeError):
-    """The person stopped the clip before it was done."""
+    """The clip was stopped before it was done.
+
+    so_far  where it stood, for `animate_batch` to go on from
+    """
+
+    def __init__(self, words: str, so_far: SoFar | None = None):
+        super().__init__(words)
+        self.so_far = so_far
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class _Drawn:
     """What sampling gives, before it is decoded.
 
     z_0      clean clips                  b c f h w
-    times    told, and `field` the motion of each photo, as in `AnimatedClip`; num_steps: fewer than asked for where it was interrupted
+    times    told, and `field` the motion of each photo, as in `AnimatedClip`; so_far: where it was interrupted
     z_first  clean latents of the photos  b c 1 h w
     photos   as the model saw them        b h w 3, uint8
     whole    the whole photos
@@ -48,7 +55,7 @@ class _Drawn:
     z_0: Tensor
     times: Tensor
     field: MotionField | None
-    num_steps: int
+    so_far: SoFar | None
     z_first: Tensor
     photos: np.ndarray
     whole: list[Image.Image]
@@ -105,11 +112,10 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         self,
         image: str | Path | Image.Image | np.ndarray,
         settings: AnimateSettings | None = None,
-        *,
-        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+        **more: Any,
     ) -> AnimatedClip:
-        """One photo's clip; see `animate_batch`."""
-        return self.animate_batch([image], [settings or AnimateSettings()], callback_on_step_end=callback_on_step_end)[0]
+        """One photo's clip; see `animate_batch`, also for what else it takes."""
+        return self.animate_batch([image], [settings or AnimateSettings()], **more)[0]
 
     @torch.no_grad()
     def animate_batch(
@@ -118,6 +124,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         settings: Sequence[AnimateSettings],
         *,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+        so_far: SoFar | None = None,
     ) -> list[AnimatedClip]:
         """Clips of several photos at once, each the same as it would be alone.
 
@@ -126,7 +133,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         callback_on_step_end  called with (pipeline, step, timestep, tensors), the tensors b c f h w: `z_t` the noised clip; `residual`,
                               `prior` and `eps` the noise by either path and fused; `z_0` the clean clip that `eps` implies.
                               Setting `pipeline.interrupt` ends the loop before the next step
-        Raises Interrupted, and ValueError where the settings of a batch differ in what they must share.
+        so_far                where the same clips were interrupted: they go on from there, and come out as if they had not been.
+                              Their seeds must be given
+        Raises Interrupted, and ValueError where the settings of a batch differ in what they must share, or `so_far` is of other clips.
         """
         if len(images) != len(settings):
             raise ValueError(f"wanted one settings for each photo, got {len(images)} photos and {len(settings)} settings")
@@ -136,9 +145,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             callback_on_step_end(pipe, step, int(t), tensors)
 
         try:
-            drawn = self._draw(call, callback_on_step_end and after_step, STEP_TENSORS)
-            if drawn.num_steps < self.num_timesteps:
-                raise Interrupted(f"stopped after {drawn.num_steps} of {self.num_timesteps} steps")
+            drawn = self._draw(call, callback_on_step_end and after_step, STEP_TENSORS, so_far=so_far)
+            if drawn.so_far:
+                raise Interrupted(f"stopped after {drawn.so_far.step} of {self.num_timesteps} steps", drawn.so_far)
             return self._clips(drawn, self._video(drawn))
         finally:
             self.maybe_free_model_hooks()
@@ -153,6 +162,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         latents: Tensor | None = None,
         prompt_embeds: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
+        so_far: SoFar | None = None,
     ) -> _Drawn:
         """Photos and texts to latents, and the loop; noise and embeddings may be given in place of seeds and texts."""
         settings = [self.resolve(one) for one in call.settings]
@@ -183,7 +193,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             raise ValueError(f"latents must be a tensor of {' x '.join(map(str, shape))}, got {shape_of(latents)}")
         if call.generators or latents is not None:  # no seed makes this clip again
             settings = [one.model_copy(update={"seed": None}) for one in settings]
-        return _Drawn(*self._sample(z_first, settings, noise, generators, *embeds, callback, names), z_first, photos, whole, settings)
+        return _Drawn(
+            *self._sample(z_first, settings, noise, generators, *embeds, callback, names, so_far), z_first, photos, whole, settings
+        )
 
     def _sample(
         self,
@@ -195,8 +207,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         negative_prompt_embeds: Tensor | None,
         callback: Callable | None,
         names: Sequence[str],
-    ) -> tuple[Tensor, Tensor, MotionField | None, int]:
-        """The reverse process: z_first b c 1 h w, noise b c f h w -> clean clips b c f h w, times f, motion of the photos, steps."""
+        so_far: SoFar | None,
+    ) -> tuple[Tensor, Tensor, MotionField | None, SoFar | None]:
+        """The reverse process: z_first b c 1 h w, noise b c f h w -> clean clips b c f h w, times f, motion of the photos, what is left."""
         s, device = settings[0], z_first.device
         denoiser = Denoiser(self.unet, self.fusion)
         scheduler = self._scheduler_for(s)
@@ -209,8 +222,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         if s.loop and told_time:  # what is told comes home too
             times = times * (1 - homecoming(s.num_frames).to(device))
 
-        latents, condition, done = noise * scheduler.init_noise_sigma, None, 0
-        for step, t in enumerate(self.progress_bar(scheduler.timesteps)):
+        latents, condition, done = noise * scheduler.init_noise_sigma, None, so_far.step if so_far else 0
+        latents = so_far.remind(scheduler, latents) if so_far else latents
+        for step, t in enumerate(self.progress_bar(scheduler.timesteps[done:]), done):
             if self.interrupt:
                 break
             guided = self.do_classifier_free_guidance
@@ -243,7 +257,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 if guided != self.do_classifier_free_guidance or embeds[0] is not prompt_embeds or embeds[1] is not negative_prompt_embeds:
                     (prompt_embeds, negative_prompt_embeds), condition = embeds, None
         field = self.unet.motion_field(z_first[:, :, 0], prompt_embeds[:, -1]) if condition is None else condition.field
-        return latents, times.float(), field, done
+        left = SoFar.of(done, latents, scheduler) if done < self.num_timesteps else None
+        return latents, times.float(), field, left
 
     def _condition(
         self, z_first: Tensor, settings: list[AnimateSettings], times: Tensor, prompt_embeds: Tensor, negative_prompt_embeds: Tensor | None

@@ -1,6 +1,16 @@
-"""Where the code runs, as far as the environment says; asked before anything heavy is imported."""
+"""Where the code runs, as far as the environment says, and where what comes with it lies; asked before anything heavy is imported."""
 
 import os
+from pathlib import Path
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with the package: beside it in a checkout, inside it where it was installed."""
+    package = Path(__file__).resolve().parent
+    return package / name if (package / name).is_dir() else package.parent / name
+
+
+ASSETS, EXAMPLES = shipped("assets"), shipped("examples")
 
 
 def on_spaces() -> bool:

@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from trip.checkpoint import check_checkpoint
 from trip.model.lora import lora_file
 from trip.pipeline import TripPipeline
-from trip.place import on_spaces_gpu
+from trip.place import ASSETS, on_spaces_gpu
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "embedded"
+EMBEDDED = ASSETS / "embedded"
 DEVICE_SHARE = 0.85  # of an accelerator's memory that weights may take; the rest is for what they work on
 MEMORY_SHARE = 0.75  # of the machine's
 _making = threading.Lock()

@@ -1,13 +1,23 @@
-"""The samplers that a person can choose by name, and what any other one must do: all are fed with noise, on the checkpoint's schedule."""
+"""The samplers that a person can choose by name, and what any other one must do: all are fed with noise, on the checkpoint's schedule.
+And where one stands between two steps.
+"""
 
 import inspect
-from typing import Any
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from trip.diffusion import add_noise, predict_z_0
+from trip.files import check_header, replacing
+
+REMEMBERED = ("model_outputs", "timestep_list", "last_sample", "lower_order_nums", "this_order", "_step_index")  # from step to step
 
 
 class DDIM(DDIMScheduler):
@@ -51,3 +61,71 @@ def signal_share(scheduler: SchedulerMixin, t: Tensor) -> Tensor:
     one = torch.ones((), device=t.device)
     scaled = scheduler.scale_model_input(one, t)
     return scheduler.alphas_cumprod.to(t.device)[t.long()] if scaled is one else scaled.float().square()
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """Where sampling stands between two steps: all that it needs to go on as if it had never stopped. No sampler here draws noise on
+    the way, so there is no state of a generator.
+
+    step        steps done
+    z_t         noised clips   b c f h w
+    remembered  what the sampler knows of earlier steps, by REMEMBERED: a number, a tensor, nothing, or a list of these
+    """
+
+    step: int
+    z_t: Tensor
+    remembered: dict[str, Any]
+
+    @classmethod
+    def of(cls, step: int, z_t: Tensor, sampler: SchedulerMixin) -> Self:
+        """Where a sampler stands that has done so many steps."""
+        known = {name: vars(sampler)[name] for name in REMEMBERED if name in vars(sampler)}
+        return cls(step, z_t, {name: list(value) if isinstance(value, list) else value for name, value in known.items()})
+
+    def remind(self, sampler: SchedulerMixin, z_t: Tensor) -> Tensor:
+        """Brings a new sampler to where the old one stood, and gives the noised clips.
+
+        z_t  those that a clip from the start would have, for shape and device
+        Raises ValueError where this is of another clip.
+        """
+        if self.z_t.shape != z_t.shape or not 0 < self.step < len(sampler.timesteps):
+            raise ValueError(
+                f"wanted to go on with a clip of {tuple(z_t.shape)} and {len(sampler.timesteps)} steps, got one of {tuple(self.z_t.shape)} "
+                f"after {self.step} steps; begin it anew"
+            )
+        vars(sampler).update(_mapped(self.remembered, lambda one: one.to(z_t.device) if isinstance(one, Tensor) else one))
+        return self.z_t.to(z_t.device)
+
+    def save(self, path: Path, about: dict[str, Any]) -> None:
+        """Writes one safetensors file, whole, with what else there is to know about the clip. Raises OSError where it cannot be written."""
+        tensors = {"z_t": self.z_t.cpu().contiguous()}
+
+        def name_of(one: Any) -> Any:
+            if isinstance(one, Tensor):
+                tensors[name := f"tensor {len(tensors)}"] = one.cpu().contiguous().clone()
+                return name
+            return one
+
+        told = {"step": self.step, "remembered": _mapped(self.remembered, name_of), "about": about}
+        with replacing(path) as partial:
+            save_file(tensors, partial, {"so_far": json.dumps(told)})
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[Self, dict[str, Any]]:
+        """What `save` wrote, on the CPU. ValueError where the file is missing, broken or another one."""
+        try:
+            check_header(path)
+            with safe_open(path, "pt") as file:
+                told, tensors = json.loads(file.metadata()["so_far"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            remembered = _mapped(told["remembered"], lambda one: tensors[one] if isinstance(one, str) else one)
+            return cls(told["step"], tensors["z_t"], remembered), told["about"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path.name}: wanted a clip that was set aside, got {error}; begin it anew") from error
+
+
+def _mapped(value: Any, change: Any) -> Any:
+    """The same dict or list with each single value changed."""
+    if isinstance(value, dict):
+        return {name: _mapped(one, change) for name, one in value.items()}
+    return [_mapped(one, change) for one in value] if isinstance(value, list) else change(value)

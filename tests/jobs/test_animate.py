@@ -11,7 +11,7 @@ from PIL import Image
 
 from trip.evaluation.likeness import SAME_DB
 from trip.inside import Inside
-from trip.jobs import animate
+from trip.jobs import sampling
 from trip.jobs.animate import AnimateMaker
 from trip.jobs.estimate import Timings
 from trip.jobs.store import Job, JobStore, State
@@ -286,7 +286,7 @@ def test_memory_that_runs_out_is_tried_once_more_and_then_told(worker, photo, mo
         tries.append(1)
         raise MemoryError
 
-    monkeypatch.setattr(animate, "_sampled", runs_out)
+    monkeypatch.setattr(sampling, "sampled_once", runs_out)
     job = made(worker, photo)
     assert job.error == "there is not enough memory for 4 frames; choose fewer frames or a smaller model"
     assert len(tries) == 2

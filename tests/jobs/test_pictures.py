@@ -12,6 +12,7 @@ from PIL import Image
 
 from trip import runtime
 from trip.jobs import pictures
+from trip.jobs import worker as workers
 from trip.jobs.animate import AnimateMaker
 from trip.jobs.estimate import Timings
 from trip.jobs.pictures import SCHEMAS, PictureMaker
@@ -145,3 +146,12 @@ def test_memory_that_runs_out_is_told(worker, monkeypatch):
 
     monkeypatch.setattr(pictures, "pictures", runs_out)
     assert made(worker, "paint", prompt="x").error == "there is not enough memory for this; choose a smaller size or a smaller model"
+
+
+def test_pictures_that_take_too_long_end_with_what_to_ask_for_while_others_wait(worker, monkeypatch):
+    monkeypatch.setattr(workers, "LONGEST_SECONDS", -1.0)
+    mine, theirs = (worker.store.submit(visitor, "paint", QUICK | {"prompt": "a red house"}) for visitor in ("me", "they"))
+    worker.work_until(mine.id)
+    worker.work_until(theirs.id)  # for whom nobody waits
+    assert worker.store.get(mine.id).error.endswith("while others wait; ask for fewer pictures, fewer steps or a smaller size")
+    assert worker.store.get(theirs.id).state == State.DONE

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from trip.jobs import caps
 from trip.jobs import store as stores
 from trip.jobs.folders import make_own
 from trip.jobs.janitor import Limits, tidy
@@ -217,7 +218,7 @@ def test_jobs_are_listed_waiting_first_then_newest_and_by_prompt(store):
 
 
 def test_one_visitor_can_only_have_so_many_waiting(store, photo, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_QUEUED_EACH", 2)
+    monkeypatch.setattr(caps, "MOST_QUEUED_EACH", 2)
     first, _ = ask(store), ask(store)
     store.pause(first.id)  # still counts
     with pytest.raises(ValueError, match="you have 2 jobs waiting already"):
@@ -229,8 +230,8 @@ def test_one_visitor_can_only_have_so_many_waiting(store, photo, monkeypatch):
 
 
 def test_all_visitors_together_can_only_have_so_many_waiting(store, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_QUEUED", 2)
-    monkeypatch.setattr(stores, "MOST_STORED", 3)
+    monkeypatch.setattr(caps, "MOST_QUEUED", 2)
+    monkeypatch.setattr(caps, "MOST_STORED", 3)
     ask(store, "a"), ask(store, "b")
     with pytest.raises(ValueError, match="2 jobs are waiting already"):
         ask(store, "a")
@@ -265,7 +266,7 @@ def test_ids_cannot_be_guessed(store):
 
 
 def test_many_threads_lose_and_double_nothing(store, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_QUEUED", 10_000)
+    monkeypatch.setattr(caps, "MOST_QUEUED", 10_000)
     taken, errors = [], []
 
     def visit(visitor: str) -> None:

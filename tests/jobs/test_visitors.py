@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from trip.jobs import caps
 from trip.jobs import store as stores
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.visitor import Visitor, id_of_word
@@ -153,7 +154,7 @@ def test_what_was_foretold_comes_true_among_addresses_and_visitors(store):
 
 
 def test_an_address_can_only_have_so_many_waiting(store, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_QUEUED_ADDRESS", 3)
+    monkeypatch.setattr(caps, "MOST_QUEUED_ADDRESS", 3)
     ask(store, "a", "x"), ask(store, "a", "x"), ask(store, "b", "x")
     with pytest.raises(ValueError, match="3 jobs of your address"):
         ask(store, "b", "x")
@@ -162,7 +163,7 @@ def test_an_address_can_only_have_so_many_waiting(store, monkeypatch):
 
 
 def test_paused_jobs_keep_nobody_out_also_after_a_restart(store, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_QUEUED", 4)
+    monkeypatch.setattr(caps, "MOST_QUEUED", 4)
     for number in range(10):
         store.pause(ask(store, f"made up {number}", "x").id)
     ask(store, "me", "x"), ask(store, "me", "x")
@@ -173,7 +174,7 @@ def test_paused_jobs_keep_nobody_out_also_after_a_restart(store, monkeypatch):
 
 
 def test_an_address_can_only_hold_so_many_back(store, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_PAUSED_ADDRESS", 1)
+    monkeypatch.setattr(caps, "MOST_PAUSED_ADDRESS", 1)
     store.pause(ask(store, "a", "x").id)
     with pytest.raises(ValueError, match="1 jobs of your address are paused"):
         store.pause(ask(store, "b", "x").id)

@@ -2,7 +2,7 @@
 
 python tests/stress/hostile.py [--files 200] [--threads 16] [--seed 0] [--most-gib 2.5]
 
-Photos, clips, archives with captions, LoRA files and checkpoints' weights: whole ones, bombs, and ones with bytes changed, cut off or put
+Photos, clips, archives with captions, LoRA files and packed checkpoints: whole ones, bombs, and ones with bytes changed, cut off or put
 in. Exit code 1 and a line for each that was answered otherwise.
 """
 
@@ -19,6 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from trip.jobs.draft import ClipsDraft  # noqa: E402
 from trip.media import Clip, read_clip, read_metadata, read_photo, write_clip  # noqa: E402
 from trip.model.lora import FORMAT, read_card  # noqa: E402
+from trip.runtime import _open  # noqa: E402
 
 SLOWEST = 120  # seconds that one file may take, with everybody else's at the same time
 
@@ -108,6 +110,35 @@ def weights(chance: random.Random) -> tuple[str, bytes]:
     return "lora.safetensors", save({"unet.x.lora_A.weight": torch.zeros(4, 4)}, metadata=card)
 
 
+def checkpoint(chance: random.Random) -> tuple[str, bytes]:
+    """A packed tiny model; one of its files is spoilt, missing, a pickle or a table of far too many layers."""
+    model, data = _tiny(), io.BytesIO()
+    names = sorted(model)
+    victim, how = chance.choice(names), chance.choice(["spoilt", "missing", "pickle", "whole", "large"])
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in names:
+            content = model[name]
+            if how == "large" and name == "unet/config.json":
+                content = json.dumps(json.loads(content) | {"block_out_channels": [10**9] * 4}).encode()
+            if name == victim:
+                content = {"spoilt": spoilt(content, chance), "missing": None}.get(how, content)
+            if content is not None:
+                packed.writestr(name, content)
+        if how == "pickle":
+            packed.writestr("unet/weights.bin", b"cos\nsystem\n(S'touch broken-in'\ntR.")
+    return "checkpoint.zip", data.getvalue()
+
+
+@cache
+def _tiny() -> dict[str, bytes]:
+    """Files of a tiny random checkpoint by their names."""
+    from app_process import tiny_model
+
+    with TemporaryDirectory() as place:
+        folder = tiny_model(Path(place) / "model")
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def spoilt(data: bytes, chance: random.Random) -> bytes:
     """As it is, cut off, or with bytes changed or put in."""
     how = chance.random()
@@ -126,6 +157,13 @@ def read(path: Path) -> None:
     """As the app would: everything that takes such a file."""
     if path.suffix == ".safetensors":
         read_card(path)
+        return
+    if path.stem == "checkpoint":
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                packed.extractall(path.with_suffix(""))
+        path.with_suffix("").mkdir(exist_ok=True)
+        _open(str(path.with_suffix("")))
         return
     if path.suffix == ".zip" or path.stem == "clip":
         draft = ClipsDraft(path.parent / "drafts" / "mine", 2)
@@ -164,7 +202,7 @@ def main() -> None:
     options = parser.parse_args()
     av.logging.set_level(None)
     with TemporaryDirectory() as place:
-        paths = [_made(Path(place), options.seed, number) for number in range(options.files)]
+        paths = [made_file(Path(place), options.seed, number) for number in range(options.files)]
         base, top, answers, is_over = resident(), [0.0], [], threading.Event()
         watch = threading.Thread(target=lambda: [top.append(max(top.pop(), resident())) for _ in iter(lambda: is_over.wait(0.01), True)])
         watch.start()
@@ -183,14 +221,22 @@ def main() -> None:
     sys.exit(bool(wrong))
 
 
-def _made(place: Path, seed: int, number: int) -> Path:
+def made_file(place: Path, seed: int, number: int) -> Path:
+    """One of the files of a seed, in a folder of its own."""
     chance, folder = random.Random(f"{seed} {number}"), place / str(number)
     folder.mkdir()
-    makers: list[Callable[..., Any]] = [lambda c: photo(c), png_bomb, lambda c: clip(c, folder), lambda c: archive(c, folder), weights]
+    makers: list[Callable[..., Any]] = [
+        lambda c: photo(c),
+        png_bomb,
+        lambda c: clip(c, folder),
+        lambda c: archive(c, folder),
+        weights,
+        checkpoint,
+    ]
     name, data = chance.choice(makers)(chance)
     for left in folder.iterdir():
         left.unlink()
-    (folder / name).write_bytes(spoilt(data, chance))
+    (folder / name).write_bytes(data if name == "checkpoint.zip" else spoilt(data, chance))
     return folder / name
 
 

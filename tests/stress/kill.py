@@ -23,7 +23,8 @@ from app_process import PHOTO, free_port, running, tiny_model
 from gradio_client import Client, handle_file
 
 from trip.jobs.job import job_of
-from trip.jobs.store import MOST_ATTEMPTS, Job, State
+from trip.jobs.start import MOST_ATTEMPTS
+from trip.jobs.store import Job, State
 from trip.media import read_clip
 
 AT_ONCE = 2  # jobs that a client asks for together
@@ -114,15 +115,16 @@ def violations(outputs: Path, seen: Seen, finished: dict[str, str | None], submi
 
 def _unplayable(outputs: Path, job: Job) -> list[str]:
     folder = outputs / "jobs" / job.id
-    clips = [path.name for path in folder.glob("*.mp4")]
-    if clips != [job.result["clip"]]:
-        return [f"{job.id}: wanted one clip, found {clips}"]
+    clips, wanted = sorted(path.name for path in folder.glob("*.mp4")), [job.result["drawn"], job.result["clip"]]
+    if clips != wanted:
+        return [f"{job.id}: wanted {wanted}, found {clips}"]
     left = [path.name for path in folder.iterdir() if path.name == "running" or path.name.endswith(".partial")]
     if left:
         return [f"{job.id}: left behind: {left}"]
-    clip = read_clip(folder / clips[0])
-    wanted = (SETTINGS["num_frames"], job.settings["prompt"])
-    return [] if (len(clip.frames), clip.metadata["prompt"]) == wanted else [f"{job.id}: another clip than asked for"]
+    drawn, clip = (read_clip(folder / name) for name in clips)
+    lengths = (len(drawn.frames), len(clip.frames)) == (SETTINGS["num_frames"], job.result["num_frames"])
+    prompts = {drawn.metadata["prompt"], clip.metadata["prompt"]} == {job.settings["prompt"]}
+    return [] if lengths and prompts else [f"{job.id}: another clip than asked for"]
 
 
 def main() -> None:

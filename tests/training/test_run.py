@@ -28,6 +28,7 @@ TINY = PRESETS["tiny"]
 STAGES = {
     "vae": TINY.recipe.vae,
     "text": TINY.recipe.text,
+    "sentences": TINY.recipe.sentences,
     "field": TINY.recipe.field,
     "half-size": TINY.recipe.half_size,
     "denoiser": TINY.recipe.denoiser,
@@ -202,7 +203,7 @@ def test_a_base_gives_autoencoder_and_text_encoder_as_they_are_and_every_other_s
 
 def test_init_starts_from_the_weights_of_a_checkpoint(unbroken, photos, tmp_path):
     settings = TINY.recipe.denoiser.model_copy(update={"max_steps": 1, "learning_rate": 0.0})
-    recipe = TINY.recipe.model_copy(update={"field": None, "half_size": None, "denoiser": settings})
+    recipe = TINY.recipe.model_copy(update={"sentences": None, "field": None, "half_size": None, "denoiser": settings})
     run = tmp_path / "run"
     list(TrainingRun(TINY.model_copy(update={"recipe": recipe}), run, photos, init=unbroken / "model").stages())
     before, after = (load_file(folder / "model" / WEIGHTS[1]) for folder in (unbroken, run))

@@ -282,3 +282,13 @@ def test_a_port_that_is_taken_is_one_line_and_a_link_open_to_all_is_warned_of(ap
     told = refusal("--share", "--port", app.url.rpartition(":")[2])  # the taken port keeps it from being shared
     assert told.startswith("WARNING: --share without --auth")
     assert told.splitlines()[-1].startswith("app.py: cannot listen on this machine, port ")
+
+
+def test_another_release_of_the_package_for_agents_is_named(no_network, tmp_path):
+    """A package of that name in which Gradio does not find what it needs; in a process of its own."""
+    (tmp_path / "mcp").mkdir()
+    (tmp_path / "mcp" / "__init__.py").touch()
+    command, environment = [sys.executable, str(ROOT / "app.py"), "--mcp"], no_network | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    said = "app.py: --mcp needs another release of its package than the one installed; run: pip install"
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith(said) and "Traceback" not in done.stderr

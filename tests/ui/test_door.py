@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -349,7 +350,14 @@ def test_each_agent_gets_a_session_of_its_own_and_is_known_by_it(served, agents)
 
     one, other = call(), call()
     assert one.headers["mcp-session-id"] != other.headers["mcp-session-id"]
-    again = call(**{"mcp-session-id": one.headers["mcp-session-id"]})
+    mine = {"mcp-session-id": one.headers["mcp-session-id"]}
+    upload = Path(get_upload_folder()) / "for an agent.png"
+    upload.write_bytes(SECRET)
+    served.page.visitors.give(served.page.visitors.known(mine["mcp-session-id"]), [str(upload)])
+    for headers, status in ((mine, 200), ({}, 403), ({"mcp-session-id": other.headers["mcp-session-id"]}, 403)):
+        answer = httpx.get(f"{served.url}/gradio_api/file={upload}", headers=headers, trust_env=False)
+        assert answer.status_code == status, headers
+    again = call(**mine)
     assert one.headers["mcp-session-id"] in again.json()["cookie"] and "mcp-session-id" not in again.headers
     forged = call(**{"mcp-session-id": "made up"})
     assert "made up" not in forged.json()["cookie"] and forged.headers["mcp-session-id"]
@@ -467,6 +475,9 @@ def test_uploads_are_bounded(served, monkeypatch):
     assert caller.upload(b"x" * 100)
     refused = caller.http.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 2000)})
     assert refused.status_code == 429 and "within an hour" in refused.json()["detail"]
+    monkeypatch.setattr("trip.ui.visitors.UPLOADS_EACH", 2**30)
+    large = caller.http.post("/gradio_api/upload", files={"files": ("a.png", bytes(31 * 2**20))})
+    assert large.status_code == 413 and large.json()["error"] == "wanted files of at most 30 MB each, got a larger one; send smaller ones"
     chunks = (part for part in (b"--b\r\n", b"--b--"))
     unsized = caller.http.post("/gradio_api/upload", content=chunks, headers={"content-type": "multipart/form-data; boundary=b"})
     assert unsized.status_code == 411
@@ -479,3 +490,51 @@ def test_a_program_that_does_not_know_the_newest_settings_goes_on(served, owner)
     data = [{"path": photo, "meta": FILE}, "", "", 9, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained", ""]
     assert len(data) < len(function["inputs"])
     assert owner.caller.run("animate", data).json()["error"] == "Motion must be a number from 0 to 2, not 9"
+
+
+ROUTES = [f"{way}/no_such_endpoint" for way in ("run", "api", "call")] + ["run/animate", "call/jobs", "queue/join", "cancel", "reset"]
+BODIES = [
+    b"",
+    b"{}",
+    b"null",
+    b"[]",
+    b"hello",
+    b'"a"',
+    b'{"data": null}',
+    b'{"data": 7}',
+    b'{"data": {}}',
+    b'{"data": [], "fn_index": -1}',
+    b'{"data": [], "fn_index": 9999}',
+    b'{"data": [], "fn_index": "x"}',
+    b'{"data": [], "fn_index": 1e400}',
+    b'{"data": [], "trigger_id": []}',
+    b'{"data": [], "event_id": {}, "session_hash": "own", "fn_index": 3}',
+    b'{"data": [], "batched": true}',
+    b'{"data": [], "event_data": 5, "session_hash": ""}',
+    b"[" * 100_000,
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_broken_request_is_refused_in_one_line_and_fills_no_log(served, route, caplog, capfd):
+    caller = served.caller()
+    for body in BODIES:
+        answer = caller.http.post(f"/gradio_api/{route}", content=body, headers={"content-type": "application/json"})
+        if answer.status_code == 200:
+            continue
+        said = answer.json()
+        line = said.get("error", said.get("detail"))
+        assert line and "\n" not in str(line) and len(str(line)) < 1000, (body[:40], answer.text[:200])
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+def test_an_endpoint_that_is_not_there_is_said_to_be_none(served):
+    answer = served.caller().run("no_such_endpoint", [])
+    assert (answer.status_code, answer.json()["error"]) == (404, "there is no such endpoint; look at the page's list of endpoints")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.png", "http://169.254.169.254/a.png", "http://no.such.host.invalid/a.png"])
+def test_an_address_that_is_not_fetched_is_said_to_be_the_reason(served, address):
+    answer = served.caller().run("control_map", [{"path": address, "meta": FILE}, "canny"])
+    assert answer.json()["error"].startswith("the file at that address could not be fetched")

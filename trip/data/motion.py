@@ -172,6 +172,7 @@ MOTIONS = {
 }
 # fmt: on
 CAMERA_MOTIONS = tuple(name for name, kind in MOTIONS.items() if kind.camera)
+DISPLACING = {"clouds_left", "clouds_right", "water_ripples", "waves", "flames", "leaves"}  # scenes that carry the photo's own things along
 
 
 def draw_motion(rng: np.random.Generator, kind_of_photo: str) -> tuple[Motion, ...]:
@@ -266,6 +267,20 @@ def _pose(motions: tuple[Motion, ...], time: float) -> _Pose:
         angle=ROLL_ANGLE * (way["roll_right"] - way["roll_left"]),
         parallax=way["parallax_right"] - way["parallax_left"],
     )
+
+
+def camera_at(motions: tuple[Motion, ...], time: float) -> tuple[np.ndarray, bool]:
+    """Where the frame at a time looks in the photo, 2 3 float32, from a point of the frame, both in halves of the view from its middle;
+    and whether that holds for all of the picture, as it does without parallax.
+    """
+    matrix = _pose(motions, time).matrix().astype(np.float32)
+    matrix[:, 2] *= 2
+    return matrix, not any(motion.name.startswith("parallax") for motion in motions)
+
+
+def moves_scene(motions: tuple[Motion, ...]) -> bool:
+    """Whether places of the photo go another way than the camera alone leads: parallax, and scenes that carry things along."""
+    return any(motion.name.startswith("parallax") or motion.name in DISPLACING for motion in motions)
 
 
 @dataclass(frozen=True)

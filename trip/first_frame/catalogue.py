@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+from trip.place import ASSETS
+
 MB, GB = 10**6, 10**9
 Task = Literal["paint", "refine", "edit", "control", "annotate"]
 

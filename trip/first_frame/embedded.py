@@ -10,8 +10,9 @@ from numpy import ndarray
 from PIL import Image
 
 from trip.first_frame.detail import give_back_detail
+from trip.place import ASSETS
 
-EDITOR = Path(__file__).resolve().parents[2] / "assets" / "editor"
+EDITOR = ASSETS / "editor"
 NUM_STEPS = 2  # measured: more follow the known edits less closely
 
 

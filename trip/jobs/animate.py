@@ -1,10 +1,13 @@
-"""The job "animate": a photo and settings become a clip in the job's folder, with its figures."""
+"""The job "animate": a photo and settings become a clip in the job's folder, with its figures.
 
-import logging
+A clip of many steps holds the worker no longer than TURN_SECONDS while somebody else waits: then it is set aside between two steps
+(`trip.jobs.aside`), and comes out, turns later, as it would have in one.
+"""
+
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +16,13 @@ from PIL import Image
 
 from trip.evaluation.figures import figures
 from trip.evaluation.likeness import frame_psnr
-from trip.jobs.estimate import Timing, Timings
+from trip.files import LEAST_FREE_BYTES, has_room
+from trip.jobs.aside import forget
+from trip.jobs.estimate import Timings
 from trip.jobs.figure import FIGURE
+from trip.jobs.sampling import SET_ASIDE, Sampled, Step, sample, sampled_once
 from trip.jobs.store import State
-from trip.jobs.stream import compute_thread, streamed
+from trip.jobs.stream import compute_thread
 from trip.jobs.worker import Cancelled, Desk
 from trip.media import (
     Clip,
@@ -36,109 +42,15 @@ from trip.media import (
 from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
-    from trip.inside import Inside
     from trip.output import AnimatedClip
-    from trip.pipeline import TripPipeline
     from trip.render import Rendering
-
-logger = logging.getLogger(__name__)
 
 CALIBRATION_FRAMES = 8
 INSIDE = "inside.npz"  # file of a job: what both paths said
 RENDERING = 0.9  # of a job's progress: the clip is rendered from there on
 WATCHED = "watched"  # file of a running job whose inside somebody looks at
+TURN_SECONDS = 60.0  # of sampling, while others wait
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where sampling stands after a denoising step.
-
-    preview  frames as they look by now, blurred   f h w 3, uint8
-    inside   what both paths said so far, at the steps that clean clips are kept of
-    """
-
-    number: int
-    num_steps: int
-    seconds: float
-    preview: np.ndarray
-    inside: "Inside | None" = None
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What sampling gives: the clip, what its steps said, and what it took."""
-
-    output: "AnimatedClip"
-    inside: "Inside"
-    timing: Timing
-
-
-def sample(
-    model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str, lora: str | None = None
-) -> Iterator[Step | Sampled]:
-    """Where the clip stands after each denoising step, and the finished clip last.
-
-    ticket  path of a file: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`.
-            A file, since on some hosts this function runs in another process than the page.
-    lora    file of a fine-tune, whose changes are added to the model
-    """
-
-    def work(tell: Callable[[Step], None]) -> Sampled:
-        from trip.runtime import lent_pipeline
-
-        with lent_pipeline(model, lora) as pipe:
-            return _sample(pipe, photo, pipe.resolve(settings), ticket, tell)
-
-    yield from streamed(work, ticket)
-
-
-def _sample(pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str, tell: Callable[[Step], None]) -> Sampled:
-    """Samples, and once more with less memory where there was not enough."""
-    from trip.runtime import free_memory, is_out_of_memory, save_memory
-
-    for attempt in range(2):
-        try:
-            return _sampled(pipe, photo, settings, ticket, tell)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        free_memory()  # here: inside the except block the traceback would still hold it
-        if attempt == 0:
-            save_memory(pipe)
-            logger.warning("out of memory; once more, decoding frame by frame")
-    raise ValueError(f"there is not enough memory for {settings.num_frames} frames; choose fewer frames or a smaller model")
-
-
-def _sampled(
-    pipe: "TripPipeline", photo: Image.Image, settings: AnimateSettings, ticket: str | None, tell: Callable[[Step], None]
-) -> Sampled:
-    from trip.inside import InsideRecorder
-    from trip.runtime import device, memory_in_use
-
-    recorder, begun = InsideRecorder(settings.num_steps), time.monotonic()
-    stepped, peak = begun, 0
-
-    def after_step(pipe: "TripPipeline", step: int, timestep: int, tensors: dict) -> None:
-        nonlocal stepped, peak
-        pipe.interrupt = ticket is not None and not Path(ticket).exists()
-        recorder(pipe, step, timestep, tensors)
-        peak = max(peak, memory_in_use())
-        inside = recorder.result() if step in recorder.picture_steps else None
-        tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"]), inside))
-        stepped = time.monotonic()
-
-    output = pipe.animate(photo, settings, callback_on_step_end=after_step)
-    height, width = pipe.frame_shape(settings.aspect)
-    timing = Timing(
-        model=pipe.model_name,
-        device=str(device()),
-        pixels=height * width * settings.num_frames,
-        passes=settings.num_steps * (2 if settings.guidance_scale > 1 else 1),
-        seconds=time.monotonic() - begun,
-        num_bytes=max(peak, memory_in_use()),
-    )
-    return Sampled(output, recorder.result(), timing)
 
 
 def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
@@ -201,7 +113,7 @@ class AnimateMaker:
         pipe = load_pipeline(self.model)
         settings = pipe.resolve(AnimateSettings(num_steps=1, num_frames=CALIBRATION_FRAMES, guidance_scale=1))
         for _ in range(2):  # the first one also warms up
-            made = compute_thread().submit(_sampled, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
+            made = compute_thread().submit(sampled_once, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
         self.timings.add(made.result().timing)
 
     def __call__(self, desk: Desk) -> dict[str, Any]:
@@ -213,7 +125,7 @@ class AnimateMaker:
         photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
         desk.report(0.0, "Loading the model")
-        expected = self.timings.estimate(settings).seconds
+        expected, gives_way = self.timings.estimate(settings).seconds, False
         ticket.touch()
         try:
             with closing(self.sampling(model, photo, settings, str(ticket), lora)) as steps:
@@ -225,12 +137,24 @@ class AnimateMaker:
                     desk.report(RENDERING * step.number / step.num_steps, words, step.preview)
                     if step.inside and (desk.folder / WATCHED).exists():
                         step.inside.save(desk.folder / INSIDE)
+                    if not gives_way and step.number < step.num_steps and self._is_turn_over(desk, begun):
+                        gives_way = ticket.write_text(SET_ASIDE) > 0
         except Interrupted as error:
+            if gives_way:
+                desk.store.give_way(desk.job.id)
             raise Cancelled from error
         finally:
             ticket.unlink(missing_ok=True)
         desk.report(RENDERING, "Rendering the clip", step.output.frames)
-        return self._written(desk, step, photo, settings, earlier, begun, expected)
+        result = self._written(desk, step, photo, settings, earlier, begun, expected)
+        forget(desk.folder)
+        return result
+
+    @staticmethod
+    def _is_turn_over(desk: Desk, begun: float) -> bool:
+        """Whether the clip is to give way; where it could not be kept, on a full disk, it goes on."""
+        is_long = time.monotonic() - begun > TURN_SECONDS
+        return is_long and desk.store.others_wait(desk.job) and has_room(desk.folder, LEAST_FREE_BYTES)
 
     @staticmethod
     def _photo(desk: Desk) -> Image.Image:
@@ -272,7 +196,7 @@ class AnimateMaker:
             "motion_pixels": measured.motion.median,
             "draft_db": likeness(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,
             "loop_gap": round(loop_gap(shown), 2),
-            "seconds": round(time.monotonic() - begun, 2),
+            "seconds": round(sampled.earlier + time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
         }
 
@@ -281,7 +205,13 @@ class AnimateMaker:
         """Writes the clip, its first and its last frame; gives its file, its number of frames, and those that are looked at, f h w 3."""
         metadata, num_frames = frames.made.metadata, len(frames)
         path = desk.folder / f"trip-{metadata['seed']}.mp4"
-        watched = _Watched(frames, 1 if after else 0, lambda share: desk.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip"))
+        begun = time.monotonic()
+
+        def tell(share: float) -> None:
+            desk.hold_to(begun, "a smaller size, a lower frame rate or fewer frames")
+            desk.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip")
+
+        watched = _Watched(frames, 1 if after else 0, tell)
         if after:  # it ends with the first frame
             with open_video(after) as video:
                 num_frames += video.num_frames - 1

@@ -121,9 +121,11 @@ class PictureMaker:
     def _last(desk: Desk, steps: Iterator[Pictured]) -> "Made | ControlMap":
         from trip.first_frame.drawing import Step
 
+        begun = time.monotonic()
         for step in steps:
             if not isinstance(step, Step):
                 return step
+            desk.hold_to(begun, "fewer pictures, fewer steps or a smaller size")
             desk.report(0.95 * step.fraction, step.words, None if step.preview is None else step.preview[None])
         raise AssertionError("the stream ended without a result")
 

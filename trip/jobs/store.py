@@ -11,7 +11,7 @@ Nothing is deleted but what a row of the table names or what has the app's own m
 be read is passed by, and goes when it is old.
 
 A job moves queued -> running -> done, failed or cancelled, and from queued to paused and back. What an app left running when it
-was killed is queued again at the next start, at most MOST_ATTEMPTS times.
+was killed is queued again at the next start, see `start.py`.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,23 +31,20 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from trip.files import LEAST_FREE_BYTES, check_room, replacing
-from trip.jobs.folders import TOLD, drop, is_id, is_left_over, make_own, strangers
-from trip.jobs.job import Job, State, job_of, written_down
+from trip.jobs import caps
+from trip.jobs.aside import ASIDE
+from trip.jobs.folders import TOLD, drop, is_id, make_own
+from trip.jobs.job import Job, State, job_of
 from trip.jobs.reserve import Reserve, is_full
-from trip.jobs.table import open_table
+from trip.jobs.start import forget_words, refuse_strangers, take_up
+from trip.jobs.table import insert, open_table
 from trip.jobs.turns import NEXT, in_line
 from trip.jobs.visitor import address_of, id_of_word
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-MOST_ATTEMPTS = 3  # that an app may die over one job
-MOST_QUEUED = 100  # jobs that wait for their turn, in all; who has none may always ask for one, up to MOST_STORED
-MOST_QUEUED_EACH = 20  # of one visitor, paused ones too
-MOST_QUEUED_ADDRESS = 60  # of all visitors of one address, so that new names do not help
-MOST_STORED = 400  # jobs that have not ended, paused ones too
-MOST_PAUSED_ADDRESS = 200
-LASTING = {"photo.png", "map.png", "log.txt", "clips", "run"}  # what of a job its next attempt begins with
+LASTING = {"photo.png", "map.png", "log.txt", "clips", "run", ASIDE}  # what of a job its next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
@@ -74,7 +71,7 @@ class JobStore:
         self._path = self.folder / "jobs.sqlite"
         try:
             if self.files.is_dir() and not self._path.exists():
-                self._refuse_strangers(known=())
+                refuse_strangers(self.files, known=())
             (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
             with suppress(PermissionError):  # somebody else's, who lets this app write into it
                 self.folder.chmod(0o700)
@@ -95,80 +92,30 @@ class JobStore:
             raise
         self.reserve.fill()
 
-    # at the start
-
-    def _forget_words(self) -> None:
-        """Takes visitors' secret words, which an earlier form wrote down, out of the folders of finished jobs."""
-        for path in self.files.glob("*/job.json"):
-            if (job := written_down(path.parent)) and '"address"' not in path.read_text():
-                with replacing(path) as partial:
-                    partial.write_text(json.dumps(vars(job)))
-
     def _open(self) -> None:
         for has_room in (False, True):
             try:
                 self._connection, damage = open_table(self._path)
                 self.notices += [damage] if damage else []
                 try:
-                    self._refuse_strangers({row["id"] for row in self._connection.execute("SELECT id FROM jobs")})
-                    self._forget_words()
-                    self._take_up()
+                    refuse_strangers(self.files, self.known())
+                    forget_words(self.files)
+                    with self._changing() as table:
+                        count = take_up(table, self.files)
                 except (ValueError, sqlite3.Error):
                     self._connection.close()
                     raise
-                return
+                return self._tell_of_loss(count)
             except sqlite3.OperationalError as error:  # locked, full, not permitted: no reason to put a sound table aside
                 if has_room:
                     raise ValueError(f"{self._path}: cannot be opened ({error}); free it or choose another --output-dir") from error
                 self.reserve.release()
 
-    def _refuse_strangers(self, known: Container[str]) -> None:
-        if others := strangers(self.files, known):
-            more = f" and {len(others) - 1} more" if others[1:] else ""
-            raise ValueError(
-                f"{self.files}: wanted a folder for jobs alone, found {others[0]!r}{more}, which this app did not make; "
-                "choose another --output-dir or move it away"
-            )
-
-    def _take_up(self) -> None:
-        """What was running when the last app died waits again, in its old place; what killed it too often has failed."""
-        with self._changing() as table:
-            table.execute(
-                "UPDATE jobs SET state = 'failed', words = 'Failed', ended = ?, error = ? WHERE state = 'running' AND attempts >= ?",
-                (
-                    time.time(),
-                    f"the app stopped {MOST_ATTEMPTS} times while it made this; ask for less, such as fewer frames",
-                    MOST_ATTEMPTS,
-                ),
-            )
-            table.execute(
-                "UPDATE jobs SET state = 'queued', started = NULL, fraction = 0, words = 'Taken up again after a restart' "
-                "WHERE state = 'running'"
-            )
-            known, count = {row["id"] for row in table.execute("SELECT id FROM jobs")}, 0
-            for folder in filter(Path.is_dir, self.files.iterdir()):
-                if folder.name in known:
-                    with suppress(OSError):  # of an app from before there were marks
-                        make_own(folder)
-                elif job := written_down(folder):
-                    count += self._took_back(table, job)
-                elif (folder / TOLD).exists():
-                    logger.error("%s: its %s cannot be read, so it stays as it is", folder, TOLD)
-                elif is_left_over(folder):  # never in the table: the app died in between
-                    drop(folder)
+    def _tell_of_loss(self, count: int) -> None:
         if self.notices or count:
             lost = self.notices.pop() if self.notices else "The list of jobs was lost."
             self.notices.append(f"{lost} {count} finished results were kept; what was waiting must be asked for again.")
             logger.error(self.notices[-1])
-
-    def _took_back(self, table: sqlite3.Connection, job: Job) -> bool:
-        """Whether a finished job could be put into the table again."""
-        try:
-            self._insert(table, job)
-        except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, OverflowError, UnicodeError) as error:
-            logger.error("%s: its %s does not fit the table (%s), so it stays as it is", self.folder_of(job), TOLD, error)
-            return False
-        return True
 
     # what visitors do
 
@@ -201,8 +148,8 @@ class JobStore:
             if clips is not None:
                 shutil.copytree(clips, folder / "clips")
             with self._changing() as table:
-                self._check_caps(table, job)
-                self._insert(table, job)
+                caps.check_new(table, job)
+                insert(table, job)
         except (OSError, sqlite3.Error) as error:
             drop(folder)
             reason = getattr(error, "strerror", None) or error
@@ -211,23 +158,6 @@ class JobStore:
             drop(folder)
             raise
         return job
-
-    def _check_caps(self, table: sqlite3.Connection, job: Job) -> None:
-        def count(where: str, *values: str) -> int:
-            return table.execute(f"SELECT COUNT(*) FROM jobs WHERE {where}", values).fetchone()[0]
-
-        waiting = "state IN ('queued', 'running')"
-        unfinished = "state IN ('queued', 'running', 'paused')"
-        if count(f"{unfinished} AND visitor = ?", job.visitor) >= MOST_QUEUED_EACH:
-            raise ValueError(f"you have {MOST_QUEUED_EACH} jobs waiting already; let some end or remove some")
-        if count(unfinished) >= MOST_STORED:
-            raise ValueError(f"{MOST_STORED} jobs are waiting already; try again in a while")
-        if not count(f"{waiting} AND visitor = ?", job.visitor):
-            return  # those who fill the queue keep nobody from a first job
-        if count(f"{waiting} AND address = ?", job.address) >= MOST_QUEUED_ADDRESS and job.address:
-            raise ValueError(f"{MOST_QUEUED_ADDRESS} jobs of your address are waiting already; try again in a while")
-        if count(waiting) >= MOST_QUEUED:
-            raise ValueError(f"{MOST_QUEUED} jobs are waiting already; try again in a while")
 
     def get(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """A job; ValueError where there is none of that id, or it is another visitor's."""
@@ -282,9 +212,7 @@ class JobStore:
     def pause(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
         """Holds a waiting job back until `resume`; ValueError where too many of its address are held back."""
         job = self.get(job_id, visitor)
-        query = "SELECT COUNT(*) FROM jobs WHERE state = 'paused' AND address = ? AND address != ''"
-        if self._connection.execute(query, (job.address,)).fetchone()[0] >= MOST_PAUSED_ADDRESS:
-            raise ValueError(f"{MOST_PAUSED_ADDRESS} jobs of your address are paused already; remove some")
+        caps.check_paused(self._connection, job)
         self._change(job.id, (State.QUEUED,), state=State.PAUSED, words="Paused")
         return self.get(job.id)
 
@@ -464,11 +392,6 @@ class JobStore:
                 raise
         self.reserve.release()
         return act()
-
-    @staticmethod
-    def _insert(table: sqlite3.Connection, job: Job) -> None:
-        values = vars(job) | {"settings": json.dumps(job.settings), "result": json.dumps(job.result)}
-        table.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,10 +1,12 @@
 """The SQLite table of jobs: what its columns are, and how it is opened also where the file is damaged or of an earlier form."""
 
+import json
 import secrets
 import sqlite3
 import time
 from pathlib import Path
 
+from trip.jobs.job import Job
 from trip.jobs.visitor import id_of_word
 
 FORM = 1  # of the table, kept as its user_version; form 0 had visitors' secret words in place of their ids, and no addresses
@@ -35,6 +37,12 @@ def open_table(path: Path) -> tuple[sqlite3.Connection, str]:
         for companion in ("-wal", "-shm"):
             path.with_name(path.name + companion).unlink(missing_ok=True)
         return _connected(path), f"The list of jobs was damaged ({error}) and lies aside as {aside.name}."
+
+
+def insert(table: sqlite3.Connection, job: Job) -> None:
+    """Adds a job's row."""
+    values = vars(job) | {"settings": json.dumps(job.settings), "result": json.dumps(job.result)}
+    table.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -19,11 +19,16 @@ logger = logging.getLogger(__name__)
 
 TIDY_SECONDS = 600  # between two rounds of the janitor where nothing is asked for
 IDLE_SECONDS = 0.5  # between two looks at the store where nobody wakes the worker
+LONGEST_SECONDS = 900.0  # of a stretch of work that cannot be set aside, while others wait
 STRIP_FRAMES, STRIP_HEIGHT = 8, 96  # of a preview: frames side by side, pixels
 
 
 class Cancelled(Exception):
     """The job is not wanted any more."""
+
+
+class TooLong(Exception):
+    """The job has held the worker for too long; in one line, what to ask for instead."""
 
 
 class Desk:
@@ -40,6 +45,15 @@ class Desk:
         if preview is not None:
             with replacing(self.folder / "preview.jpg") as partial:
                 partial.write_bytes(strip(preview))
+
+    def hold_to(self, begun: float, less: str) -> None:
+        """Bounds work that cannot be set aside half-way: TooLong where it has gone on for LONGEST_SECONDS and somebody else waits.
+
+        begun  when it began, seconds of `time.monotonic`
+        less   what to ask for instead
+        """
+        if time.monotonic() - begun > LONGEST_SECONDS and self.store.others_wait(self.job):
+            raise TooLong(f"this took more than {LONGEST_SECONDS / 60:.0f} minutes while others wait; ask for {less}")
 
     @property
     def is_wanted(self) -> bool:
@@ -157,7 +171,7 @@ class Worker:
         except Cancelled:
             _log(desk.folder, f"stopped after {time.monotonic() - begun:.1f} s")
             self.store.fail(job.id, "this was stopped; ask for it again")  # where nobody has cancelled it
-        except ValueError as error:
+        except (ValueError, TooLong) as error:
             _log(desk.folder, str(error))
             self.store.fail(job.id, _reason(error))
         except BaseException as error:  # noqa: BLE001  one broken job must not end the worker, nor a panic in Rust; the log has the rest
@@ -169,7 +183,7 @@ class Worker:
 
 def _reason(error: BaseException) -> str:
     """Why a job could not be made, for people."""
-    if isinstance(error, ValueError) and not is_full(error.__cause__):
+    if isinstance(error, ValueError | TooLong) and not is_full(error.__cause__):
         return str(error)
     full = is_full(error) or is_full(error.__cause__)
     said = "the disk is full; delete some results and ask again" if full else " ".join(str(error).split())[:200]

@@ -75,6 +75,7 @@ PRESETS = {
                 ema_decay=0.995,
             ),
             text=StageSettings(max_steps=400, batch_size=64, learning_rate=1e-3, warmup_steps=50, cooldown=0.5, ema_decay=0.99),
+            sentences=StageSettings(max_steps=3000, batch_size=128, learning_rate=5e-4, warmup_steps=50, cooldown=0.8, ema_decay=0.99),
             field=StageSettings(
                 max_steps=4000,
                 batch_size=32,
@@ -132,6 +133,7 @@ PRESETS = {
             num_moments=8,
             vae=StageSettings(max_steps=3, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             text=StageSettings(max_steps=3, batch_size=4, learning_rate=1e-3, save_every=2, sample_every=2),
+            sentences=StageSettings(max_steps=3, batch_size=4, learning_rate=1e-3, save_every=2, sample_every=2),
             field=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             half_size=StageSettings(max_steps=2, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),
             denoiser=StageSettings(max_steps=4, batch_size=2, learning_rate=1e-3, save_every=2, sample_every=2),

@@ -47,6 +47,9 @@ class RecipeSettings(Settings):
     vae: StageSettings | None = None
     decoder: StageSettings | None = Field(None, description="the decoder alone, for sharper pictures of given latents")
     text: StageSettings | None = None
+    sentences: StageSettings | None = Field(
+        None, description="what a sentence alone decides about the photo's motion, from sentences alone"
+    )
     field: StageSettings | None = Field(None, description="the photo's motion alone, from clips whose true motion is known")
     half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")
     denoiser: StageSettings

@@ -1,7 +1,7 @@
 """`python -m trip train`: the stages of a preset in order, in one run folder that the same command takes up again.
 
 RUN/metrics.jsonl                    a line per step of every stage
-RUN/vae, text, field, half-size, denoiser   samples and checkpoints of each stage
+RUN/vae, text, sentences, field, half-size, denoiser   samples and checkpoints of each stage
 RUN/clips-SIZE, moments-SIZE         encoded clips, and those of which moments are enough; …-held-out beside them
 RUN/model                            the pipeline folder that `trip animate --model RUN/model` opens
 """
@@ -37,6 +37,7 @@ from trip.training.denoiser import DenoiserStage
 from trip.training.field import FieldStage
 from trip.training.folder import remember_settings, write_model
 from trip.training.loop import Stage, train
+from trip.training.sentences import SentenceStage
 from trip.training.text import TextStage, draw_captions
 from trip.training.vae import VaeStage, set_latent_statistics
 from trip.training.warm_start import check_kept, continued
@@ -85,7 +86,7 @@ class TrainingRun:
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder
-        self.base = base or init
+        self.base, self.keeps_text = base or init, base is not None
         self.init = init
         self.seed = seed
         self.deadline = time.monotonic() + 60 * max_minutes
@@ -110,6 +111,12 @@ class TrainingRun:
         if not (yield from self._sharpened(vae)):
             return
         denoiser = self._denoiser()
+        if recipe.sentences and model.unet.photo_warp and not self.keeps_text:
+            data = {"photos": self.photos[False], "held_out": self.photos[True], "settings": recipe.sentences, "seed": self.seed}
+            if not (yield from self._train(SentenceStage(text_encoder, denoiser.unet.warp, tokenizer, **data), recipe.sentences)):
+                return
+            for learnt in (denoiser.unet.warp.camera, denoiser.unet.warp.moves):
+                learnt.requires_grad_(False)  # the clips that come now tell of fewer sentences, and not as exactly
         for frozen in (vae, text_encoder):
             frozen.eval().requires_grad_(False)
         text = {"text_encoder": text_encoder, "tokenizer": tokenizer}

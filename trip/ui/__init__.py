@@ -1,11 +1,11 @@
 """The page. `build(studio)` lays it out, `launch_options` are what `launch` needs to show and to guard it as meant."""
 
 import html
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from trip.place import ASSETS
 from trip.ui import (
     animate,
     api,
@@ -28,7 +28,6 @@ from trip.ui.studio import Studio
 from trip.ui.visitors import Visitors
 from trip.ui.workshop import Workshop
 
-ASSETS = Path(__file__).parents[2] / "assets"
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
 LAUNCH = {

@@ -4,13 +4,13 @@ import csv
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from trip.jobs.store import Job
+from trip.place import EXAMPLES
 from trip.settings import AnimateSettings
 from trip.ui import elements, presets, visit
 from trip.ui.form import control, uploaded
@@ -20,7 +20,6 @@ from trip.ui.visit import RAW
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
 CROPPED = "Otherwise the rest of the photo is used where the camera goes there, and the whole photo is inside the MP4"
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,15 @@ looked at once more by the gate (`trip.ui.gate`), which every way to call a hand
 
 import asyncio
 import json
+import logging
 import os
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from gradio.route_utils import FnIndexInferError
 from starlette.requests import cookie_parser
 
 from trip.jobs.visitor import Visitor
@@ -22,6 +26,8 @@ from trip.ui.visitors import TooMuch
 if TYPE_CHECKING:
     from trip.ui.gate import Page
 
+logger = logging.getLogger(__name__)
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -29,6 +35,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 API, MCP = "/gradio_api/", "/gradio_api/mcp"
 VISITOR = "trip.visitor"  # in the scope of a request
+BROKEN = "this call does not fit the page; reload the page and try again"
 OPEN = ("/static/", "/assets/", "/svelte/", "/pwa_icon")  # the page's own parts
 OPEN_PAGES = {"/", "/config", "/login", "/logout", "/theme.css", "/robots.txt", "/favicon.ico", "/manifest.json"}
 OPEN_CALLS = {"user", "login_check", "app_id", "startup-events", "theme.css"}
@@ -72,6 +79,12 @@ class Door:
             await replies.refuse(refusal)
         except TooMuch as refusal:
             await replies.refuse(Refused(429, str(refusal)))
+        except FnIndexInferError:
+            await replies.refuse(Refused(404, "there is no such endpoint; look at the page's list of endpoints"))
+        except Exception as error:  # noqa: BLE001  what a request breaks in Gradio is nobody's to see
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            logger.warning("%s: %s in %s, line %s", scope["path"][:100], type(error).__name__, Path(frame.filename).name, frame.lineno)
+            await replies.refuse(Refused(500, BROKEN))
 
     async def _enter(self, scope: Scope, receive: Receive, replies: "Replies") -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -123,7 +136,8 @@ class Door:
     ) -> Visitor:
         """Who it is, by the secret that comes along; who brings none gets one."""
         agent = route is not None and route.startswith("mcp")
-        brought = [cookies.get(self.visitors.cookie), headers.get("mcp-session-id") if agent else None]
+        fetches = route is not None and route.startswith("file=")  # an agent, too, fetches what it was given the address of
+        brought = [cookies.get(self.visitors.cookie), headers.get("mcp-session-id") if agent or fetches else None]
         secret = next(filter(self.visitors.known, brought), None)
         if (is_new := secret is None) and not scope["path"].startswith(OPEN):
             secret = self.visitors.new_secret()
@@ -183,6 +197,8 @@ class Door:
                     status, body = await replies.held(lambda held: self.app(scope, _lively(receive), held))
             except TimeoutError:
                 raise Refused(408, "the upload stood still; try again") from None
+            if status == 413:  # Gradio's own words tell neither what was wanted in a unit for people nor what to do
+                raise Refused(413, f"wanted files of at most {self.page.max_file_size >> 20} MB each, got a larger one; send smaller ones")
             if status == 200:
                 self.visitors.give(visitor, [path for path in json.loads(body) if isinstance(path, str)])
             await replies.let_go()

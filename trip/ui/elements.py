@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 import gradio as gr
 
-ASSETS = Path(__file__).parents[2] / "assets"
+from trip.place import ASSETS
+
 # For `launch`. The style is for the insides of the elements alone, so the page itself must not take it (media).
 HEAD = (
     f'<style id="trip-elements" media="not all">{(ASSETS / "elements.css").read_text(encoding="utf-8")}</style>'

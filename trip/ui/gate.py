@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from gradio_client import Client
 
 from trip.jobs.visitor import Visitor
-from trip.ui.door import VISITOR, Door
+from trip.ui.door import BROKEN, VISITOR, Door
 from trip.ui.hosts import Hosts
 from trip.ui.visitors import Visitors
 
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 DEEPEST = 12  # values within values
 FILE = {"_type": "gradio.FileData"}
+UNFETCHED = "the file at that address could not be fetched, or a value does not fit; upload the file and give its path"
 KEPT = ("orig_name", "size", "mime_type")  # of what a call says of a file, besides its path
-BROKEN = "this call does not fit the page; reload the page and try again"
 
 
 class Page(gr.Blocks):
@@ -120,7 +120,8 @@ class Page(gr.Blocks):
         except Exception as error:  # noqa: BLE001  what a value breaks in here is nobody's to see
             frame = traceback.extract_tb(error.__traceback__)[-1]
             logger.warning("%s: %s in %s, line %s", function.api_name, type(error).__name__, Path(frame.filename).name, frame.lineno)
-            raise _in_words(BROKEN, function) from None
+            is_fetched = any(_is_fetched(file["path"], function) for file in files_in(inputs))
+            raise _in_words(UNFETCHED if is_fetched else BROKEN, function) from None
         self.visitors.give(visitor, (file["path"] for file in files_in(made["data"])))
         return made
 
