@@ -34,7 +34,7 @@ def blending(pipe) -> TripPipeline:
 @pytest.fixture(scope="module")
 def recorded(pipe, photo) -> Inside:
     recorder = InsideRecorder(PAN.num_steps)
-    pipe(photo, PAN, callback_on_step_end=recorder)
+    pipe.animate(photo, PAN, callback_on_step_end=recorder)
     return recorder.result()
 
 
@@ -99,7 +99,7 @@ def test_rms_is_that_of_each_path_and_frame(pipe):
 def test_sampling_with_eq_9_takes_the_share_that_eq_9_says(blending, photo):
     """Guided noise too: the prior is the same with either text."""
     recorder = InsideRecorder(PAN.num_steps)
-    blending(photo, PAN, callback_on_step_end=recorder)
+    blending.animate(photo, PAN, callback_on_step_end=recorder)
     inside = recorder.result()
     alpha_bar = blending.scheduler.alphas_cumprod[inside.timesteps]
     known = blending.fusion.share(alpha_bar, torch.arange(5.0).expand(len(alpha_bar), -1))[:, 0, :, 0, 0]
@@ -136,7 +136,7 @@ def off(found: np.ndarray, target: torch.Tensor) -> float:
 
 def test_last_step_holds_the_clean_clip_and_the_photo(pipe, photo, recorded):
     seen = {}
-    pipe(photo, PAN, callback_on_step_end=lambda pipe, step, t, tensors: seen.update(tensors))
+    pipe.animate(photo, PAN, callback_on_step_end=lambda pipe, step, t, tensors: seen.update(tensors))
     assert off(recorded.fused[-1], seen["z_0"][0]) < 0.02
     assert off(recorded.photo, latents(pipe, fit_photo(photo, 32))[0]) < 0.02
 
@@ -144,7 +144,7 @@ def test_last_step_holds_the_clean_clip_and_the_photo(pipe, photo, recorded):
 def test_at_most_six_steps_and_six_frames_are_pictured(pipe, photo):
     recorder = InsideRecorder(8)
     settings = AnimateSettings(**{**PAN.model_dump(), "num_frames": 9})
-    pipe(photo, settings, callback_on_step_end=recorder)
+    pipe.animate(photo, settings, callback_on_step_end=recorder)
     inside = recorder.result()
     assert inside.picture_steps.tolist() == [0, 1, 3, 4, 6, 7]
     assert inside.picture_frames.tolist() == [0, 2, 3, 5, 6, 8]
@@ -154,7 +154,7 @@ def test_at_most_six_steps_and_six_frames_are_pictured(pipe, photo):
 
 
 def test_recording_does_not_change_the_clip(pipe, photo):
-    assert np.array_equal(pipe(photo, PAN).frames, pipe(photo, PAN, callback_on_step_end=InsideRecorder(8)).frames)
+    assert np.array_equal(pipe.animate(photo, PAN).frames, pipe.animate(photo, PAN, callback_on_step_end=InsideRecorder(8)).frames)
 
 
 def test_a_stopped_clip_leaves_what_was_said(pipe, photo):
@@ -165,7 +165,7 @@ def test_a_stopped_clip_leaves_what_was_said(pipe, photo):
         pipe.interrupt = step == 2
 
     with pytest.raises(Interrupted):
-        pipe(photo, PAN, callback_on_step_end=stop_at_the_third)
+        pipe.animate(photo, PAN, callback_on_step_end=stop_at_the_third)
     inside = recorder.result()
     assert len(inside.share) == 3 and inside.picture_steps.tolist() == [0, 1]
     with pytest.raises(ValueError, match="^wanted a clip's steps, got none; "):
@@ -180,10 +180,10 @@ def test_a_recorder_goes_on_from_what_was_said_before(pipe, photo, recorded, tmp
         pipe.interrupt = True
 
     with pytest.raises(Interrupted) as interrupted:
-        pipe(photo, PAN, callback_on_step_end=stop_at_the_first)
+        pipe.animate(photo, PAN, callback_on_step_end=stop_at_the_first)
     so_far = Inside.load(recorder.result().save(tmp_path / "inside.npz"))
     going_on = InsideRecorder(PAN.num_steps, so_far)
-    pipe(photo, PAN, callback_on_step_end=going_on, so_far=interrupted.value.so_far)
+    pipe.animate(photo, PAN, callback_on_step_end=going_on, so_far=interrupted.value.so_far)
     for name, value in vars(going_on.result()).items():
         assert np.array_equal(value, getattr(recorded, name), equal_nan=value.dtype.kind == "f"), name
 

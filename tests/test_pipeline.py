@@ -44,7 +44,7 @@ def changed(settings: AnimateSettings, **values) -> AnimateSettings:
 def clean_clips(pipe: TripPipeline, photo: Image.Image, settings: AnimateSettings) -> list[torch.Tensor]:
     """The clean clip that each step predicts."""
     seen = []
-    pipe(photo, settings, callback_on_step_end=lambda pipe, step, t, tensors: seen.append(tensors["z_0"]))
+    pipe.animate(photo, settings, callback_on_step_end=lambda pipe, step, t, tensors: seen.append(tensors["z_0"]))
     return seen
 
 
@@ -62,7 +62,7 @@ def latent_of(pipe: TripPipeline, photo: Image.Image) -> torch.Tensor:
 
 
 def test_first_frame_is_the_photo_as_it_was_fitted(pipe, photo):
-    output = pipe(photo, PAN)
+    output = pipe.animate(photo, PAN)
     assert output.frames.shape == (4, 32, 32, 3) and output.frames.dtype == np.uint8
     assert np.array_equal(output.frames[0], fit_photo(photo, 32))
     assert not np.array_equal(output.frames[1], output.frames[0])
@@ -70,19 +70,19 @@ def test_first_frame_is_the_photo_as_it_was_fitted(pipe, photo):
 
 def test_a_photo_may_come_as_a_file_an_image_or_pixels(pipe, photo, tmp_path):
     photo.save(tmp_path / "photo.png")
-    clips = [pipe(source, PAN).frames for source in (photo, np.asarray(photo), tmp_path / "photo.png", str(tmp_path / "photo.png"))]
+    clips = [pipe.animate(source, PAN).frames for source in (photo, np.asarray(photo), tmp_path / "photo.png", str(tmp_path / "photo.png"))]
     assert all(np.array_equal(clip, clips[0]) for clip in clips)
 
 
 @pytest.mark.parametrize("num_frames", [2, 7])
 def test_number_of_frames_and_their_rate_are_as_asked(pipe, photo, num_frames):
-    output = pipe(photo, changed(PAN, num_frames=num_frames, fps=12.5))
+    output = pipe.animate(photo, changed(PAN, num_frames=num_frames, fps=12.5))
     assert output.frames.shape == (num_frames, 32, 32, 3)
     assert output.fps == 12.5
 
 
 def test_what_is_left_open_is_what_the_checkpoint_was_made_for(pipe, photo):
-    output = pipe(photo)
+    output = pipe.animate(photo)
     assert (len(output.frames), output.fps) == (TINY.num_frames, TINY.fps)
     assert {name: output.metadata[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale")} == {
         "num_frames": TINY.num_frames,
@@ -94,7 +94,7 @@ def test_what_is_left_open_is_what_the_checkpoint_was_made_for(pipe, photo):
 
 
 def test_metadata_says_everything_and_names_no_place_on_this_machine(pipe, photo, tiny_model):
-    metadata = pipe(photo, PAN).metadata
+    metadata = pipe.animate(photo, PAN).metadata
     assert AnimateSettings(**{name: metadata[name] for name in AnimateSettings.model_fields}) == pipe.resolve(PAN)
     assert metadata["model"] == tiny_model.name
     assert torch.__version__.startswith(metadata["version_torch"])
@@ -103,8 +103,8 @@ def test_metadata_says_everything_and_names_no_place_on_this_machine(pipe, photo
 
 
 def test_a_clips_metadata_makes_the_clip_again(pipe, photo):
-    first = pipe(photo, AnimateSettings(prompt="the clouds drift", num_steps=2))
-    again = pipe(photo, AnimateSettings(**{name: first.metadata[name] for name in AnimateSettings.model_fields}))
+    first = pipe.animate(photo, AnimateSettings(prompt="the clouds drift", num_steps=2))
+    again = pipe.animate(photo, AnimateSettings(**{name: first.metadata[name] for name in AnimateSettings.model_fields}))
     assert np.array_equal(first.frames, again.frames)
 
 
@@ -117,14 +117,14 @@ def test_weights_say_what_they_are(pipe):
 
 
 def test_same_seed_same_clip(pipe, photo):
-    assert np.array_equal(pipe(photo, PAN).frames, pipe(photo, PAN).frames)
-    assert not np.array_equal(pipe(photo, PAN).frames, pipe(photo, changed(PAN, seed=4)).frames)
+    assert np.array_equal(pipe.animate(photo, PAN).frames, pipe.animate(photo, PAN).frames)
+    assert not np.array_equal(pipe.animate(photo, PAN).frames, pipe.animate(photo, changed(PAN, seed=4)).frames)
 
 
 def test_a_batch_gives_the_clips_of_its_members(pipe, photo):
     other, settings = photo.rotate(180), [PAN, changed(PAN, prompt="the clouds drift to the left", seed=8, fps=5)]
     together = pipe.animate_batch([photo, other], settings)
-    alone = [pipe(photo, settings[0]), pipe(other, settings[1])]
+    alone = [pipe.animate(photo, settings[0]), pipe.animate(other, settings[1])]
     for one, single in zip(together, alone, strict=True):
         assert np.abs(one.frames.astype(int) - single.frames).max() <= 1
         assert (one.metadata, one.fps) == (single.metadata, single.fps)
@@ -140,7 +140,7 @@ def test_saved_pipeline_gives_the_same_clip(pipe, photo, tmp_path):
     pipe.save_pretrained(tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
     again = quiet(TripPipeline.from_pretrained(tmp_path))
-    assert np.array_equal(again(photo, PAN).frames, pipe(photo, PAN).frames)
+    assert np.array_equal(again.animate(photo, PAN).frames, pipe.animate(photo, PAN).frames)
     assert again.weights_card == pipe.weights_card
 
 
@@ -178,7 +178,7 @@ def test_the_prior_alone_makes_a_still_clip(holding, photo, scheduler):
         assert torch.allclose(z_0, z_first.expand_as(z_0), atol=1e-3)
     if scheduler != "ddim":  # which ends at t = 0, where the schedule has some noise left
         decoded = holding.decode(z_first)[0].astype(int)
-        assert np.abs(holding(photo, settings).frames[1:] - decoded).max() <= 1
+        assert np.abs(holding.animate(photo, settings).frames[1:] - decoded).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
@@ -203,9 +203,9 @@ def test_words_at_the_end_of_a_long_prompt_count_and_what_is_not_read_is_told(pi
     scene = "a cup of coffee on a saucer with a small silver spoon on an old wooden table in a cosy cafe " * 3
     right, left = (AnimateSettings(prompt=f"{scene}, the camera pans {side}", seed=1) for side in ("right", "left"))
     assert differ(pipe, photo, right, left)
-    (note,) = pipe(photo, right).notes
+    (note,) = pipe.animate(photo, right).notes
     assert note.startswith("Prompt: the model reads ") and "a cosy cafe" in note and "pans right" not in note
-    assert pipe(photo, AnimateSettings(prompt="the camera pans right", seed=1)).notes == ()
+    assert pipe.animate(photo, AnimateSettings(prompt="the camera pans right", seed=1)).notes == ()
 
 
 def test_without_guidance_the_negative_prompt_is_idle(pipe, photo):
@@ -230,7 +230,7 @@ def test_guidance_comes_after_fusion(pipe, photo):
 
 def test_a_step_tells_both_paths_their_fusion_and_what_it_implies(pipe, photo):
     told = []
-    pipe(photo, changed(PAN, num_steps=2), callback_on_step_end=lambda pipe, step, t, tensors: told.append((t, tensors)))
+    pipe.animate(photo, changed(PAN, num_steps=2), callback_on_step_end=lambda pipe, step, t, tensors: told.append((t, tensors)))
     z_first = latent_of(pipe, photo)
     for t, tensors in told:
         alpha_bar = pipe.scheduler.alphas_cumprod[t]
@@ -244,7 +244,7 @@ def test_a_step_tells_both_paths_their_fusion_and_what_it_implies(pipe, photo):
 
 @pytest.mark.parametrize("aspect, shape", [("1:1", (32, 32)), ("4:3", (32, 32)), ("16:9", (32, 48)), ("9:16", (48, 32))])
 def test_clips_have_the_aspect_asked_for(pipe, photo, aspect, shape):
-    frames = pipe(photo, changed(PAN, aspect=aspect, num_steps=1)).frames
+    frames = pipe.animate(photo, changed(PAN, aspect=aspect, num_steps=1)).frames
     assert frames.shape[1:3] == shape == pipe.frame_shape(aspect)
     assert np.array_equal(frames[0], fit_photo(photo, *shape))
 
@@ -263,7 +263,7 @@ def test_aspects_keep_the_number_of_pixels(pipe, monkeypatch, aspect, preset):
 
 def test_the_crop_is_what_the_model_sees(pipe, photo):
     crop = (0.25, 0.0, 0.5, 0.6)
-    output = pipe(photo, changed(PAN, crop=crop, num_steps=1))
+    output = pipe.animate(photo, changed(PAN, crop=crop, num_steps=1))
     assert np.array_equal(output.frames[0], fit_photo(photo, 32, box=crop))
     assert output.metadata["crop"] == "0.25, 0, 0.5, 0.6"
     assert AnimateSettings(crop=output.metadata["crop"]).crop == crop
@@ -282,7 +282,7 @@ def test_a_closed_loop_comes_back_to_the_photo(pipe, timeless, photo, told_time)
 
 
 def test_a_loop_is_told_times_that_come_home(pipe, photo):
-    plain, loop = (pipe(photo, changed(PAN, num_frames=12, loop=loop, motion=0.5)) for loop in (False, True))
+    plain, loop = (pipe.animate(photo, changed(PAN, num_frames=12, loop=loop, motion=0.5)) for loop in (False, True))
     assert np.array_equal(plain.times, np.arange(12, dtype=np.float32) / 2) and not plain.loop
     assert loop.loop and loop.times.argmax() in (7, 8) and loop.times[-1] < 0.2 * loop.times.max()
     assert np.array_equal(loop.times[:7], plain.times[:7])
@@ -292,13 +292,13 @@ def test_a_loop_is_told_times_that_come_home(pipe, photo):
 
 
 def test_all_that_rendering_needs_comes_with_the_clip(pipe, photo):
-    output = pipe(photo, changed(PAN, aspect="16:9", crop=(0.25, 0.0, 0.5, 0.6)))
+    output = pipe.animate(photo, changed(PAN, aspect="16:9", crop=(0.25, 0.0, 0.5, 0.6)))
     z_first = latent_of(pipe, photo)
     assert output.photo.size == photo.size and output.photo.mode == "RGB"
     left, top, right, bottom = output.part
     assert (right - left) / (bottom - top) == pytest.approx(48 / 32) and 16 <= left < right <= 48
     assert output.decoded_photo.shape == output.frames.shape[1:]
-    square = pipe(photo, PAN)
+    square = pipe.animate(photo, PAN)
     assert np.abs(square.decoded_photo.astype(int) - pipe.decode(z_first)[0, 0]).max() <= 1
     assert (square.field is not None) == pipe.unet.config.photo_warp
 
@@ -309,7 +309,7 @@ def test_a_checkpoint_of_before_opens(pipe, tiny_model, photo, tmp_path):
     index = json.loads((tmp_path / "before" / "model_index.json").read_text())
     (tmp_path / "before" / "model_index.json").write_text(json.dumps({**index, "carry_detail": True}))
     opened = quiet(TripPipeline.from_pretrained(tmp_path / "before"))
-    assert np.array_equal(opened(photo, PAN).frames, pipe(photo, PAN).frames)
+    assert np.array_equal(opened.animate(photo, PAN).frames, pipe.animate(photo, PAN).frames)
     opened.save_pretrained(tmp_path / "again")
     assert "carry_detail" not in (tmp_path / "again" / "model_index.json").read_text()
 
@@ -336,7 +336,7 @@ def test_without_times_no_motion_is_the_still_photo(timeless, photo):
     z_first = latent_of(timeless, photo)
     for z_0 in clean_clips(timeless, photo, settings):
         assert torch.allclose(z_0, z_first.expand_as(z_0), atol=1e-3)
-    assert np.abs(timeless(photo, settings).frames[1:] - timeless.decode(z_first)[0].astype(int)).max() <= 1
+    assert np.abs(timeless.animate(photo, settings).frames[1:] - timeless.decode(z_first)[0].astype(int)).max() <= 1
     assert differ(timeless, photo, settings, changed(settings, motion=1))
 
 
@@ -356,7 +356,7 @@ def test_every_step_tells_its_clean_clip(pipe, photo):
         told.append((step, timestep, tuple(tensors["z_0"].shape)))
         assert caller is pipe and isinstance(timestep, int)
 
-    pipe(photo, changed(PAN, num_frames=5), callback_on_step_end=listen)
+    pipe.animate(photo, changed(PAN, num_frames=5), callback_on_step_end=listen)
     assert [step for step, _, _ in told] == [0, 1, 2]
     assert [t for _, t, _ in told] == sorted((t for _, t, _ in told), reverse=True)
     assert {shape for _, _, shape in told} == {(1, 4, 5, 16, 16)}
@@ -378,29 +378,39 @@ def test_interrupt_ends_the_loop_before_the_next_step(pipe, photo):
         pipe.interrupt = step == 1
 
     with pytest.raises(Interrupted, match=r"^stopped after 2 of 9 steps$"):
-        pipe(photo, changed(PAN, num_steps=9), callback_on_step_end=stop_at_the_second)
+        pipe.animate(photo, changed(PAN, num_steps=9), callback_on_step_end=stop_at_the_second)
     assert steps == [0, 1]
 
 
+def test_an_interrupt_from_elsewhere_gives_no_half_clip(pipe, photo):
+    """It comes from another thread, at no callback's time."""
+    hook = pipe.unet.register_forward_hook(lambda *_: setattr(pipe, "interrupt", True))
+    try:
+        with pytest.raises(Interrupted, match=r"^stopped after 1 of 3 steps$"):
+            pipe.animate(photo, PAN)
+    finally:
+        hook.remove()
+
+
 def test_a_pipeline_that_was_interrupted_works_again(pipe, photo):
-    before = pipe(photo, PAN).frames
+    before = pipe.animate(photo, PAN).frames
     with pytest.raises(Interrupted):
-        pipe(photo, PAN, callback_on_step_end=lambda pipe, *_: setattr(pipe, "interrupt", True))
-    assert np.array_equal(pipe(photo, PAN).frames, before)
+        pipe.animate(photo, PAN, callback_on_step_end=lambda pipe, *_: setattr(pipe, "interrupt", True))
+    assert np.array_equal(pipe.animate(photo, PAN).frames, before)
 
 
 @pytest.mark.parametrize("prompt", ["", "雲 \U0001f600", "qwertyuiop " * 450, "the camera pans right"])
 def test_any_prompt_gives_a_clip(pipe, photo, prompt):
-    assert pipe(photo, changed(PAN, prompt=prompt, num_steps=1)).metadata["prompt"] == prompt
+    assert pipe.animate(photo, changed(PAN, prompt=prompt, num_steps=1)).metadata["prompt"] == prompt
 
 
 def test_a_clip_can_be_made_by_another_fusion_where_the_weights_can(pipe, photo):
-    trained, linear, residual = (pipe(photo, changed(PAN, fusion=name)).frames for name in ("trained", "linear", "none"))
+    trained, linear, residual = (pipe.animate(photo, changed(PAN, fusion=name)).frames for name in ("trained", "linear", "none"))
     assert not np.array_equal(trained, linear) and not np.array_equal(linear, residual)
     only = altered(pipe, fusion=NoiseFusion(kind="none"))
-    assert np.array_equal(only(photo, PAN).frames, residual)
+    assert np.array_equal(only.animate(photo, PAN).frames, residual)
     with pytest.raises(ValueError, match="Fusion must be trained or none with this checkpoint, not linear"):
-        only(photo, changed(PAN, fusion="linear"))
+        only.animate(photo, changed(PAN, fusion="linear"))
 
 
 def test_saved_again_it_names_no_folder_of_this_machine(pipe, tmp_path, tiny_model):
@@ -420,22 +430,22 @@ def test_a_clip_that_was_interrupted_goes_on_as_if_it_had_not_been(pipe, photo, 
             pipe.interrupt = step + 1 == stop
 
         with pytest.raises(Interrupted) as interrupted:
-            pipe(photo, settings, callback_on_step_end=after, so_far=so_far)
+            pipe.animate(photo, settings, callback_on_step_end=after, so_far=so_far)
         interrupted.value.so_far.save(tmp_path / "so-far.safetensors", {"why": "a test"})
         so_far, about = SoFar.load(tmp_path / "so-far.safetensors")
         assert (so_far.step, about) == (stop, {"why": "a test"})
     seen = []
-    gone_on = pipe(photo, settings, callback_on_step_end=lambda pipe, step, *_: seen.append(step), so_far=so_far)
+    gone_on = pipe.animate(photo, settings, callback_on_step_end=lambda pipe, step, *_: seen.append(step), so_far=so_far)
     assert seen == list(range(stops[-1], 6))
-    assert np.array_equal(gone_on.frames, pipe(photo, settings).frames)
+    assert np.array_equal(gone_on.frames, pipe.animate(photo, settings).frames)
 
 
 def test_a_clip_goes_on_only_as_the_one_it_was(pipe, photo):
     with pytest.raises(Interrupted) as interrupted:
-        pipe(photo, PAN, callback_on_step_end=lambda pipe, step, *_: setattr(pipe, "interrupt", True))
+        pipe.animate(photo, PAN, callback_on_step_end=lambda pipe, step, *_: setattr(pipe, "interrupt", True))
     for other in (changed(PAN, num_frames=5), changed(PAN, num_steps=1)):
         with pytest.raises(ValueError, match=r"^wanted to go on with a clip of .* after 1 steps; begin it anew$"):
-            pipe(photo, other, so_far=interrupted.value.so_far)
+            pipe.animate(photo, other, so_far=interrupted.value.so_far)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"hello", b"\xff" * 40, b"\2\0\0\0\0\0\0\0{}"], ids=str)

@@ -17,9 +17,10 @@ from diffusers import DiffusionPipeline
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
+from trip.checkpoint import check_checkpoint
 from trip.model.lora import lora_file
 from trip.model.weights import check_finite
-from trip.pipeline import TripPipeline, check_checkpoint
+from trip.pipeline import TripPipeline
 from trip.place import ASSETS, on_spaces_gpu
 
 logger = logging.getLogger(__name__)

@@ -1,10 +1,14 @@
-"""The samplers that a person can choose, all made from the checkpoint's own schedule and fed with noise; and where one stands."""
+"""The samplers that a person can choose by name, and what any other one must do: all are fed with noise, on the checkpoint's schedule.
+And where one stands between two steps.
+"""
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -33,6 +37,30 @@ class DDIM(DDIMScheduler):
 
 
 SAMPLERS = {"ddim": DDIM, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+
+
+def check_scheduler(scheduler: SchedulerMixin) -> None:
+    """ValueError, in one line, where a scheduler cannot sample with noise, on a schedule that leaves some signal."""
+    name, predicts = type(scheduler).__name__, scheduler.config.get("prediction_type", "epsilon")
+    taken = [
+        one for one in inspect.signature(scheduler.step).parameters.values() if one.default is one.empty and one.kind != one.VAR_KEYWORD
+    ]
+    wanted = (
+        "wanted a scheduler of noise on the checkpoint's own schedule, such as EulerDiscreteScheduler.from_config(pipe.scheduler.config)"
+    )
+    if not hasattr(scheduler, "alphas_cumprod") or len(taken) != 3:
+        raise ValueError(f"{wanted}, got {name}, which works another way; choose another")
+    if predicts != "epsilon":
+        raise ValueError(f"{wanted}, got {name} for {predicts}; leave prediction_type as it is: the network's output becomes noise before")
+    if scheduler.alphas_cumprod.min() <= 0:
+        raise ValueError(f"{wanted}, got {name} rescaled to no signal at all at its end; leave rescale_betas_zero_snr off")
+
+
+def signal_share(scheduler: SchedulerMixin, t: Tensor) -> Tensor:
+    """alpha_bar at a timestep t, one number. Schedulers that scale the clip (Euler and its kin) have it at any t, by their own sigma."""
+    one = torch.ones((), device=t.device)
+    scaled = scheduler.scale_model_input(one, t)
+    return scheduler.alphas_cumprod.to(t.device)[t.long()] if scaled is one else scaled.float().square()
 
 
 @dataclass(frozen=True)

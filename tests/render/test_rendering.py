@@ -13,7 +13,7 @@ from trip.data.scene import Source
 from trip.media import fit_photo, fitted_part, read_photo
 from trip.model.warp import REFERENCE_FRAMES as UNIT
 from trip.model.warp import MotionField
-from trip.pipeline import TripOutput
+from trip.output import AnimatedClip
 from trip.render import Rendering, output_shape
 
 MODEL, NUM_FRAMES, FPS = 64, 9, 8.0
@@ -42,19 +42,19 @@ def field(name: str = "still", scene: np.ndarray | None = None, gone: float = 0.
     return MotionField(camera[None], torch.tensor(np.concatenate([ways, np.full((1, 24, 24), gone)]), dtype=torch.float32)[None])
 
 
-def moved(photo: Image.Image, name: str, **more) -> TripOutput:
+def moved(photo: Image.Image, name: str, **more) -> AnimatedClip:
     """What a network gives that draws a motion as it is."""
     times = np.arange(NUM_FRAMES) * (REFERENCE_FRAMES / (NUM_FRAMES - 1))
     return drawn(photo, field(name), truth(photo, name, times, MODEL)[0], **more)
 
 
-def drawn(photo: Image.Image, motion: MotionField | None, frames: np.ndarray | None = None, crop=CROP, **more) -> TripOutput:
+def drawn(photo: Image.Image, motion: MotionField | None, frames: np.ndarray | None = None, crop=CROP, **more) -> AnimatedClip:
     """What a network gives that sees the crop; as its frames, where none are given, the photo that stands still."""
     first = fit_photo(photo, MODEL, box=crop)
     frames = np.stack([first] * NUM_FRAMES) if frames is None else frames
     given = {"times": np.arange(len(frames), dtype=np.float32) * (REFERENCE_FRAMES / (len(frames) - 1)), **more}
     part = fitted_part(photo.size, *frames.shape[1:3], crop)
-    return TripOutput(frames=frames, fps=FPS, metadata={}, photo=photo, part=part, decoded_photo=frames[0], field=motion, **given)
+    return AnimatedClip(frames=frames, fps=FPS, metadata={}, photo=photo, part=part, decoded_photo=frames[0], field=motion, **given)
 
 
 def truth(photo: Image.Image, name: str, times: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -223,7 +223,7 @@ def test_the_networks_own_frames_are_a_size(photo):
 def test_a_clip_is_no_larger_than_its_photo(photo_size, aspect, size, shape):
     whole = Image.new("RGB", photo_size[::-1])
     frames = np.zeros((2, *aspect, 3), np.uint8)
-    made = TripOutput(frames, FPS, {}, whole, fitted_part(whole.size, *aspect), frames[0], np.arange(2, dtype=np.float32))
+    made = AnimatedClip(frames, FPS, {}, whole, fitted_part(whole.size, *aspect), frames[0], np.arange(2, dtype=np.float32))
     assert output_shape(made, size) == shape
 
 

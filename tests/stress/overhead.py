@@ -45,7 +45,7 @@ def job(studio: Studio, settings: AnimateSettings) -> None:
 
 def by_hand(pipe: TripPipeline, settings: AnimateSettings, folder: Path) -> None:
     """The same clip without a job."""
-    made = pipe(read_photo(str(PHOTO)), settings)
+    made = pipe.animate(read_photo(str(PHOTO)), settings)
     write_clip(Clip(made.frames, made.fps, made.metadata), folder / "by-hand.mp4")
 
 
@@ -58,7 +58,7 @@ def parts(pipe: TripPipeline, settings: AnimateSettings, folder: Path) -> dict[s
         spent["recorder of Inside, all steps"] += seconds_of(recorder, pipe, step, timestep, tensors)
         spent["previews, all steps"] += seconds_of(lambda: strip(pipe.preview(tensors["z_0"])))
 
-    made, photo = pipe(str(PHOTO), settings, callback_on_step_end=after_step), read_photo(str(PHOTO))
+    made, photo = pipe.animate(str(PHOTO), settings, callback_on_step_end=after_step), read_photo(str(PHOTO))
     frames = made.frames
     picture = Image.fromarray(frames[-1])
     clip = Clip(frames, made.fps, with_photo(made.metadata, photo))

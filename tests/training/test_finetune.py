@@ -144,7 +144,7 @@ def test_the_base_stays_as_it_is(tiny, tiny_model, unbroken):
 def test_a_pipeline_with_the_lora_moves_otherwise_and_says_so(unbroken, tiny, photo):
     tuned = tiny.with_lora(unbroken / "lora.safetensors")
     settings = AnimateSettings(prompt="a square jumps", seed=1)
-    base, other = tiny(photo, settings), tuned(photo, settings)
+    base, other = tiny.animate(photo, settings), tuned.animate(photo, settings)
     assert not np.array_equal(base.frames, other.frames)
     assert "With a LoRA on top" in tuned.weights_card and other.metadata["lora"] and "lora" not in base.metadata
 
@@ -156,7 +156,7 @@ def test_merged_changes_equal_those_that_were_trained(unbroken, tiny, clips, pho
     run.pipe.unet.eval()
     run._write_result({"held_out_loss": 0.0})
     settings = AnimateSettings(prompt="a square jumps", seed=1, num_steps=1)
-    trained, merged = run.pipe(photo, settings), tiny.with_lora(begun / "lora.safetensors")(photo, settings)
+    trained, merged = run.pipe.animate(photo, settings), tiny.with_lora(begun / "lora.safetensors").animate(photo, settings)
     assert np.abs(trained.frames.astype(int) - merged.frames).mean() < 0.5
 
 
@@ -166,7 +166,7 @@ def test_all_weights_end_in_a_pipeline_folder(tiny, clips, tmp_path, photo):
     assert run.result() == tmp_path / "run" / "model"
     tuned = TripPipeline.from_pretrained(run.result())
     assert tuned.fingerprint != tiny.fingerprint and run.result_card().num_steps == 2
-    assert tuned(photo, AnimateSettings(num_steps=1)).frames.shape == (4, 32, 32, 3)
+    assert tuned.animate(photo, AnimateSettings(num_steps=1)).frames.shape == (4, 32, 32, 3)
 
 
 def test_a_stop_in_the_middle_goes_on_as_if_it_never_was(unbroken, tiny, clips, encoded):

@@ -113,7 +113,7 @@ def test_samples_are_drawn_for_every_stage(unbroken):
 def test_the_model_opens_and_animates(unbroken, photo):
     pipe = TripPipeline.from_pretrained(unbroken / "model")
     pipe.set_progress_bar_config(disable=True)
-    output = pipe(photo, AnimateSettings(prompt="the camera pans right", seed=1))
+    output = pipe.animate(photo, AnimateSettings(prompt="the camera pans right", seed=1))
     assert output.frames.shape == (4, 32, 32, 3)
     assert not list((unbroken / "model").rglob("*.bin"))
 

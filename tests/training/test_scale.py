@@ -76,7 +76,7 @@ def trained(cache, text_to_video, tmp_path_factory) -> Path:
 def test_the_trained_model_opens_animates_and_names_its_base(trained, photo):
     pipe = TripPipeline.from_pretrained(trained / "model")
     pipe.set_progress_bar_config(disable=True)
-    output = pipe(photo, AnimateSettings(prompt="the camera pans right", seed=1, num_steps=2, motion=0.5))
+    output = pipe.animate(photo, AnimateSettings(prompt="the camera pans right", seed=1, num_steps=2, motion=0.5))
     assert output.frames.shape == (4, 16, 16, 3)
     assert "text-to-video" in pipe.weights_card and "cc-by-nc-4.0" in pipe.weights_card
     assert "license: cc-by-nc-4.0" in (trained / "model" / "README.md").read_text()

@@ -103,7 +103,7 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
     def animate(asked: Asked) -> Made:
         crop = {"crop": asked.crop} if options.surroundings else {}
         settings = AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **asked_for, **crop)
-        made = pipe(asked.whole if crop else asked.photo, settings)
+        made = pipe.animate(asked.whole if crop else asked.photo, settings)
         rendered = Rendering(made, "photo")  # as large as what the model saw is, which is the size that is judged
         if asked.prompt not in drawn:
             drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])

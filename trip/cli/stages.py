@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from trip.first_frame.drawing import Step
     from trip.first_frame.making import Made
-    from trip.pipeline import TripOutput
+    from trip.output import AnimatedClip
 
 CLIP = "clip-"  # prefix of the flags that set the clip
 PICTURE = f"picture-{2**31 - 1}"  # what a picture beside a clip is called at most
@@ -107,7 +107,7 @@ def animate(
     with lent_pipeline(model, lora) as pipe:
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
-            made = pipe(image, settings, callback_on_step_end=lambda *_: bar.update())
+            made = pipe.animate(image, settings, callback_on_step_end=lambda *_: bar.update())
     for note in made.notes:
         print(f"trip: {note}", file=sys.stderr)
     if output:
@@ -115,7 +115,7 @@ def animate(
     return made
 
 
-def write_rendered(made: "TripOutput", settings: AnimateSettings, output: Path) -> None:
+def write_rendered(made: "AnimatedClip", settings: AnimateSettings, output: Path) -> None:
     """Renders a clip into a file, frame by frame; says what a GIF weighs, which is made smaller where no size was asked for."""
     from trip.media import GIF_SHORT, write_frames
     from trip.render import Rendering

@@ -81,7 +81,7 @@ def _clip(photo: Image.Image, trip: str | None) -> Taken:
             nonlocal peak
             peak = max(peak, memory_in_use())
 
-        pipe(photo, pipe.resolve(AnimateSettings(seed=0)), callback_on_step_end=look)
+        pipe.animate(photo, pipe.resolve(AnimateSettings(seed=0)), callback_on_step_end=look)
     seconds = {"open": round(opened - begun, 3), "animate": round(time.monotonic() - opened, 3)}
     num_bytes = {"open": after_opening, "animate": memory_in_use()}
     return Taken(seconds, num_bytes, max(peak, *num_bytes.values()))

@@ -42,7 +42,7 @@ from trip.media import (
 from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
-    from trip.pipeline import TripOutput
+    from trip.output import AnimatedClip
     from trip.render import Rendering
 
 CALIBRATION_FRAMES = 8
@@ -225,7 +225,7 @@ class AnimateMaker:
         return path, num_frames, shown
 
     @staticmethod
-    def _rendering(output: "TripOutput", settings: AnimateSettings, after: Path | None) -> "Rendering":
+    def _rendering(output: "AnimatedClip", settings: AnimateSettings, after: Path | None) -> "Rendering":
         """The clip to keep; one that goes on from another has that one's shape and rate."""
         from trip.render import Rendering
 

@@ -14,7 +14,8 @@ from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from trip.inside import Inside
-    from trip.pipeline import SoFar, TripPipeline
+    from trip.pipeline import TripPipeline
+    from trip.sampler import SoFar
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Aside:
     def of(cls, job: Path, pipe: "TripPipeline") -> Self | None:
         """What a job's folder keeps of the clip that these weights were making; none, so that it begins anew, where they were others."""
         from trip.inside import Inside
-        from trip.pipeline import SoFar
+        from trip.sampler import SoFar
 
         folder = job / ASIDE
         if not folder.exists():

@@ -21,7 +21,8 @@ from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from trip.inside import Inside
-    from trip.pipeline import TripOutput, TripPipeline
+    from trip.output import AnimatedClip
+    from trip.pipeline import TripPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Step:
 class Sampled:
     """What sampling gives: the clip, what its steps said, what it took, and of that the seconds of earlier turns."""
 
-    output: "TripOutput"
+    output: "AnimatedClip"
     inside: "Inside"
     timing: Timing
     earlier: float = 0.0
@@ -127,7 +128,7 @@ def sampled_once(
         stepped = time.monotonic()
 
     try:
-        output = pipe(photo, settings, callback_on_step_end=after_step, so_far=aside and aside.so_far)
+        output = pipe.animate(photo, settings, callback_on_step_end=after_step, so_far=aside and aside.so_far)
     except Interrupted as stop:
         if _reads(ticket) == SET_ASIDE:
             took = earlier + time.monotonic() - begun

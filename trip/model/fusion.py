@@ -104,6 +104,7 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         if concatenate not in ("channels", "tokens") or query not in ("residual", "both"):
             raise ValueError(f"unknown form {concatenate!r}, {query!r}; choose channels or tokens, and residual or both")
         if kind != "attention":
+            self.register_buffer("no_weights", torch.zeros(1))  # a module has one tensor at least: files, devices and precisions go by it
             return
         self.time_features = Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(width, width)

@@ -34,20 +34,26 @@ def fold_statistics(vae: AutoencoderKL) -> None:
 
 
 @torch.no_grad()
-def encode_video(vae: AutoencoderKL, video: Tensor, chunk: int = 16) -> Tensor:
-    """Scaled latents of a video (the posterior's mode): b 3 f h w in [-1, 1] -> b c f h/8 w/8, float32."""
-    frames = rearrange(video, "b c f h w -> (b f) c h w").to(vae.device, vae.dtype)
+def encode_video(vae: AutoencoderKL, video: Tensor, chunk: int = 16, device: torch.device | None = None) -> Tensor:
+    """Scaled latents of a video (the posterior's mode): b 3 f h w in [-1, 1] -> b c f h/8 w/8, float32.
+
+    device  where the autoencoder works, where that is not where its weights are
+    """
+    frames = rearrange(video, "b c f h w -> (b f) c h w").to(device or vae.device, vae.dtype)
     latents = torch.cat([vae.encode(part).latent_dist.mode().float() for part in frames.split(chunk)])
     mean, deviation = _statistics(vae, latents)
     return rearrange((latents - mean) / deviation, "(b f) c h w -> b c f h w", b=video.shape[0])
 
 
 @torch.no_grad()
-def decode_video(vae: AutoencoderKL, latents: Tensor, chunk: int = 8) -> Tensor:
-    """Pixels of scaled latents: b c f h w -> b 3 f 8h 8w in [-1, 1], float32; `chunk` frames at a time."""
+def decode_video(vae: AutoencoderKL, latents: Tensor, chunk: int = 8, device: torch.device | None = None) -> Tensor:
+    """Pixels of scaled latents: b c f h w -> b 3 f 8h 8w in [-1, 1], float32; `chunk` frames at a time.
+
+    device  where the autoencoder works, where that is not where its weights are
+    """
     frames = rearrange(latents, "b c f h w -> (b f) c h w").float()
     mean, deviation = _statistics(vae, frames)
-    frames = (frames * deviation + mean).to(vae.device, vae.dtype)
+    frames = (frames * deviation + mean).to(device or vae.device, vae.dtype)
     pixels = torch.cat([vae.decode(part).sample.float() for part in frames.split(chunk)])
     return rearrange(pixels.clamp(-1, 1), "(b f) c h w -> b c f h w", b=latents.shape[0])
 

@@ -112,8 +112,13 @@ def tokenize(prompts: list[str], tokenizer: CLIPTokenizer) -> Tensor:
 
 
 @torch.no_grad()
-def encode_prompts(prompts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel) -> tuple[Tensor, Tensor]:
-    """A vector a token, b n d, and a vector a prompt, b d; of what does not fit the encoder, what `fitted_prompt` keeps."""
+def encode_prompts(
+    prompts: list[str], tokenizer: CLIPTokenizer, encoder: CLIPTextModel, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """A vector a token, b n d, and a vector a prompt, b d; of what does not fit the encoder, what `fitted_prompt` keeps.
+
+    device  where the encoder works, where that is not where its weights are
+    """
     read = [fitted_prompt(prompt, tokenizer)[0] for prompt in prompts]
-    output = encoder(tokenize(read, tokenizer).to(encoder.device))
+    output = encoder(tokenize(read, tokenizer).to(device or encoder.device))
     return output.last_hidden_state, output.pooler_output

@@ -13,6 +13,7 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -100,6 +101,7 @@ class TripUNet(UNet3DConditionModel):
     """
 
     _supports_gradient_checkpointing = True
+    _skip_layerwise_casting_patterns = [*UNet3DConditionModel._skip_layerwise_casting_patterns, "told_embedding", "warp"]  # small ones
 
     @register_to_config
     def __init__(
@@ -180,7 +182,8 @@ class TripUNet(UNet3DConditionModel):
         sentence: Tensor | None = None,
         told: dict[str, Tensor] | None = None,
         field: MotionField | None = None,
-    ) -> UNet3DConditionOutput:
+        return_dict: bool = True,
+    ) -> UNet3DConditionOutput | tuple[Tensor]:
         """Output of every frame that came in.
 
         sample                 frames, the photo's attached     b c f h w
@@ -190,6 +193,7 @@ class TripUNet(UNet3DConditionModel):
         sentence               the prompt as one vector; for the options below                  b d
         told                   numbers for the option of that name; one that is not there counts as not known   each b
         field                  what `motion_field` gave for photo and sentence, where the caller has it already
+        return_dict            off: a tuple
         """
         b, _, f = sample.shape[:3]
         timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
@@ -223,8 +227,10 @@ class TripUNet(UNet3DConditionModel):
             hidden = block(hidden, own, temb=embedding, num_frames=f, upsample_size=size, **(words if _has_words(block) else {}))
 
         hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
-        return UNet3DConditionOutput(sample=rearrange(hidden, "(b f) c h w -> b c f h w", f=f))
+        sample = rearrange(hidden, "(b f) c h w -> b c f h w", f=f)
+        return UNet3DConditionOutput(sample=sample) if return_dict else (sample,)
 
+    @apply_forward_hook
     def motion_field(self, photo: Tensor, sentence: Tensor) -> MotionField | None:
         """How the sentence moves the photo, the same at every noise level; none without the option `photo_warp`.
 
@@ -232,6 +238,21 @@ class TripUNet(UNet3DConditionModel):
         sentence  the prompt as one vector    b d
         """
         return self.warp(photo, sentence) if self.config.photo_warp else None
+
+    def set_default_attn_processor(self) -> None:
+        """Attention as it was built: the base class knows its own processors alone."""
+        self.set_attn_processor(VideoAttentionProcessor())
+
+    def set_attention_slice(self, slice_size: str | int | list[int] | None) -> None:
+        """Attention in slices, for less memory and more time; none: as it was built. Layers of fewer heads than a slice stay whole."""
+        if slice_size is None:
+            return self.set_default_attn_processor()
+        heads = [layer.sliceable_head_dim for layer in self.modules() if layer is not self and hasattr(layer, "set_attention_slice")]
+        if not isinstance(slice_size, list):
+            slice_size = [
+                max(1, most // 2) if slice_size == "auto" else 1 if slice_size == "max" else min(slice_size, most) for most in heads
+            ]
+        super().set_attention_slice(slice_size)
 
     def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
         """What `enable_gradient_checkpointing` asks for; the base class has it nowhere. Layer by layer: blocks would hold too much."""

@@ -113,11 +113,9 @@ class PhotoWarp(nn.Module):
         camera = F.pad(self.camera(sentence).float().view(b, 2, 3), (0, 0, 0, 1))  # b 3 3
         shrink = SCENE_SIDE / min(h, w)
         size = (max(round(h * shrink), 1), max(round(w * shrink), 1))
-        photo = (
-            F.interpolate(photo.to(dtype), size, mode="bilinear", antialias=True, align_corners=False)
-            if size != (h, w)
-            else photo.to(dtype)
-        )
+        if size != (h, w):  # in float32: CPUs cannot do it in less
+            photo = F.interpolate(photo.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        photo = photo.to(dtype)
         coordinates = places_of(*size, photo.device).permute(2, 0, 1).to(dtype).expand(b, -1, -1, -1)
         scale, shift = self.told(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
         hidden = self.content(torch.cat([photo, coordinates], dim=1)) * (1 + scale) + shift

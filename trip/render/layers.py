@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from trip.media import FlowFinder, agreement, blurred, carried
-from trip.pipeline import TripOutput
+from trip.output import AnimatedClip
 from trip.render.motion import ClipMotion, View, step, to_pixels
 from trip.render.plate import Plate, framed, light
 
@@ -44,7 +44,7 @@ class Layers:
     bends: np.ndarray | None = None
 
     @classmethod
-    def found(cls, made: TripOutput, motion: ClipMotion, drawn: Plate) -> Self:
+    def found(cls, made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> Self:
         """Those of a clip.
 
         drawn  the photo as the autoencoder gives it, so that what that loses is taken for nothing new
@@ -156,7 +156,7 @@ def _shading(
     return shade, added, hides[..., 0]
 
 
-def _lost(made: TripOutput, drawn: Plate, views: list[View], shape: tuple[int, int]) -> np.ndarray:
+def _lost(made: AnimatedClip, drawn: Plate, views: list[View], shape: tuple[int, int]) -> np.ndarray:
     """What the autoencoder loses of the photo around each place of each frame, grey levels: f h w."""
     lost = np.abs(made.frames[0].astype(np.float32) - made.decoded_photo).mean(axis=2)
     lost = blurred(lost, 2 * NEIGHBOURHOOD).round().clip(0, 255).astype(np.uint8)
@@ -171,7 +171,7 @@ def _smooth(masks: np.ndarray, wider: int = 1) -> np.ndarray:
     return np.maximum(masks, _steadied(masks)).clip(0, 1)
 
 
-def _corrections(made: TripOutput, motion: ClipMotion, drawn: Plate) -> np.ndarray | None:
+def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> np.ndarray | None:
     """What the frames show of the scene's motion and the field does not know, as bends: f h w 2; none where nothing but the camera moves.
 
     Optical flow from the frame to what is expected of it, where flow there and back agree and the field says that the photo may not be

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trip.model.warp import REFERENCE_FRAMES
-from trip.pipeline import TripOutput
+from trip.output import AnimatedClip
 
 GRID = 96  # cells of the short side on which bends are kept: smooth, four for each of the field's
 TORN = (-0.5, -0.25)  # less than half of the area, or more than twice as much: nothing that the photo shows moves so
@@ -40,7 +40,7 @@ class ClipMotion:
     bends  whether the field says that anything but the camera moves
     """
 
-    def __init__(self, made: TripOutput):
+    def __init__(self, made: AnimatedClip):
         self.field = made.field
         self.shape: tuple[int, int] = made.frames.shape[1:3]
         self.half = np.array(self.shape[::-1], float) / min(self.shape)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from trip.media import light_between
-from trip.pipeline import TripOutput
+from trip.output import AnimatedClip
 from trip.render.motion import ClipMotion, View, pixels_of, scale_of, through, to_pixels
 
 FARTHEST = 3.0  # halves of the frame from the middle: what lies beyond is not kept
@@ -122,7 +122,7 @@ class Plate:
         return at_x + way[..., 0], at_y + way[..., 1]
 
 
-def drawn_plate(made: TripOutput, motion: ClipMotion, reach: np.ndarray) -> Plate:
+def drawn_plate(made: AnimatedClip, motion: ClipMotion, reach: np.ndarray) -> Plate:
     """The photo as the autoencoder gives it, and around it what the frames show there, carried back along the motion: the later the
     frame, the more of it there is. Its pixels are those of the network's frames.
     """
@@ -147,7 +147,7 @@ def drawn_plate(made: TripOutput, motion: ClipMotion, reach: np.ndarray) -> Plat
     return Plate(_rounded(_joined(around, seen, made.decoded_photo, own.photo)), own, motion.half)
 
 
-def photo_plate(made: TripOutput, drawn: Plate, shape: tuple[int, int], reach: np.ndarray, nearest: float) -> Plate:
+def photo_plate(made: AnimatedClip, drawn: Plate, shape: tuple[int, int], reach: np.ndarray, nearest: float) -> Plate:
     """The photo as far as a clip of that height and width sees it, and around it what the network drew.
 
     reach, nearest  of the clip, see `ClipMotion.reach`

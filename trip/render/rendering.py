@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
-from trip.pipeline import TripOutput
+from trip.output import AnimatedClip
 from trip.render.layers import Layers
 from trip.render.motion import ClipMotion, View
 from trip.render.plate import drawn_plate, photo_plate
@@ -20,7 +20,7 @@ SAME_PART = 2.0  # pixels: sides are rounded to even ones, so that a last frame'
 NUM_MEASURED = 12  # frames whose pixels are counted
 
 
-def output_shape(made: TripOutput, size: str = "auto", most: int | None = None) -> tuple[int, int]:
+def output_shape(made: AnimatedClip, size: str = "auto", most: int | None = None) -> tuple[int, int]:
     """Height and width of a clip, pixels, even: see `AnimateSettings.size`. ValueError where the size is not known.
 
     most  pixels of the short side that it may have, where there is a limit
@@ -47,7 +47,7 @@ class Rendering(Sequence[np.ndarray]):
 
     def __init__(
         self,
-        made: TripOutput,
+        made: AnimatedClip,
         size: str = "auto",
         rate: float = DEFAULT_RATE,
         most: int | None = None,

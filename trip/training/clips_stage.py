@@ -85,7 +85,9 @@ class ClipsStage(DenoiserStage):
     def animated(self, most: int | None = None) -> list[np.ndarray]:
         """The photos' clips as the model makes them now, all or the first ones, each f h w 3."""
         with torch.autocast(self.pipe.device.type, enabled=False):
-            return [self.pipe(photo, AnimateSettings(prompt=caption, seed=SAMPLE_SEED)).frames for photo, caption in self.photos[:most]]
+            return [
+                self.pipe.animate(photo, AnimateSettings(prompt=caption, seed=SAMPLE_SEED)).frames for photo, caption in self.photos[:most]
+            ]
 
     def sample(self, path: Path) -> None:
         """The base's clips above the model's as a picture, and beside them as an MP4 for each photo."""

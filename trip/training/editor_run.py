@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline
 from transformers import CLIPTokenizer
 
+from trip.checkpoint import check_checkpoint, weights_of
 from trip.data.cache import LatentCache, Sample, data_digest, digest, encode_cache
 from trip.data.edits import apply_edit
 from trip.data.photos import Photo, random_crop, read_photos
@@ -28,7 +29,6 @@ from trip.model.editor import build_editor_scheduler, build_editor_unet
 from trip.model.latents import encode_video, fold_statistics
 from trip.model.text import train_tokenizer
 from trip.model.weights import check_finite
-from trip.pipeline import check_checkpoint
 from trip.settings import EditorSettings, StageSettings
 from trip.training.edit_words import EditWordsStage
 from trip.training.editor import Editor, EditorStage
@@ -55,7 +55,7 @@ class EditorRun:
         self.seed = seed
         self.deadline = time.monotonic() + 60 * max_minutes
         self.photos = {held_out: read_photos(photos_folder, held_out=held_out) for held_out in (False, True)}
-        self.vae = AutoencoderKL.from_pretrained(base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32)
+        self.vae = AutoencoderKL.from_pretrained(base, torch_dtype=torch.float32, **weights_of(base, "vae"))
         check_finite(str(base), self.vae)
         self.vae.register_to_config(_name_or_path="")  # a path of this machine
         fold_statistics(self.vae.eval().requires_grad_(False))
@@ -94,7 +94,7 @@ class EditorRun:
                 break
         StableDiffusionInstructPix2PixPipeline(
             vae=self.vae.half(),
-            text_encoder=editor.text_encoder.half(),
+            text_encoder=editor.text_encoder,  # its file says its precision, which other parts' files do not
             tokenizer=tokenizer,
             unet=editor.unet.half(),
             scheduler=scheduler,

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from trip.checkpoint import check_checkpoint, weights_of
 from trip.data.cache import LatentCache, Sample, data_digest, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import find_clips
 from trip.data.motion import MOTIONS
@@ -30,7 +31,7 @@ from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.model.weights import check_finite
-from trip.pipeline import TripPipeline, check_checkpoint
+from trip.pipeline import TripPipeline
 from trip.settings import Preset, StageSettings
 from trip.training.decoder import DecoderStage, imagenet_features
 from trip.training.denoiser import DenoiserStage
@@ -146,8 +147,8 @@ class TrainingRun:
     def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
         """What the base's folder holds of a pipeline for text and pictures."""
         vae, text_encoder = (
-            AutoencoderKL.from_pretrained(self.base, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32),
-            CLIPTextModel.from_pretrained(self.base, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32),
+            AutoencoderKL.from_pretrained(self.base, torch_dtype=torch.float32, **weights_of(self.base, "vae")),
+            CLIPTextModel.from_pretrained(self.base, dtype=torch.float32, **weights_of(self.base, "text_encoder")),
         )
         check_finite(str(self.base), vae, text_encoder)
         return vae, text_encoder, CLIPTokenizer.from_pretrained(self.base, subfolder="tokenizer")

@@ -154,7 +154,9 @@ class ScaleRun:
     def write_model(self) -> None:
         """Writes RUN/model from the newest checkpoint's averaged weights, which are whole however many processes trained them."""
         denoiser = self.base.denoiser()
-        denoiser.load_state_dict(load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
+        trained = dict(denoiser.named_parameters())
+        fixed = {name: value for name, value in denoiser.state_dict().items() if name not in trained}
+        denoiser.load_state_dict(fixed | load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
         origin = f"Started from weights of {self.base.name}, whose licence is: {self.base.licence}."
         write_model(
             self.folder / "model",

@@ -20,6 +20,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from trip.checkpoint import weights_of
 from trip.diffusion import alphas_bar
 from trip.model.build import build_fusion, build_unet
 from trip.model.denoiser import Denoiser
@@ -59,10 +60,10 @@ class Base:
 
     def frozen_parts(self, *, text: bool = True) -> tuple[AutoencoderKL, CLIPTextModel | None, CLIPTokenizer]:
         """Autoencoder, text encoder (none where it is not wanted) and tokenizer, as they are."""
-        vae = AutoencoderKL.from_pretrained(self.folder, subfolder="vae", use_safetensors=True, torch_dtype=torch.float32)
+        vae = AutoencoderKL.from_pretrained(self.folder, torch_dtype=torch.float32, **weights_of(self.folder, "vae"))
         encoder = None
         if text:
-            encoder = CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", use_safetensors=True, dtype=torch.float32)
+            encoder = CLIPTextModel.from_pretrained(self.folder, dtype=torch.float32, **weights_of(self.folder, "text_encoder"))
             encoder.eval().requires_grad_(False)
         check_finite(self.name, vae, *filter(None, [encoder]))
         return vae.eval().requires_grad_(False), encoder, CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
@@ -83,7 +84,7 @@ class Base:
         return denoiser
 
     def _take_unet(self, denoiser: Denoiser) -> None:
-        given = UNet3DConditionModel.from_pretrained(self.folder, subfolder="unet", use_safetensors=True, torch_dtype=torch.float32)
+        given = UNet3DConditionModel.from_pretrained(self.folder, torch_dtype=torch.float32, **weights_of(self.folder, "unet"))
         state, wanted = given.state_dict(), denoiser.unet.conv_in.weight
         if wanted.shape[1] > state["conv_in.weight"].shape[1]:  # the photo in the channels: what the base did not know counts nothing
             more = wanted.new_zeros(wanted.shape[0], wanted.shape[1] - state["conv_in.weight"].shape[1], *wanted.shape[2:])
@@ -104,6 +105,7 @@ def open_base(name: str | Path, model: ModelSettings, *, schedule: Literal["pres
     if not index.is_file():
         raise ValueError(f"{name}: wanted a pipeline folder with a model_index.json, found none; give what save_pretrained wrote")
     kind = json.loads(index.read_text())["_class_name"]
+    kind = kind[-1] if isinstance(kind, list) else kind  # a class that comes with its file
     if kind not in ("TripPipeline", "TextToVideoSDPipeline"):
         raise ValueError(f"{name}: wanted a TripPipeline or a TextToVideoSDPipeline, got a {kind}; choose other weights")
     if not list(folder.glob("unet/*.safetensors")):
