@@ -111,6 +111,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
     def left_unread(self, settings: AnimateSettings) -> tuple[str, ...]:
         """A line for each prompt that is longer than the text encoder reads, with the words that it leaves out."""
+        if self.tokenizer is None:  # texts come as embeddings
+            return ()
         prompts = ("Prompt", settings.prompt), ("Negative prompt", settings.negative_prompt)
         return tuple(filter(None, (unread_note(title, prompt, self.tokenizer) for title, prompt in prompts)))
 

@@ -70,10 +70,11 @@ def test_every_step_of_every_stage_is_on_record(run):
     assert 0 <= metrics(run)[TINY.words.max_steps]["read_right"] <= 1
 
 
-def test_the_model_is_safetensors_alone_and_half_precision(run):
+def test_the_model_is_safetensors_alone_and_half_precision_but_for_the_text(run):
     assert not [path for path in (run / "model").rglob("*") if path.suffix in {".bin", ".pt", ".pkl", ".ckpt"}]
     for path in (run / "model").rglob("*.safetensors"):
-        assert {tensor.dtype for tensor in load_file(path).values()} <= {torch.float16, torch.int64}
+        floats = torch.float32 if path.parent.name == "text_encoder" else torch.float16  # a library opens it in the precision of its file
+        assert {tensor.dtype for tensor in load_file(path).values()} <= {floats, torch.int64}
 
 
 def test_the_pipeline_edits_with_and_without_guidance(pipe):
