@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from trip.cli import main
-from trip.data.motion import CAMERA_MOTIONS
 from trip.data.photos import is_held_out
+from trip.data.prompts import CAMERA_MOTIONS
 from trip.media import fit_photo, read_clip, read_metadata
 from trip.settings import PRESETS
 

@@ -7,23 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trip.data.motion import (
-    CAMERA_MOTIONS,
-    MOTIONS,
-    PACE_WORDS,
-    PAN_SHIFT,
-    ROLL_ANGLE,
-    ZOOM_FACTOR,
-    Motion,
-    MovingClip,
-    describe,
-    draw,
-    draw_motion,
-    enlarged,
-    motion_vector,
-    pace,
-    render,
-)
+from trip.data.motion import PAN_SHIFT, ROLL_ANGLE, ZOOM_FACTOR, MovingClip, draw, enlarged, render
+from trip.data.prompts import CAMERA_MOTIONS, MOTIONS, PACE_WORDS, Motion, describe, draw_motion, motion_vector, pace
 from trip.data.scene import SCENE_EFFECTS, Source, region_of
 
 SIZE = 64

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut, coffee
 
-from trip.data.motion import CAMERA_MOTIONS, MOTIONS
 from trip.data.photos import Photo
+from trip.data.prompts import CAMERA_MOTIONS, MOTIONS
 from trip.evaluation.camera import TOLD
 from trip.evaluation.clips import Asked, Made, photo_seed, true_clip
 from trip.evaluation.comparison import compare, line

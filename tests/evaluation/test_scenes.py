@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from skimage.data import coffee
 
-from trip.data.motion import MOTIONS
 from trip.data.photos import Photo
+from trip.data.prompts import MOTIONS
 from trip.data.scene import SCENE_EFFECTS
 from trip.evaluation.scenes import NOTHING, SCENE_PROMPTS, SceneJudge, scene_judge, scene_view, scenes_for, signature, true_scene
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from trip.data.motion import MOTIONS
+from trip.data.prompts import MOTIONS
 from trip.model.build import build_text_encoder
 from trip.model.text import encode_prompts, fitted_prompt, train_tokenizer, unread_note
 from trip.settings import PRESETS

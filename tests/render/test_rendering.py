@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trip.data.motion import PAN_SHIFT, PARALLAX_NEAR, REFERENCE_FRAMES, ROLL_ANGLE, ZOOM_FACTOR, Motion, _photograph, _pose, _true_places
+from trip.data.motion import PAN_SHIFT, PARALLAX_NEAR, REFERENCE_FRAMES, ROLL_ANGLE, ZOOM_FACTOR, _photograph, _pose, _true_places
+from trip.data.prompts import Motion
 from trip.data.scene import Source
 from trip.media import fit_photo, fitted_part, read_photo
 from trip.model.warp import REFERENCE_FRAMES as UNIT

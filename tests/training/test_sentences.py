@@ -7,8 +7,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from trip.data.motion import MOTIONS, PLACES_SIDE, Motion, camera_at, draw, moves_scene
+from trip.data.motion import PLACES_SIDE, camera_at, draw
 from trip.data.photos import Photo
+from trip.data.prompts import MOTIONS, Motion, moves_scene
 from trip.model.build import build_text_encoder
 from trip.model.text import train_tokenizer
 from trip.model.warp import PhotoWarp

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from trip.data.clips import ClipFile, draw_window
 from trip.data.filmed_motion import filmed
-from trip.data.motion import MovingClip, describe, draw_motion, render
+from trip.data.motion import MovingClip, render
 from trip.data.photos import Photo
+from trip.data.prompts import describe, draw_motion
 from trip.files import replacing
 
 logger = logging.getLogger(__name__)

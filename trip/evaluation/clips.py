@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trip.data.motion import SUPERSAMPLING, Motion, View, draw
+from trip.data.motion import SUPERSAMPLING, View, draw
 from trip.data.photos import Photo
+from trip.data.prompts import Motion
 from trip.evaluation.camera import resized
 
 FARTHEST = 0.5  # frames of the network's: a rendered frame is at most so far from the one that it stands beside

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from trip.data.motion import CAMERA_MOTIONS, View
+from trip.data.motion import View
 from trip.data.photos import Photo
+from trip.data.prompts import CAMERA_MOTIONS
 from trip.evaluation.bootstrap import Figure, by_photo, interval, mean_over_photos, paired_difference, ratio_of_medians
 from trip.evaluation.camera import FLOW_SIDE, TOLD, MotionComponents, goes_where_told, motion_components
 from trip.evaluation.clips import Asked, Made, asked, photo_seed, true_clip

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trip.data.motion import MOTIONS, Motion, View, draw
+from trip.data.motion import View, draw
 from trip.data.photos import Photo
+from trip.data.prompts import MOTIONS, Motion
 from trip.evaluation.camera import judged_flow, resized
 
 SCENE_PROMPTS = {  # one plain wording a scene, at medium speed

@@ -24,8 +24,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from trip.checkpoint import check_checkpoint, weights_of
 from trip.data.cache import LatentCache, Sample, data_digest, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import find_clips
-from trip.data.motion import MOTIONS
 from trip.data.photos import read_photos
+from trip.data.prompts import MOTIONS
 from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video

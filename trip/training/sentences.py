@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.data.motion import camera_at, describe, draw_motion, moves_scene
+from trip.data.motion import camera_at
 from trip.data.photos import Photo
+from trip.data.prompts import describe, draw_motion, moves_scene
 from trip.model.text import tokenize
 from trip.model.warp import REFERENCE_FRAMES, PhotoWarp, places_of
 from trip.settings import StageSettings

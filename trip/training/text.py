@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.data.motion import MOTIONS, describe, draw_motion, motion_vector
 from trip.data.photos import Photo
+from trip.data.prompts import MOTIONS, describe, draw_motion, motion_vector
 from trip.model.text import tokenize
 from trip.settings import StageSettings
 
