@@ -27,7 +27,7 @@ from trip.model.text import unread_note
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField
 from trip.output import AnimatedClip, to_uint8
-from trip.sampler import SAMPLERS, SoFar, check_scheduler, signal_share
+from trip.sampler import SAMPLERS, SoFar, check_scheduler, check_timesteps, signal_share
 from trip.settings import AnimateSettings
 
 
@@ -222,6 +222,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         denoiser = Denoiser(self.unet, self.fusion)
         scheduler = self._scheduler_for(s)
         scheduler.set_timesteps(s.num_steps, device=device)
+        check_timesteps(scheduler, s.num_steps)
         self._num_timesteps = len(scheduler.timesteps)
         chance = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
         fusion = None if s.fusion == "trained" else s.fusion

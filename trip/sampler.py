@@ -24,8 +24,17 @@ class DDIM(DDIMScheduler):
     """Deterministic DDIM (Song et al. 2021, eta 0) that steps to the next of its own timesteps.
 
     The base class steps by a fixed `T // num_steps`, which under `trailing` spacing is not the next timestep unless the number of
-    steps divides T.
+    steps divides T, and under `leading` spacing begins far below T unless it does: 501 of 1,000 steps would begin half-way.
     """
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Timesteps spread evenly over all of the training's; the base class's own where that spreads them so."""
+        super().set_timesteps(num_inference_steps, device)
+        if self.config.timestep_spacing == "leading":
+            num_train = self.config.num_train_timesteps
+            offset = min(self.config.steps_offset, num_train // num_inference_steps - 1)
+            self.timesteps = (torch.arange(num_inference_steps) * num_train // num_inference_steps + offset).flip(0).to(device)
+        self.timesteps = self.timesteps[:num_inference_steps]  # floats make one too many of some numbers under `trailing` spacing
 
     def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **_: Any) -> tuple[Tensor]:
         """model_output: noise, sample: noised clip, both b c f h w. Gives the clip at the next timestep."""
@@ -37,6 +46,14 @@ class DDIM(DDIMScheduler):
 
 
 SAMPLERS = {"ddim": DDIM, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+
+
+def check_timesteps(scheduler: SchedulerMixin, num_steps: int) -> None:
+    """ValueError, in one line, where one of SAMPLERS does not spread so many steps over the whole schedule."""
+    steps, whole = scheduler.timesteps, scheduler.config.num_train_timesteps
+    even = len(steps.unique()) == num_steps and steps.min() >= 0 and whole - steps.max() <= max(0.15, 1 / num_steps) * whole
+    if type(scheduler) in SAMPLERS.values() and not even:
+        raise ValueError(f"num_steps: {type(scheduler).__name__} cannot spread {num_steps} steps over this schedule; choose fewer, or ddim")
 
 
 def check_scheduler(scheduler: SchedulerMixin) -> None:
