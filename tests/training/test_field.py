@@ -45,6 +45,16 @@ def test_what_cannot_be_followed_is_to_be_called_hidden():
     assert seen < 0.1 * hidden
 
 
+def test_the_scene_counts_where_the_sentence_or_the_clip_moves_it():
+    still, moved = truth(), truth()
+    moved[:, 1, 0, :4] += 0.1  # a patch
+    for motion, said, counts in ((still, -1.0, False), (still, 1.0, True), (moved, -1.0, True), (moved, 1.0, True)):
+        scene = torch.full((1, 5, 4, 4), 0.2, requires_grad=True)
+        loss, _ = field_loss(MotionField(torch.zeros(1, 3, 3), scene, torch.tensor([said])), TIMES, motion)
+        (gradient,) = torch.autograd.grad(loss, scene)
+        assert (gradient[:, :4].abs().max() > 0) == counts
+
+
 def test_gradients_are_finite_where_the_field_is_exact():
     camera = torch.zeros(1, 3, 3, requires_grad=True)
     loss, _ = field_loss(MotionField(camera, torch.zeros(1, 5, 4, 4)), TIMES, truth())

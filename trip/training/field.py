@@ -28,7 +28,8 @@ NUM_HELD_OUT = 128
 def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Distance of the places that a field names to the true ones, and cross-entropy of what it says to be still in view.
 
-    A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so.
+    A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so. The scene's ways
+    count where the clip's scene moves, and where the sentence says that it does: what is shown then must have been learnt.
 
     times   of the frames, in reference frames                             b f
     motion  x and y of the true places, shown, known: see `EncodedClip`    b f 4 g g
@@ -36,7 +37,8 @@ def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tenso
     motion = motion.float()
     true, shown, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
     scene = scene_moves(true, known)
-    places, seen = replace(field, moves=scene - 0.5).at(times, *shown.shape[2:])
+    heeded = scene - 0.5 if field.moves is None else torch.maximum(scene - 0.5, field.moves.detach())
+    places, seen = replace(field, moves=heeded).at(times, *shown.shape[2:])
     distance = (places - true).square().sum(dim=4).add(1e-8).sqrt()
     inside = (true.abs().amax(dim=4) <= 1).float()
     way = (true - places_of(*shown.shape[2:], true.device)).square().sum(dim=4).sqrt()
