@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trip.model.warp import REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
+from trip.model.warp import MOST_WAY, REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
 
 REFERENCE = float(REFERENCE_FRAMES)
 
@@ -113,6 +113,17 @@ def test_the_scene_is_found_on_a_grid_of_one_size():
     warp = PhotoWarp(4, 8)
     assert warp(torch.randn(1, 4, 32, 48), torch.randn(1, 8)).scene.shape[2:] == (SCENE_SIDE, 36)
     assert warp(torch.randn(2, 4, 12, 12), torch.randn(2, 8)).scene.shape[2:] == (SCENE_SIDE, SCENE_SIDE)
+
+
+@torch.no_grad()
+def test_a_sentence_that_was_never_learnt_throws_nothing_far_away():
+    warp = PhotoWarp(4, 8)
+    torch.nn.init.normal_(warp.scene[-1].weight, std=1.0)
+    ways = warp(torch.randn(2, 4, 24, 24), 50 * torch.randn(2, 8)).scene[:, :4]
+    assert ways.abs().max() <= MOST_WAY and (ways.abs() > 0.9 * MOST_WAY).any()
+    torch.nn.init.normal_(warp.scene[-1].weight, std=1e-3)
+    small = warp(torch.randn(2, 4, 24, 24), torch.randn(2, 8)).scene[:, :4]
+    assert 0 < small.abs().max() < 0.1
 
 
 def test_motion_is_learnt_from_the_true_places(photo):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so many frames
+MOST_WAY = 1.0  # halves of the short side that the scene carries a place in REFERENCE_FRAMES, whatever photo and sentence are
 SCENE_SIDE = 24  # cells of the short side on which the scene's motion is found, whatever the size of the frames
 DILATIONS = (1, 2, 4, 8)
 
@@ -121,7 +122,7 @@ class PhotoWarp(nn.Module):
         hidden = self.content(torch.cat([photo, coordinates], dim=1)) * (1 + scale) + shift
         scene = self.scene(hidden).float()
         moves = self.moves(sentence).float().squeeze(1)
-        return MotionField(camera, torch.cat([scene[:, :4], F.softplus(scene[:, 4:])], dim=1), moves)
+        return MotionField(camera, torch.cat([MOST_WAY * torch.tanh(scene[:, :4] / MOST_WAY), F.softplus(scene[:, 4:])], dim=1), moves)
 
 
 def places_of(height: int, width: int, device: torch.device) -> Tensor:
