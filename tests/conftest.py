@@ -40,6 +40,18 @@ def fresh_accelerator() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+def quiet(pipe: TripPipeline) -> TripPipeline:
+    """The pipeline without a bar."""
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_model: Path) -> TripPipeline:
+    """The tiny random checkpoint, opened; a file's own where its tests change it."""
+    return quiet(TripPipeline.from_pretrained(tiny_model))
+
+
 def make_pipeline(settings: ModelSettings, seed: int = 0) -> TripPipeline:
     """A pipeline with random weights everywhere, also where training starts from zero."""
     torch.manual_seed(seed)

@@ -25,7 +25,7 @@ from diffusers.utils import export_to_video
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.conftest import make_pipeline
+from tests.conftest import make_pipeline, quiet
 from trip.media import Clip, read_clip, write_clip
 from trip.model.denoiser import Denoiser
 from trip.model.fusion import NoiseFusion
@@ -39,9 +39,7 @@ CALL = {"prompt": "the camera pans right", "num_inference_steps": 2, "guidance_s
 
 
 def fresh() -> TripPipeline:
-    pipe = make_pipeline(TOLD)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(make_pipeline(TOLD))
 
 
 @pytest.fixture(scope="module")

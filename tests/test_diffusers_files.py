@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
 import trip.loading
-from tests.conftest import make_pipeline
+from tests.conftest import make_pipeline, quiet
 from trip.model.lora import LoraCard, add_lora, save_lora
 from trip.pipeline import TripPipeline
 from trip.runtime import EMBEDDED, load_pipeline
@@ -23,16 +23,6 @@ from trip.training.warm_start import open_base
 TINY = PRESETS["tiny"].model
 SETTINGS = AnimateSettings(prompt="the camera pans right", seed=3, num_steps=2)
 PARTS = ("vae", "text_encoder", "unet", "fusion")
-
-
-def quiet(pipe: TripPipeline) -> TripPipeline:
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def pipe(tiny_model) -> TripPipeline:
-    return quiet(TripPipeline.from_pretrained(tiny_model))
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,6 @@ PAN = AnimateSettings(prompt="the camera pans right", seed=3, num_steps=8, num_f
 
 
 @pytest.fixture(scope="module")
-def pipe(tiny_model) -> TripPipeline:
-    pipe = TripPipeline.from_pretrained(tiny_model)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
 def blending(pipe) -> TripPipeline:
     """The same pipeline with Eq. 9, whose share of the prior is known at every step."""
     fusion = NoiseFusion(kind="linear", channels=4, num_frames=5, lam_first=0.9, lam_last=0.1, motion_variance=0.5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import quiet
 from trip.diffusion import add_noise, predict_z_0
 from trip.media import fit_photo
 from trip.model.build import build_scheduler, build_unet
@@ -19,16 +20,6 @@ from trip.settings import PRESETS, AnimateSettings
 
 TINY = PRESETS["tiny"].model
 PAN = AnimateSettings(prompt="the camera pans right", seed=3, num_steps=3)
-
-
-def quiet(pipe: TripPipeline) -> TripPipeline:
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def pipe(tiny_model) -> TripPipeline:
-    return quiet(TripPipeline.from_pretrained(tiny_model))
 
 
 def altered(pipe: TripPipeline, **parts) -> TripPipeline:

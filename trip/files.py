@@ -29,6 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file of text whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text)
+
+
 def _beside(path: Path) -> Path:
     """A new hidden path in the same folder, whose name is short however long the other one is."""
     return path.with_name(f".{secrets.token_hex(8)}.partial")

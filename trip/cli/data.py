@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trip.cli.verbs import Verbs, write_report
+from trip.cli.verbs import Verbs
+from trip.files import write_whole
 
 
 def add(verbs: Verbs) -> None:
@@ -54,5 +55,5 @@ def _check(options: argparse.Namespace) -> None:
         print(f"{reason}: {count}, such as {report['named'][reason][0]}", file=sys.stderr)
     text = json.dumps(report, indent=1)
     if options.output:
-        write_report(options.output, text)
+        write_whole(options.output, text)
     print(options.output or text)

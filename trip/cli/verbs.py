@@ -1,10 +1,8 @@
 """What the verbs share: a parser that complains in one line, and settings as flags."""
 
 import argparse
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from trip.files import replacing
 from trip.settings import Request
 
 Asked = TypeVar("Asked", bound=Request)
@@ -31,9 +29,3 @@ def settings_in(options: argparse.Namespace, schema: type[Asked], prefix: str = 
     """The settings that were given as flags, checked; ValueError, in one line. `defaults` are for what was not given."""
     given = {name: f"{prefix.replace('-', '_')}{name}" for name in schema.model_fields}
     return schema.checked(**defaults | {name: getattr(options, flag) for name, flag in given.items() if hasattr(options, flag)})
-
-
-def write_report(path: Path, text: str) -> None:
-    """Writes a file of text whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text)

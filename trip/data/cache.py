@@ -24,7 +24,7 @@ from trip.data.filmed_motion import filmed
 from trip.data.motion import MovingClip, render
 from trip.data.photos import Photo
 from trip.data.prompts import describe, draw_motion
-from trip.files import replacing
+from trip.files import replacing, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,7 @@ def check_key(folder: Path, key: dict[str, Any]) -> None:
         raise ValueError(
             f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
         )
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(key))
+    write_whole(path, json.dumps(key))
 
 
 def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:

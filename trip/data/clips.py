@@ -4,13 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from trip.data.photos import is_held_out
-from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, captions_in, few, matched
+from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, few, rows_about
 from trip.files import bounded_text
 from trip.media import MediaError, Video, open_video
 
@@ -159,7 +159,6 @@ def captions_of(folder: Path, paths: Sequence[Path]) -> dict[Path, tuple[str, st
         if table.is_file():
             if table.stat().st_size > MOST_TABLE_BYTES:
                 raise ValueError(f"{table}: wanted a table of at most {MOST_TABLE_BYTES >> 20} MB, got more; split the folder")
-            below = {PurePosixPath(path.relative_to(folder)): path for path in paths}
-            rows = matched(captions_in(table), list(below), PurePosixPath(folder.name))
-            return {below[path]: (row.caption, row.first_of([SOURCE_COLUMN])) for path, row in rows.items()}
+            rows = rows_about(table, folder, paths)
+            return {path: (row.caption, row.first_of([SOURCE_COLUMN])) for path, row in rows.items()}
     return {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trip.data.prompts import MOTIONS, Motion
+from trip.data.prompts import MOTIONS, Motion, has_parallax
 from trip.data.scene import SCENE_EFFECTS, Act, Source, region_of
 from trip.media import agreement
 
@@ -60,7 +60,7 @@ def camera_at(motions: tuple[Motion, ...], time: float) -> tuple[np.ndarray, boo
     """
     matrix = _pose(motions, time).matrix().astype(np.float32)
     matrix[:, 2] *= 2
-    return matrix, not any(motion.name.startswith("parallax") for motion in motions)
+    return matrix, not has_parallax(motions)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def draw(
     mask, poses = region_of(pixels, region), [_pose(motions, t) for t in (0, *times)]
     view = _chosen_view(mask, poses, region is not None, size, mirrored, rng) if view is None else view
     source = _source(pixels, mask, view, poses, size)
-    deep = any(motion.name.startswith("parallax") for motion in motions)
+    deep = has_parallax(motions)
     screen = Source(np.zeros((canvas, canvas, 3), np.uint8), np.ones((canvas, canvas), np.float32), canvas, (canvas / 2, canvas / 2))
     in_photo = [(motion, effect.make(source, rng)) for motion, effect in effects if not effect.on_screen]
     on_screen = [(motion, effect.make(screen, rng)) for motion, effect in effects if effect.on_screen]

@@ -3,12 +3,12 @@
 import logging
 import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from trip.data.tables import KIND_COLUMN, Row, captions_in, matched
+from trip.data.tables import KIND_COLUMN, Row, rows_about
 from trip.media import PHOTO_SUFFIXES, MediaError, read_photo
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,7 @@ def _captions(folder: Path, paths: list[Path]) -> dict[Path, Row]:
     """The rows about photos of the first photos.csv that there is."""
     for table in (folder / "photos.csv", folder.parent / "photos.csv"):
         if table.is_file():
-            below = {PurePosixPath(path.relative_to(folder)): path for path in paths}
-            return {below[path]: row for path, row in matched(captions_in(table), list(below), PurePosixPath(folder.name)).items()}
+            return rows_about(table, folder, paths)
     return {}
 
 

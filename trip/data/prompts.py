@@ -225,6 +225,11 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def has_parallax(motions: tuple[Motion, ...]) -> bool:
+    """Whether nearer places pass faster."""
+    return any(motion.name.startswith("parallax") for motion in motions)
+
+
 def moves_scene(motions: tuple[Motion, ...]) -> bool:
     """Whether places of the photo go another way than the camera alone leads: parallax, and scenes that carry things along."""
-    return any(motion.name.startswith("parallax") or motion.name in DISPLACING for motion in motions)
+    return has_parallax(motions) or any(motion.name in DISPLACING for motion in motions)

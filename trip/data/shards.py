@@ -31,7 +31,7 @@ from torch import Tensor
 from trip.data.cache import EncodedClip, check_key
 from trip.data.layouts import Entry
 from trip.data.windows import Unfit
-from trip.files import replacing
+from trip.files import replacing, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +89,7 @@ def encode_shards(
     for path in folder.glob("clips-*.safetensors"):
         if int(path.stem.removeprefix("clips-")) >= number:  # of a longer listing
             path.unlink(missing_ok=True)
-    with replacing(folder / "listing.json") as partial:
-        partial.write_text(json.dumps({"entries": listed, "shards": number}))
+    write_whole(folder / "listing.json", json.dumps({"entries": listed, "shards": number}))
 
 
 def _shard(group: list[Entry], encoders: Encoders, windows: int, told: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -289,8 +288,7 @@ def _index(folder: Path) -> dict[str, tuple[int, str]]:
     known = {name: one for name, one in known.items() if isinstance(one, list)}  # an older one had the counts alone
     if list(known) != names:
         known = {name: known[name] if name in known else [_count(folder / name), _entries_of(folder / name)] for name in names}
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(known))
+        write_whole(path, json.dumps(known))
     listing = folder / "listing.json"
     wanted = json.loads(listing.read_text())["shards"] if listing.exists() else None
     if wanted != len(names):

@@ -171,6 +171,12 @@ def matched(
     return {path: row for path, (_, row) in best.items()}
 
 
+def rows_about(table: Path, folder: Path, paths: Sequence[Path]) -> dict[Path, Row]:
+    """The row of a table that speaks of each file in a folder, where one does; see `captions_in` and `matched`."""
+    below = {PurePosixPath(path.relative_to(folder)): path for path in paths}
+    return {below[path]: row for path, row in matched(captions_in(table), list(below), PurePosixPath(folder.name)).items()}
+
+
 def _parts(file: str) -> tuple[str, ...]:
     """Small letters of a path's parts, whichever way its slashes lean and wherever it begins."""
     parts = PureWindowsPath(file.strip().lower())

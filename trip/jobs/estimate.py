@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trip.files import replacing
+from trip.files import write_whole
 from trip.settings import AnimateSettings
 
 logger = logging.getLogger(__name__)
@@ -77,8 +77,7 @@ class Timings:
                 continue
         known = known[-KEPT_TIMINGS:]
         if len(known) < len(lines):
-            with replacing(self.path) as partial:
-                partial.write_text("".join(_line(timing) for timing in known))
+            write_whole(self.path, "".join(_line(timing) for timing in known))
         return known
 
     def add(self, timing: Timing) -> None:

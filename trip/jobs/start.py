@@ -8,7 +8,7 @@ from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
-from trip.files import replacing
+from trip.files import write_whole
 from trip.jobs.folders import TOLD, drop, is_left_over, make_own, strangers
 from trip.jobs.job import Job, written_down
 from trip.jobs.table import insert
@@ -39,8 +39,7 @@ def forget_words(files: Path) -> None:
     """Takes visitors' secret words, which an earlier form wrote down, out of the folders of finished jobs."""
     for path in files.glob("*/job.json"):
         if (job := written_down(path.parent)) and '"address"' not in path.read_text():
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(vars(job)))
+            write_whole(path, json.dumps(vars(job)))
 
 
 def take_up(table: sqlite3.Connection, files: Path) -> int:

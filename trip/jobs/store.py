@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from trip.files import LEAST_FREE_BYTES, check_room, replacing
+from trip.files import LEAST_FREE_BYTES, check_room, write_whole
 from trip.jobs import caps
 from trip.jobs.aside import ASIDE
 from trip.jobs.folders import TOLD, drop, is_id, make_own
@@ -323,7 +323,7 @@ class JobStore:
         values = {"state": State.DONE, "fraction": 1.0, "words": "Done", "ended": time.time()}
         job = replace(self.get(job_id), result=result, **values)
         path = self.folder_of(job) / TOLD
-        self._surely(lambda: _write(path, json.dumps(vars(job))))  # so that a damaged table loses no result
+        self._surely(lambda: write_whole(path, json.dumps(vars(job))))  # so that a damaged table loses no result
         done = self._change(job_id, (State.RUNNING,), on_reserve=True, result=json.dumps(result), **values)
         if not done:
             path.unlink(missing_ok=True)
@@ -392,8 +392,3 @@ class JobStore:
                 raise
         self.reserve.release()
         return act()
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text)

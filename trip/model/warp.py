@@ -111,7 +111,7 @@ class PhotoWarp(nn.Module):
         """
         (b, _, h, w), dtype = photo.shape, self.content.weight.dtype
         sentence = sentence.to(dtype)
-        camera = F.pad(self.camera(sentence).float().view(b, 2, 3), (0, 0, 0, 1))  # b 3 3
+        camera = generator_of(self.camera(sentence))
         shrink = SCENE_SIDE / min(h, w)
         size = (max(round(h * shrink), 1), max(round(w * shrink), 1))
         if size != (h, w):  # in float32: CPUs cannot do it in less
@@ -123,6 +123,11 @@ class PhotoWarp(nn.Module):
         scene = self.scene(hidden).float()
         moves = self.moves(sentence).float().squeeze(1)
         return MotionField(camera, torch.cat([MOST_WAY * torch.tanh(scene[:, :4] / MOST_WAY), F.softplus(scene[:, 4:])], dim=1), moves)
+
+
+def generator_of(rows: Tensor) -> Tensor:
+    """What `PhotoWarp.camera` gives, b 6, as the camera of a `MotionField`, b 3 3, float32."""
+    return F.pad(rows.float().view(-1, 2, 3), (0, 0, 0, 1))
 
 
 def places_of(height: int, width: int, device: torch.device) -> Tensor:

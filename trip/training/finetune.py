@@ -33,7 +33,7 @@ from torch import Tensor
 from trip.data.cache import LatentCache, Sample, digest, encode_cache
 from trip.data.clips import ClipFile, draw_window, read_window
 from trip.data.filmed_motion import filmed
-from trip.files import replacing
+from trip.files import replacing, write_whole
 from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.lora import LoraCard, add_lora, checked_card, read_card, save_lora
@@ -101,8 +101,7 @@ class FinetuneRun:
         """
         try:
             with alone(self.folder):
-                with replacing(self.folder / "settings.json") as partial:
-                    partial.write_text(json.dumps(self.asked, indent=1))
+                write_whole(self.folder / "settings.json", json.dumps(self.asked, indent=1))
                 yield from self._stretches()
         except (OSError, SafetensorError) as error:
             whole = checkpoint.completed(self.folder / ClipsStage.name)
@@ -227,8 +226,7 @@ class FinetuneRun:
             stage.model.eval()
             with replacing(frames) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, *stage.animated())
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(self._figures(stage)))
+            write_whole(path, json.dumps(self._figures(stage)))
         self.base_figures = json.loads(path.read_text())
         with np.load(frames) as known:
             stage.base_clips = [known[name] for name in known.files]

@@ -8,7 +8,7 @@ from typing import Any
 from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.files import replacing
+from trip.files import write_whole
 from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
 from trip.settings import ModelSettings
@@ -27,8 +27,7 @@ def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, 
         changed = [name for name in fixed if name in known and known[name] != settings[name]]  # an older run may not name all
         if not changed:
             if writes:
-                with replacing(path) as partial:
-                    partial.write_text(json.dumps(settings, indent=1))
+                write_whole(path, json.dumps(settings, indent=1))
             return known
     except OSError as error:
         raise ValueError(f"{folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error

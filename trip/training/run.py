@@ -31,7 +31,6 @@ from trip.model.denoiser import Denoiser
 from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.model.weights import check_finite
-from trip.pipeline import TripPipeline
 from trip.settings import Preset, StageSettings
 from trip.training.decoder import DecoderStage, imagenet_features
 from trip.training.denoiser import DenoiserStage
@@ -41,7 +40,7 @@ from trip.training.loop import Stage, train
 from trip.training.sentences import SentenceStage
 from trip.training.text import TextStage, draw_captions
 from trip.training.vae import VaeStage, set_latent_statistics
-from trip.training.warm_start import check_kept, continued
+from trip.training.warm_start import check_kept, continued, take_trip
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +156,11 @@ class TrainingRun:
         """The 3D-UNet and the fusion as they start; ValueError where the given ones are not of this preset's sizes."""
         denoiser = Denoiser(build_unet(self.preset.model), build_fusion(self.preset.model))
         if self.init:
-            given = TripPipeline.from_pretrained(self.init, use_safetensors=True, dtype=torch.float32)
-            check_finite(str(self.init), given.unet, given.fusion)
             try:
-                denoiser.unet.load_state_dict(given.unet.state_dict())
-                denoiser.fusion.load_state_dict(given.fusion.state_dict())
+                take_trip(denoiser, self.init)
             except RuntimeError as error:
                 raise ValueError(f"{self.init}: wanted a model of this preset's sizes, got another; choose its preset") from error
+            check_finite(str(self.init), denoiser.unet, denoiser.fusion)
         return denoiser
 
     def _autoencoder(self) -> Generator[dict[str, Any], None, AutoencoderKL | None]:

@@ -18,7 +18,7 @@ from trip.data.motion import camera_at
 from trip.data.photos import Photo
 from trip.data.prompts import describe, draw_motion, moves_scene
 from trip.model.text import tokenize
-from trip.model.warp import REFERENCE_FRAMES, PhotoWarp, places_of
+from trip.model.warp import REFERENCE_FRAMES, PhotoWarp, generator_of, places_of
 from trip.settings import StageSettings
 
 PLACE_WEIGHT, MOVES_WEIGHT = 4.0, 0.3  # of the mean distance, in halves of the short side; of the cross-entropy
@@ -98,7 +98,7 @@ class SentenceStage:
 
     def _errors(self, sentence: Tensor, cameras: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distance of the places by sentence, mean cross-entropy, and which sentences are read right as to `moves`."""
-        generator = functional.pad(self.model["camera"](sentence).float().view(-1, 2, 3), (0, 0, 0, 1))
+        generator = generator_of(self.model["camera"](sentence))
         places = functional.pad(places_of(PLACES_SIDE, PLACES_SIDE, sentence.device).flatten(0, 1), (0, 1), value=1.0)  # n 3
         aside = torch.einsum("bij,nj->bni", torch.matrix_exp(generator)[:, :2] - cameras, places)
         distance = (aside.square().sum(dim=2) + 1e-10).sqrt().mean(dim=1)

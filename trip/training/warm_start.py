@@ -73,9 +73,7 @@ class Base:
         denoiser = Denoiser(build_unet(self.model), build_fusion(self.model))
         try:
             if self.is_trip:
-                given = TripPipeline.from_pretrained(self.folder, use_safetensors=True, dtype=torch.float32)
-                denoiser.unet.load_state_dict(given.unet.state_dict())
-                denoiser.fusion.load_state_dict(given.fusion.state_dict())
+                take_trip(denoiser, self.folder)
             else:
                 self._take_unet(denoiser)
         except RuntimeError as error:
@@ -136,6 +134,13 @@ def _folder(name: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{name}: wanted weights on the hub that can be downloaded ({reason}); check name and network") from error
+
+
+def take_trip(denoiser: Denoiser, folder: Path) -> None:
+    """Gives a denoiser the 3D-UNet and the fusion of a TRIP checkpoint; RuntimeError where they are of other sizes."""
+    given = TripPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    denoiser.unet.load_state_dict(given.unet.state_dict())
+    denoiser.fusion.load_state_dict(given.fusion.state_dict())
 
 
 def check_kept(names: Iterable[str], wanted: ModelSettings, model: ModelSettings, source: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.files import replacing
+from trip.files import write_whole
 from trip.jobs.draft import ClipsDraft, Row
 from trip.jobs.finetune import ROOT, command
 from trip.jobs.folders import drop
@@ -151,8 +151,7 @@ class Workshop:
             Image.fromarray(frames[0][:, : frames.shape[2] // 2]).save(photo)
         settings = AnimateSettings(prompt=self.caption_of(job), seed=COMPARED_SEED)
         pair = self.studio.animate(visitor, str(photo), settings), self.studio.animate(visitor, str(photo), settings, lora=job.id)
-        with replacing(self.store.folder_of(job) / PAIR) as partial:
-            partial.write_text(json.dumps([one.id for one in pair]))
+        write_whole(self.store.folder_of(job) / PAIR, json.dumps([one.id for one in pair]))
         return pair
 
     def pair_of(self, job: Job) -> list[Job]:
