@@ -34,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("app" if item.path in with_app else f"{item.path.parent.name}/{item.path.stem}"))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuses a pytest and a pytest-xdist that do not go together: groups without a name are dealt out test by test, at twice the time."""
+    nameless = [item.nodeid for item in session.items if "@" not in item.nodeid]
+    if getattr(session.config.option, "loadgroup", False) and nameless:
+        raise pytest.UsageError(f"wanted {nameless[0]} in the group of its file; take the versions of requirements-test.txt")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def fresh_accelerator() -> None:
     """Each file begins as a process of its own would: accelerate keeps one precision for all of a process."""
