@@ -199,10 +199,16 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             noise = latents.to(device, torch.float32)
         else:
             raise ValueError(f"latents must be a tensor of {' x '.join(map(str, shape))}, got {shape_of(latents)}")
+        if (scene_noise := self.unet.scene_noise(*shape[3:], generators)) is not None:
+            scene_noise = scene_noise.to(device)
         if call.generators or latents is not None:  # no seed makes this clip again
             settings = [one.model_copy(update={"seed": None}) for one in settings]
         return _Drawn(
-            *self._sample(z_first, settings, noise, generators, *embeds, callback, names, so_far), z_first, photos, whole, settings
+            *self._sample(z_first, settings, noise, scene_noise, generators, *embeds, callback, names, so_far),
+            z_first,
+            photos,
+            whole,
+            settings,
         )
 
     def _sample(
@@ -210,6 +216,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         z_first: Tensor,
         settings: list[AnimateSettings],
         noise: Tensor,
+        scene_noise: Tensor | None,
         generators: list[torch.Generator],
         prompt_embeds: Tensor,
         negative_prompt_embeds: Tensor | None,
@@ -217,7 +224,10 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         names: Sequence[str],
         so_far: SoFar | None,
     ) -> tuple[Tensor, Tensor, MotionField | None, SoFar | None]:
-        """The reverse process: z_first b c 1 h w, noise b c f h w -> clean clips b c f h w, times f, motion of the photos, what is left."""
+        """The reverse process: clean clips b c f h w, times f, motion of the photos, what is left.
+
+        z_first b c 1 h w, noise b c f h w; scene_noise: see `TripUNet.scene_noise`
+        """
         s, device = settings[0], z_first.device
         denoiser = Denoiser(self.unet, self.fusion)
         scheduler = self._scheduler_for(s)
@@ -241,7 +251,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 if guided and negative_prompt_embeds is None:  # a callback has switched guidance on
                     texts = [one.negative_prompt for one in settings]
                     negative_prompt_embeds = self.encode_prompt(None, texts, True, 1, prompt_embeds)[1]
-                condition = self._condition(z_first, settings, times, prompt_embeds, negative_prompt_embeds if guided else None)
+                condition = self._condition(
+                    z_first, settings, times, scene_noise, prompt_embeds, negative_prompt_embeds if guided else None
+                )
             repeats, z_t, alpha_bar = 1 + guided, scheduler.scale_model_input(latents, t), signal_share(scheduler, t)
             timestep, alpha_bar = t.expand(repeats * len(z_t)), alpha_bar.expand(repeats * len(z_t))
 
@@ -265,12 +277,18 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 latents, *embeds = _taken(told, tensors)
                 if guided != self.do_classifier_free_guidance or embeds[0] is not prompt_embeds or embeds[1] is not negative_prompt_embeds:
                     (prompt_embeds, negative_prompt_embeds), condition = embeds, None
-        field = self.unet.motion_field(z_first[:, :, 0], prompt_embeds[:, -1]) if condition is None else condition.field
+        field = condition.field if condition else self.unet.motion_field(z_first[:, :, 0], prompt_embeds[:, -1], scene_noise)
         left = SoFar.of(done, latents, scheduler) if done < self.num_timesteps else None
         return latents, times.float(), field, left
 
     def _condition(
-        self, z_first: Tensor, settings: list[AnimateSettings], times: Tensor, prompt_embeds: Tensor, negative_prompt_embeds: Tensor | None
+        self,
+        z_first: Tensor,
+        settings: list[AnimateSettings],
+        times: Tensor,
+        scene_noise: Tensor | None,
+        prompt_embeds: Tensor,
+        negative_prompt_embeds: Tensor | None,
     ) -> Condition:
         """What the clips are made from, and below them, where there is guidance, what it leads away from."""
         embeds = prompt_embeds if negative_prompt_embeds is None else torch.cat([prompt_embeds, negative_prompt_embeds])
@@ -278,7 +296,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         z_photo = z_first.repeat(repeats, 1, 1, 1, 1)
         told = {"fps": [one.fps for one in settings], "strength": [one.motion for one in settings]}
         told = {name: torch.tensor(repeats * values, dtype=torch.float32, device=z_first.device) for name, values in told.items()}
-        field = self.unet.motion_field(z_photo[:, :, 0], sentence)
+        field = self.unet.motion_field(
+            z_photo[:, :, 0], sentence, scene_noise if scene_noise is None else scene_noise.repeat(repeats, 1, 1, 1)
+        )
         return Condition(z_photo, words, sentence, times.expand(len(embeds), -1), told=told, field=field)
 
     def _make_way(self, part: nn.Module) -> None:

@@ -1,9 +1,11 @@
 """The photo moves as a motion would take it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from trip.model.warp import MOST_WAY, REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
+from trip.model.warp import MOST_SWAY, MOST_WAY, REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
 
 REFERENCE = float(REFERENCE_FRAMES)
 
@@ -140,3 +142,33 @@ def test_motion_is_learnt_from_the_true_places(photo):
         optimizer.step()
         errors.append(error.item())
     assert errors[-1] < 0.1 * errors[0]
+
+
+def test_waves_come_and_go_and_come_home(photo):
+    """One frequency alone: a sine ends each cycle where it began, a cosine is farthest after half of one."""
+    waves = torch.zeros(1, 8, 4, 4)
+    waves[:, 0], waves[:, 7] = 0.2, 0.1  # x of the first sine, half a cycle; y of the second cosine, a whole cycle
+    field = replace(field_with(), waves=waves)
+    times = REFERENCE * torch.tensor([[0.0, 0.5, 1.0, 2.0]])
+    way = field.at(times, 6, 10)[0][0] - places_of(6, 10, torch.device("cpu"))
+    assert torch.allclose(way[:, 3, 5], torch.tensor([[0, 0], [0.2, -0.2], [0, 0], [0, 0]]), atol=1e-5)
+    fine = field.enlarged(2).at(times, 6, 10)[0][0]
+    assert torch.allclose(fine - places_of(6, 10, torch.device("cpu")), way, atol=1e-5)
+    quiet = replace(field, moves=torch.tensor([-1.0]))
+    assert torch.equal(quiet.at(times, 6, 10)[0], field_with().at(times, 6, 10)[0]) and quiet.scene_moves == 0
+    assert torch.equal(field.of(0).at(times, 6, 10)[0][0], way + places_of(6, 10, torch.device("cpu"))) and field.scene_moves == 0.2
+
+
+@torch.no_grad()
+def test_noise_decides_the_waves_and_nothing_else(photo):
+    torch.manual_seed(0)
+    warp, sentence = PhotoWarp(4, 8, frequencies=3), torch.randn(1, 8)
+    noise = torch.stack([warp.draw_noise(*photo.shape[2:], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)])
+    assert torch.equal(noise[0], noise[1]) and not torch.equal(noise[0], noise[2])
+    assert warp(photo, sentence, noise[:1]).waves.shape == (1, 12, 24, 40) and not warp(photo, sentence, noise[:1]).waves.any()
+    torch.nn.init.normal_(warp.waves.amplitudes.weight)
+    fields = [warp(photo, sentence, one[None]) for one in noise]
+    assert torch.equal(fields[0].waves, fields[1].waves) and not torch.allclose(fields[0].waves, fields[2].waves)
+    assert torch.equal(fields[0].scene, fields[2].scene) and torch.equal(fields[0].camera, fields[2].camera)
+    assert warp(photo, sentence).waves is None and fields[0].waves.abs().max() <= MOST_SWAY
+    assert PhotoWarp(4, 8).draw_noise(6, 10) is None

@@ -76,6 +76,7 @@ def build_unet(settings: ModelSettings) -> TripUNet:
         entry_heads=s.entry_heads,
         frame_embedding=s.frame_embedding,
         photo_warp=s.photo_warp,
+        scene_frequencies=s.scene_frequencies,
         temporal_dropout=s.temporal_dropout,
         told=s.told,
         base_schedule=s.base_schedule,

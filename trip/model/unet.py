@@ -1,7 +1,7 @@
 """The 3D-UNet: diffusers' `UNet3DConditionModel`, weights and keys alike, and what the embedded model adds to it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -94,6 +94,7 @@ class TripUNet(UNet3DConditionModel):
     frame_embedding        tell every convolution the frame's time and the sentence
     temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
     photo_warp             show the network the photo as each frame would show it after the motion that the sentence tells
+    scene_frequencies      frequencies of the scene's waves, drawn from noise for each clip; 0: nothing of the motion is left to chance
     told                   numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
                            motion, 1 for the usual one)
     base_schedule          kind, start, end and steps of the noise schedule that its time steps were learnt on, where that is not the
@@ -127,6 +128,7 @@ class TripUNet(UNet3DConditionModel):
         entry_heads: int = 8,
         frame_embedding: bool = False,
         photo_warp: bool = False,
+        scene_frequencies: int = 0,
         temporal_dropout: float = 0.1,
         told: tuple[str, ...] = (),
         base_schedule: tuple[str, float, float, int] | None = None,
@@ -157,7 +159,7 @@ class TripUNet(UNet3DConditionModel):
         if frame_embedding:
             self.frame_time_embedding = FrameEmbedding(cross_attention_dim, embedding_width)
         if photo_warp:
-            self.warp = PhotoWarp(out_channels, cross_attention_dim)
+            self.warp = PhotoWarp(out_channels, cross_attention_dim, frequencies=scene_frequencies)
             self.photo_in = nn.Conv2d(out_channels + 1, block_out_channels[0], 3, padding=1)
             nn.init.zeros_(self.photo_in.weight)
             nn.init.zeros_(self.photo_in.bias)
@@ -231,13 +233,20 @@ class TripUNet(UNet3DConditionModel):
         return UNet3DConditionOutput(sample=sample) if return_dict else (sample,)
 
     @apply_forward_hook
-    def motion_field(self, photo: Tensor, sentence: Tensor) -> MotionField | None:
+    def motion_field(self, photo: Tensor, sentence: Tensor, noise: Tensor | None = None) -> MotionField | None:
         """How the sentence moves the photo, the same at every noise level; none without the option `photo_warp`.
 
-        photo     clean latent of the photo   b c h w
-        sentence  the prompt as one vector    b d
+        photo     clean latent of the photo                                     b c h w
+        sentence  the prompt as one vector                                      b d
+        noise     what `scene_noise` gave; none: nothing is left to chance      b n h' w'
         """
-        return self.warp(photo, sentence) if self.config.photo_warp else None
+        return self.warp(photo, sentence, noise) if self.config.photo_warp else None
+
+    def scene_noise(self, height: int, width: int, generators: Sequence[torch.Generator]) -> Tensor | None:
+        """What chance decides about the scenes of clips with latents of this size, b n h' w'; none without `scene_frequencies`."""
+        if not self.config.scene_frequencies:
+            return None
+        return torch.stack([self.warp.draw_noise(height, width, one) for one in generators])
 
     def set_default_attn_processor(self) -> None:
         """Attention as it was built: the base class knows its own processors alone."""

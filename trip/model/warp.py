@@ -1,5 +1,11 @@
-"""How the photo moves in a clip: for each place of a frame the place of the photo that it shows, and whether it still shows it."""
+"""How the photo moves in a clip: for each place of a frame the place of the photo that it shows, and whether it still shows it.
 
+What photo and sentence decide is one motion. What they leave to chance, how the waves of water, leaves and flames run, is drawn from noise,
+as amplitudes over a few frequencies at each place (Li et al., "Generative Image Dynamics", CVPR 2024, draw such with a diffusion model;
+here one pass of a small network does, trained by the energy score, see `trip/training/field.py`).
+"""
+
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -9,6 +15,9 @@ from torch.nn import functional as F
 
 REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so many frames
 MOST_WAY = 1.0  # halves of the short side that the scene carries a place in REFERENCE_FRAMES, whatever photo and sentence are
+MOST_SWAY = 0.2  # halves of the short side: amplitude of one frequency
+CYCLES = 0.5  # of the lowest frequency, in REFERENCE_FRAMES; the others are its multiples
+LOCAL_NOISE, GLOBAL_NOISE = 4, 4  # channels of noise drawn for each cell, and for all cells alike
 SCENE_SIDE = 24  # cells of the short side on which the scene's motion is found, whatever the size of the frames
 DILATIONS = (1, 2, 4, 8)
 
@@ -17,18 +26,23 @@ DILATIONS = (1, 2, 4, 8)
 class MotionField:
     """The motion of a clip, at any time and any size. Coordinates run from -1 to 1 over the frame's short side.
 
-    At time s (1 is REFERENCE_FRAMES after the photo) place p of the frame shows the photo at `q + s d_1(q) + s^2 d_2(q)`, where
-    `q = expm(s G) p`. G is what the camera does: a steady pan, zoom or roll is exactly such a flow, and `-s` undoes it. The ways d are
-    the scene's, and belong to places of the photo. Such a place is still seen with a share of `exp(-s r(q))`.
+    At time s (1 is REFERENCE_FRAMES after the photo) place p of the frame shows the photo at
+
+        q + s d_1(q) + s^2 d_2(q) + sum_k (a_k(q) sin(w_k s) + b_k(q) (cos(w_k s) - 1)),    w_k = 2 pi CYCLES k
+
+    where `q = expm(s G) p`. G is what the camera does: a steady pan, zoom or roll is exactly such a flow, and `-s` undoes it. The ways d
+    and the waves a, b are the scene's, and belong to places of the photo. Such a place is still seen with a share of `exp(-s r(q))`.
 
     camera  G, its last row zero                      b 3 3, float32
     scene   d_1, d_2 (x, y each) and the rate r >= 0  b 5 h w, float32; the grid covers the frame
     moves   whether the scene moves by itself at all, where > 0; none: it may   b, float32
+    waves   a_1, b_1, a_2, b_2 ... (x, y each); none: nothing is left to chance   b 4k h w, float32
     """
 
     camera: Tensor
     scene: Tensor
     moves: Tensor | None = None
+    waves: Tensor | None = None
 
     def at(self, times: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Places of the photo that a frame shows, b f h w 2, and with what share it shows them, b f h w.
@@ -42,28 +56,48 @@ class MotionField:
         q = torch.einsum("bfoi,hwi->bfhwo", flow[:, :, :2, :2], places) + flow[:, :, None, None, :2, 2]
         in_photo = (q / half_sides(height, width, q.device)).flatten(0, 1)
         ways = F.grid_sample(self._heeded().repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
-        first, second, rate = ways.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1], dim=-1)
+        first, second, rate, waves = ways.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1, ways.shape[1] - 5], dim=-1)
         time = time.unsqueeze(-1)
-        return q + time * first + time.square() * second, torch.exp(-time * rate).squeeze(-1)
+        places = q + time * first + time.square() * second
+        if self.waves is not None:
+            phase = 2 * math.pi * CYCLES * time * torch.arange(1, waves.shape[-1] // 4 + 1, device=q.device)  # b f 1 1 k
+            swing = torch.stack([phase.sin(), phase.cos() - 1], dim=-1).flatten(4)
+            places = places + torch.einsum("bfhwkc,bfhwk->bfhwc", waves.unflatten(-1, (-1, 2)), swing.expand(*waves.shape[:4], -1))
+        return places, torch.exp(-time * rate).squeeze(-1)
 
     def enlarged(self, factor: int) -> Self:
         """The same motion on a finer grid, smooth between the cells of this one."""
-        finer = F.interpolate(self.scene, scale_factor=factor, mode="bicubic", align_corners=False)
-        return replace(self, scene=torch.cat([finer[:, :4], finer[:, 4:].clamp(min=0)], dim=1))
+
+        def finer(part: Tensor) -> Tensor:
+            return F.interpolate(part, scale_factor=factor, mode="bicubic", align_corners=False)
+
+        scene = finer(self.scene)
+        scene = torch.cat([scene[:, :4], scene[:, 4:].clamp(min=0)], dim=1)
+        return replace(self, scene=scene, waves=None if self.waves is None else finer(self.waves))
 
     def of(self, index: int) -> Self:
-        """That of one clip of the batch; a scene that does not move has no ways."""
-        return MotionField(self.camera[index : index + 1], self._heeded()[index : index + 1])
+        """That of one clip of the batch; a scene that does not move has neither ways nor waves."""
+        heeded = self._heeded()[index : index + 1]
+        return MotionField(self.camera[index : index + 1], heeded[:, :5], waves=None if self.waves is None else heeded[:, 5:])
+
+    @property
+    def scene_moves(self) -> Tensor:
+        """The farthest that anything but the camera takes a place, in about REFERENCE_FRAMES, halves of the short side: one number."""
+        heeded = self._heeded()
+        return torch.cat([heeded[:, :4], heeded[:, 5:]], dim=1).abs().max()
 
     def _heeded(self) -> Tensor:
-        """The scene, without ways where it does not move."""
-        if self.moves is None:
-            return self.scene
-        return torch.cat([self.scene[:, :4] * (self.moves > 0).view(-1, 1, 1, 1), self.scene[:, 4:]], dim=1)
+        """Scene and waves, b 5+4k h w, without ways where the scene does not move."""
+        ways, rate = self.scene.split([4, 1], dim=1)
+        waves = ways[:, :0] if self.waves is None else self.waves
+        if self.moves is not None:
+            moves = (self.moves > 0).view(-1, 1, 1, 1)
+            ways, waves = ways * moves, waves * moves
+        return torch.cat([ways, rate, waves], dim=1)
 
     def to(self, device: torch.device | str) -> Self:
         """On another device."""
-        return MotionField(self.camera.to(device), self.scene.to(device), self.moves if self.moves is None else self.moves.to(device))
+        return MotionField(*(part if part is None else part.to(device) for part in (self.camera, self.scene, self.moves, self.waves)))
 
 
 def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
@@ -85,44 +119,93 @@ class PhotoWarp(nn.Module):
     """The motion that a sentence asks of a photo: a camera move that follows the sentence alone, and a field that follows the photo too.
 
     Nothing moves at first. By the sentence the module also says whether the scene moves at all, so that camera moves are rigid.
+
+    frequencies  of the waves that are drawn from noise; 0: there are none
     """
 
-    def __init__(self, channels: int, sentence_width: int, width: int = 64):
+    def __init__(self, channels: int, sentence_width: int, width: int = 64, frequencies: int = 0):
         super().__init__()
         self.camera = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 6))
         self.moves = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 1))
         self.content = nn.Conv2d(channels + 2, width, 3, padding=1)
         self.told = nn.Linear(sentence_width, 2 * width)
-        self.scene = nn.Sequential(
-            *(layer for d in DILATIONS for layer in (nn.SiLU(), nn.Conv2d(width, width, 3, padding=d, dilation=d))),
-            nn.SiLU(),
-            nn.Conv2d(width, 5, 3, padding=1),
-        )
+        self.scene = _dilated(width, 5)
         for last in (self.camera[-1], self.moves[-1], self.scene[-1]):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         nn.init.constant_(self.scene[-1].bias[4:], -4.0)  # almost all of the photo stays in view
+        self.waves = Waves(channels, sentence_width, width, frequencies) if frequencies else None
 
-    def forward(self, photo: Tensor, sentence: Tensor) -> MotionField:
+    def forward(self, photo: Tensor, sentence: Tensor, noise: Tensor | None = None) -> MotionField:
         """The motion of each clip.
 
-        photo     clean latent of the photo   b c h w
-        sentence  the prompt as one vector    b d
+        photo     clean latent of the photo                                          b c h w
+        sentence  the prompt as one vector                                           b d
+        noise     what `draw_noise` gave for each clip; none: without the waves      b n h' w'
         """
-        (b, _, h, w), dtype = photo.shape, self.content.weight.dtype
+        b, dtype = len(photo), self.content.weight.dtype
         sentence = sentence.to(dtype)
         camera = generator_of(self.camera(sentence))
-        shrink = SCENE_SIDE / min(h, w)
-        size = (max(round(h * shrink), 1), max(round(w * shrink), 1))
-        if size != (h, w):  # in float32: CPUs cannot do it in less
+        size = scene_shape(*photo.shape[2:])
+        if size != photo.shape[2:]:  # in float32: CPUs cannot do it in less
             photo = F.interpolate(photo.float(), size, mode="bilinear", antialias=True, align_corners=False)
-        photo = photo.to(dtype)
         coordinates = places_of(*size, photo.device).permute(2, 0, 1).to(dtype).expand(b, -1, -1, -1)
+        seen = torch.cat([photo.to(dtype), coordinates], dim=1)
         scale, shift = self.told(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
-        hidden = self.content(torch.cat([photo, coordinates], dim=1)) * (1 + scale) + shift
-        scene = self.scene(hidden).float()
+        scene = self.scene(self.content(seen) * (1 + scale) + shift).float()
         moves = self.moves(sentence).float().squeeze(1)
-        return MotionField(camera, torch.cat([MOST_WAY * torch.tanh(scene[:, :4] / MOST_WAY), F.softplus(scene[:, 4:])], dim=1), moves)
+        waves = None if self.waves is None or noise is None else self.waves(torch.cat([seen, noise.to(seen)], dim=1), sentence)
+        return MotionField(camera, torch.cat([_bounded(scene[:, :4], MOST_WAY), F.softplus(scene[:, 4:])], dim=1), moves, waves)
+
+    def draw_noise(self, height: int, width: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """What chance decides about the scene of one clip with latents of this size, n h' w'; none where nothing is left to it."""
+        if self.waves is None:
+            return None
+        device = torch.device("cpu") if generator is None else generator.device
+        size = scene_shape(height, width)
+        everywhere = torch.randn(GLOBAL_NOISE, 1, 1, generator=generator, device=device).expand(-1, *size)
+        return torch.cat([torch.randn(LOCAL_NOISE, *size, generator=generator, device=device), everywhere])
+
+
+class Waves(nn.Module):
+    """Amplitudes of the waves at each place, drawn from noise: as photo and sentence have them move. None at first.
+
+    The sentence scales and shifts the channels before each layer.
+    """
+
+    def __init__(self, channels: int, sentence_width: int, width: int, frequencies: int):
+        super().__init__()
+        self.content = nn.Conv2d(channels + 2 + LOCAL_NOISE + GLOBAL_NOISE, width, 3, padding=1)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in DILATIONS)
+        self.told = nn.Linear(sentence_width, 2 * width * len(DILATIONS))
+        self.amplitudes = nn.Conv2d(width, 4 * frequencies, 3, padding=1)
+        nn.init.zeros_(self.amplitudes.weight)
+        nn.init.zeros_(self.amplitudes.bias)
+
+    def forward(self, seen: Tensor, sentence: Tensor) -> Tensor:
+        """b c h w of photo, places and noise -> b 4k h w, float32, as in `MotionField`."""
+        hidden = self.content(seen)
+        told = self.told(sentence).view(len(seen), len(self.layers), -1, 1, 1).unbind(dim=1)
+        for layer, one in zip(self.layers, told, strict=True):
+            scale, shift = one.chunk(2, dim=1)
+            hidden = hidden + layer(F.silu(hidden * (1 + scale) + shift))
+        return _bounded(self.amplitudes(F.silu(hidden)).float(), MOST_SWAY)
+
+
+def _dilated(width: int, outputs: int) -> nn.Sequential:
+    """Layers that see ever farther."""
+    layers = (layer for d in DILATIONS for layer in (nn.SiLU(), nn.Conv2d(width, width, 3, padding=d, dilation=d)))
+    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, outputs, 3, padding=1))
+
+
+def _bounded(values: Tensor, most: float) -> Tensor:
+    return most * torch.tanh(values / most)
+
+
+def scene_shape(height: int, width: int) -> tuple[int, int]:
+    """Cells on which the scene's motion is found, for latents of this size."""
+    shrink = SCENE_SIDE / min(height, width)
+    return max(round(height * shrink), 1), max(round(width * shrink), 1)
 
 
 def generator_of(rows: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from trip.diffusion import add_noise, image_noise_prior, predict_z_0, snr, sprea
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.latents import decode_video
 from trip.model.text import encode_prompts
+from trip.model.warp import MotionField
 from trip.settings import RecipeSettings, StageSettings
-from trip.training.field import field_loss
+from trip.training.field import drawn_fields, field_loss, scene_noise
 from trip.training.loop import step_generator
 
 NUM_BINS = 5  # of noise levels, in the metrics
@@ -85,6 +86,8 @@ class DenoiserStage:
         noise = [step_generator(self.seed, position, 1) for position in positions]
         batch["timestep"] = torch.cat([self._timesteps(1, generator) for generator in noise])
         batch["eps"] = torch.stack([torch.randn(batch["z_0"].shape[1:], generator=generator) for generator in noise])
+        if self.model.unet.config.scene_frequencies:
+            batch["scene_noise"] = scene_noise(self.model.unet.warp, batch["z_0"][:, :, 0], noise)
         if self.recipe.photo_noise:
             photo_shape = batch["z_0"][0, :, :1].shape
             batch["photo_noise"] = torch.stack([torch.randn(photo_shape, generator=generator) for generator in noise])
@@ -144,12 +147,18 @@ class DenoiserStage:
         figures: dict[str, Any] = {"by_noise": self._by_noise(timestep, errors)}
         figures["denoising_loss"] = loss.item()
         if field is not None and "motion" in batch:
-            error, parts = field_loss(field, condition.times, batch["motion"].to(device))
+            error, parts = field_loss(self._fields(field, batch, condition, generator), condition.times, batch["motion"].to(device))
             loss = loss + error
             figures |= {name: value.item() for name, value in parts.items()}
         elif field is not None:
             loss = loss + 0 * field.moves.sum()  # several processes want every weight to take part
         return loss, figures
+
+    def _fields(self, field: MotionField, batch: dict[str, Any], condition: Condition, generator: torch.Generator) -> list[MotionField]:
+        """The motions to compare with the truth: what the 3D-UNet was shown, or two draws where something of it is left to chance."""
+        warp, photo = self.model.unet.warp, condition.z_first[:, :, 0]
+        noise = batch["scene_noise"] if "scene_noise" in batch else scene_noise(warp, photo, [generator] * len(photo))
+        return [field] if noise is None else drawn_fields(warp, photo, condition.sentence, noise.to(photo.device))
 
     def _condition(self, batch: dict[str, Any], timestep: Tensor) -> Condition:
         """What the clips of a batch are made from, where the model is; the photo is noised more, the noisier the clip."""

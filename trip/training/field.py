@@ -3,6 +3,7 @@
 The first stage that trains a 3D-UNet with the option `photo_warp`, and later a term beside the denoising loss.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,40 +19,88 @@ from trip.data.cache import EncodedClip, LatentCache
 from trip.model.text import encode_prompts
 from trip.model.warp import MotionField, PhotoWarp, moved, places_of
 from trip.settings import StageSettings
+from trip.training.loop import step_generator
 
 PLACE_WEIGHT, SHOWN_WEIGHT, MOVES_WEIGHT = 4.0, 0.1, 0.1  # of the mean distance, in halves of the short side; of cross-entropies
 SCENE_WAY = 0.01  # halves of the short side: a scene moves where its places lie so far, on average, from those of any camera move
 SAME_PLACE, SAME_WAY = 0.02, 0.1  # a place so far from the true one hardly shows what it should: halves of the short side, share of the way
+PATCHES = (1, 4, 12)  # cells of a side of what is compared as a whole
 NUM_HELD_OUT = 128
 
 
-def field_loss(field: MotionField, times: Tensor, motion: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def drawn_fields(warp: nn.Module, photo: Tensor, sentence: Tensor, noise: Tensor | None) -> list[MotionField]:
+    """The motions that `field_loss` judges: one, or one for each draw of the noise where something is left to chance.
+
+    noise  what `scene_noise` gave   b 2 n h' w'
+    """
+    return [warp(photo, sentence)] if noise is None else [warp(photo, sentence, one) for one in noise.unbind(dim=1)]
+
+
+def scene_noise(warp: PhotoWarp, photos: Tensor, generators: Iterable[torch.Generator]) -> Tensor | None:
+    """Two draws of what chance decides about each clip, b 2 n h' w'; none where nothing is left to it.
+
+    photos  latents   b c h w
+    """
+    if warp.waves is None:
+        return None
+    return torch.stack([torch.stack([warp.draw_noise(*photos.shape[2:], one) for _ in range(2)]) for one in generators])
+
+
+def field_loss(fields: Sequence[MotionField], times: Tensor, motion: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Distance of the places that a field names to the true ones, and cross-entropy of what it says to be still in view.
 
-    A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so. The scene's ways
-    count where the clip's scene moves, and where the sentence says that it does: what is shown then must have been learnt.
+    Of two draws the distance is the energy score (Gneiting and Raftery, 2007): their mean distance to the truth less half of that
+    between them, which is least on average where draws are distributed as the truth is. Distances are over all times, of single
+    places and of patches of them, so that draws are right in how places and times go together.
 
+    A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so; where the way is
+    drawn, the clip alone decides. The scene's ways count where the clip's scene moves, and where the sentence says that it does: what
+    is shown then must have been learnt.
+
+    fields  one, or two draws
     times   of the frames, in reference frames                             b f
     motion  x and y of the true places, shown, known: see `EncodedClip`    b f 4 g g
     """
     motion = motion.float()
     true, shown, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
-    scene = scene_moves(true, known)
-    heeded = scene - 0.5 if field.moves is None else torch.maximum(scene - 0.5, field.moves.detach())
-    places, seen = replace(field, moves=heeded).at(times, *shown.shape[2:])
-    distance = (places - true).square().sum(dim=4).add(1e-8).sqrt()
+    scene, moves = scene_moves(true, known), fields[0].moves
+    heeded = scene - 0.5 if moves is None else torch.maximum(scene - 0.5, moves.detach())
+    found = [replace(field, moves=heeded).at(times, *shown.shape[2:]) for field in fields]
+    place_error = sum(_apart(places, true, known) for places, _ in found) / len(found)
+    if len(found) == 2:
+        place_error = place_error - _apart(found[0][0], found[1][0], known) / 2
+
     inside = (true.abs().amax(dim=4) <= 1).float()
     way = (true - places_of(*shown.shape[2:], true.device)).square().sum(dim=4).sqrt()
-    target = shown * torch.exp(-(distance.detach() / (SAME_PLACE + SAME_WAY * way)).square() / 2)
-    entropy = functional.binary_cross_entropy(seen.clamp(1e-4, 1 - 1e-4), target, reduction="none")
-    place_error = (distance * known).sum() / known.sum().clamp(min=1)
-    shown_error = (entropy * inside).sum() / inside.sum().clamp(min=1)
+    shown_error = 0
+    for places, seen in found:
+        near = torch.exp(-((places.detach() - true).square().sum(dim=4) / (SAME_PLACE + SAME_WAY * way).square()) / 2)
+        if len(found) == 2:
+            near = torch.where((heeded > 0).view(-1, 1, 1, 1), 1.0, near)
+        entropy = functional.binary_cross_entropy(seen.clamp(1e-4, 1 - 1e-4), shown * near, reduction="none")
+        shown_error = shown_error + (entropy * inside).sum() / inside.sum().clamp(min=1) / len(found)
     loss = PLACE_WEIGHT * place_error + SHOWN_WEIGHT * shown_error
     figures = {"place_error": place_error.detach(), "shown_error": shown_error.detach()}
-    if field.moves is not None:
-        moves_error = functional.binary_cross_entropy_with_logits(field.moves, scene)
+    if moves is not None:
+        moves_error = functional.binary_cross_entropy_with_logits(moves, scene)
         loss, figures["moves_error"] = loss + MOVES_WEIGHT * moves_error, moves_error.detach()
     return loss, figures
+
+
+def _apart(some: Tensor, others: Tensor, known: Tensor) -> Tensor:
+    """How far two motions are apart: root mean squares over all frames and a patch, the mean of all patches of all PATCHES.
+
+    some, others  b f g g 2
+    known         weights, b f g g
+    """
+    square, weight = ((some - others).square().sum(dim=4) * known).mean(dim=1), known.mean(dim=1)
+    result = 0
+    for side in PATCHES:
+        side = min(side, *weight.shape[1:])
+        squares, weights = (functional.avg_pool2d(part, side, stride=1) for part in (square, weight))
+        distance = (squares / weights.clamp(min=1e-6) + 1e-8).sqrt()
+        result = result + (distance * weights).sum() / weights.sum().clamp(min=1e-6) / len(PATCHES)
+    return result
 
 
 @torch.no_grad()
@@ -107,7 +156,9 @@ class FieldStage:
         first = (step * num_shares + share) * self.settings.batch_size
         positions = range(first, first + self.settings.batch_size)
         unsaid = [np.random.default_rng([self.seed, position, 1]).random() < self.text_drop for position in positions]
-        return self._batch([self.cache.draw(self.seed, position) for position in positions], unsaid)
+        batch = self._batch([self.cache.draw(self.seed, position) for position in positions], unsaid)
+        chance = (step_generator(self.seed, position, 1) for position in positions)
+        return batch | {"noise": scene_noise(self.model, batch["photo"], chance)}
 
     def _batch(self, clips: list[EncodedClip], unsaid: list[bool]) -> dict[str, Any]:
         """photo b c h w, times b f, motion b f 4 g g, sentence b d."""
@@ -121,14 +172,18 @@ class FieldStage:
 
     def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         """See `field_loss`."""
-        batch = {name: part.to(next(self.model.parameters()).device) for name, part in batch.items()}
-        loss, figures = field_loss(model(batch["photo"], batch["sentence"]), batch["times"], batch["motion"])
+        device = next(self.model.parameters()).device
+        if "noise" not in batch:
+            batch = batch | {"noise": scene_noise(self.model, batch["photo"], [generator] * len(batch["photo"]))}
+        batch = {name: part if part is None else part.to(device) for name, part in batch.items()}
+        fields = drawn_fields(model, batch["photo"], batch["sentence"], batch["noise"])
+        loss, figures = field_loss(fields, batch["times"], batch["motion"])
         return loss, {name: value.item() for name, value in figures.items()}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """The same errors on held-out clips."""
-        loss, figures = self.loss(self.model, self._batch(self.held_out, [False] * len(self.held_out)), torch.Generator())
+        loss, figures = self.loss(self.model, self._batch(self.held_out, [False] * len(self.held_out)), torch.Generator().manual_seed(0))
         return {"held_out_loss": loss.item(), **{f"held_out_{name}": value for name, value in figures.items()}}
 
     @torch.no_grad()
@@ -136,7 +191,8 @@ class FieldStage:
         """Three channels of held-out photos' last frames, and below each what the field makes of the photo."""
         clips = self.held_out[:10]
         batch = self._batch(clips, [False] * len(clips))
-        field = self.model(batch["photo"], batch["sentence"])
+        noise = scene_noise(self.model, batch["photo"], [torch.Generator().manual_seed(0)] * len(clips))
+        field = drawn_fields(self.model, batch["photo"], batch["sentence"], noise)[0]
         guess = moved(batch["photo"], field, batch["times"][:, -1:])[:, :3]
         true = torch.stack([clip.latents[:3, -1].float() for clip in clips])
         grid = torch.stack([true, guess]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
