@@ -143,9 +143,12 @@ class PhotoWarp(nn.Module):
         sentence  the prompt as one vector                                           b d
         noise     what `draw_noise` gave for each clip; none: without the waves      b n h' w'
         """
+        return self.draws(photo, sentence, noise if noise is None else noise.unsqueeze(1))[0]
+
+    def draws(self, photo: Tensor, sentence: Tensor, noise: Tensor | None) -> list[MotionField]:
+        """The motions that several draws of the noise give, b k n h' w': they differ in their waves. Without noise one, without waves."""
         b, dtype = len(photo), self.content.weight.dtype
         sentence = sentence.to(dtype)
-        camera = generator_of(self.camera(sentence))
         size = scene_shape(*photo.shape[2:])
         if size != photo.shape[2:]:  # in float32: CPUs cannot do it in less
             photo = F.interpolate(photo.float(), size, mode="bilinear", antialias=True, align_corners=False)
@@ -153,9 +156,11 @@ class PhotoWarp(nn.Module):
         seen = torch.cat([photo.to(dtype), coordinates], dim=1)
         scale, shift = self.told(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
         scene = self.scene(self.content(seen) * (1 + scale) + shift).float()
-        moves = self.moves(sentence).float().squeeze(1)
-        waves = None if self.waves is None or noise is None else self.waves(torch.cat([seen, noise.to(seen)], dim=1), sentence)
-        return MotionField(camera, torch.cat([_bounded(scene[:, :4], MOST_WAY), F.softplus(scene[:, 4:])], dim=1), moves, waves)
+        scene = torch.cat([_bounded(scene[:, :4], MOST_WAY), F.softplus(scene[:, 4:])], dim=1)
+        field = MotionField(generator_of(self.camera(sentence)), scene, self.moves(sentence).float().squeeze(1))
+        if self.waves is None or noise is None:
+            return [field]
+        return [replace(field, waves=self.waves(torch.cat([seen, one.to(seen)], dim=1), sentence)) for one in noise.unbind(dim=1)]
 
     def draw_noise(self, height: int, width: int, generator: torch.Generator | None = None) -> Tensor | None:
         """What chance decides about the scene of one clip with latents of this size, n h' w'; none where nothing is left to it."""

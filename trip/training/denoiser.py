@@ -19,7 +19,7 @@ from trip.model.latents import decode_video
 from trip.model.text import encode_prompts
 from trip.model.warp import MotionField
 from trip.settings import RecipeSettings, StageSettings
-from trip.training.field import drawn_fields, field_loss, scene_noise
+from trip.training.field import field_loss, scene_noise
 from trip.training.loop import step_generator
 
 NUM_BINS = 5  # of noise levels, in the metrics
@@ -158,7 +158,7 @@ class DenoiserStage:
         """The motions to compare with the truth: what the 3D-UNet was shown, or two draws where something of it is left to chance."""
         warp, photo = self.model.unet.warp, condition.z_first[:, :, 0]
         noise = batch["scene_noise"] if "scene_noise" in batch else scene_noise(warp, photo, [generator] * len(photo))
-        return [field] if noise is None else drawn_fields(warp, photo, condition.sentence, noise.to(photo.device))
+        return [field] if noise is None else warp.draws(photo, condition.sentence, noise.to(photo.device))
 
     def _condition(self, batch: dict[str, Any], timestep: Tensor) -> Condition:
         """What the clips of a batch are made from, where the model is; the photo is noised more, the noisier the clip."""

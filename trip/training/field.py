@@ -28,14 +28,6 @@ PATCHES = (1, 4, 12)  # cells of a side of what is compared as a whole
 NUM_HELD_OUT = 128
 
 
-def drawn_fields(warp: nn.Module, photo: Tensor, sentence: Tensor, noise: Tensor | None) -> list[MotionField]:
-    """The motions that `field_loss` judges: one, or one for each draw of the noise where something is left to chance.
-
-    noise  what `scene_noise` gave   b 2 n h' w'
-    """
-    return [warp(photo, sentence)] if noise is None else [warp(photo, sentence, one) for one in noise.unbind(dim=1)]
-
-
 def scene_noise(warp: PhotoWarp, photos: Tensor, generators: Iterable[torch.Generator]) -> Tensor | None:
     """Two draws of what chance decides about each clip, b 2 n h' w'; none where nothing is left to it.
 
@@ -176,7 +168,7 @@ class FieldStage:
         if "noise" not in batch:
             batch = batch | {"noise": scene_noise(self.model, batch["photo"], [generator] * len(batch["photo"]))}
         batch = {name: part if part is None else part.to(device) for name, part in batch.items()}
-        fields = drawn_fields(model, batch["photo"], batch["sentence"], batch["noise"])
+        fields = model.draws(batch["photo"], batch["sentence"], batch["noise"])
         loss, figures = field_loss(fields, batch["times"], batch["motion"])
         return loss, {name: value.item() for name, value in figures.items()}
 
@@ -192,7 +184,7 @@ class FieldStage:
         clips = self.held_out[:10]
         batch = self._batch(clips, [False] * len(clips))
         noise = scene_noise(self.model, batch["photo"], [torch.Generator().manual_seed(0)] * len(clips))
-        field = drawn_fields(self.model, batch["photo"], batch["sentence"], noise)[0]
+        field = self.model.draws(batch["photo"], batch["sentence"], noise)[0]
         guess = moved(batch["photo"], field, batch["times"][:, -1:])[:, :3]
         true = torch.stack([clip.latents[:3, -1].float() for clip in clips])
         grid = torch.stack([true, guess]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
