@@ -1,6 +1,7 @@
 """The tree keeps its shape: imports point one way, importing costs nothing, and what is public says what it does."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -218,3 +219,21 @@ def test_public_functions_say_their_types(path):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             untyped = [one.arg for one in arguments if one.annotation is None and one.arg not in ("self", "cls")]
             assert not untyped and node.returns is not None, f"{name}: {', '.join(untyped) or 'result'}"
+
+
+def test_the_readme_leads_to_every_folder_and_rule():
+    """Paths in both pages are there, names beside a link are defined in the file that it leads to, each equation and folder has a place."""
+    text = (ROOT / "README.md").read_text()
+    pages = text + (ROOT / "trip" / "training" / "README.md").read_text()
+    named = set(re.findall(r"[`(]((?:trip|tests|examples|assets)/[\w./-]+)[`)]", pages))
+    assert len(named) > 20 and not [path for path in named if not (ROOT / path).exists()]
+
+    rules = text[text.index("| in the paper |") : text.index("five variants")]
+    assert {int(number) for number in re.findall(r"\b\d+\b", " ".join(re.findall(r"Eq\. (\d+(?: and \d+)?)", rules)))} == set(range(1, 12))
+    for names, path in re.findall(r"((?:`\w+`(?:, )?)+) in \[[^]]+\]\(([^)]+)\)", rules):
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b(def|class) {name}\b|^{name} = |^ +\"{name}\": ", (ROOT / path).read_text(), re.M), f"{name} in {path}"
+
+    tree = text[text.index("app.py  ") : text.index("## What the app takes")]
+    folders = {path.parent.relative_to(ROOT / "trip").as_posix() for path in FILES} - {"."}
+    assert {folder.split("/")[-1] for folder in folders} | {"trip"} <= set(re.findall(r"^ *(\w+)/", tree, re.M))
