@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _step(options: argparse.Namespace) -> dict:
     from trip.evaluation.speed import time_step
-    from trip.runtime import load_pipeline
+    from trip.model_cache import load_pipeline
 
     return time_step(load_pipeline(options.model), repeats=options.repeats)
 

@@ -2,7 +2,7 @@
 
 What photo and sentence decide is one motion. What they leave to chance, how the waves of water, leaves and flames run, is drawn from noise,
 as amplitudes over a few frequencies at each place (Li et al., "Generative Image Dynamics", CVPR 2024, draw such with a diffusion model;
-here one pass of a small network does, trained by the energy score, see `trip/training/field.py`).
+here one pass of a small network does, trained by the energy score, see `trip/training/stages/field.py`).
 """
 
 import math
