@@ -166,7 +166,7 @@ def test_noise_decides_the_waves_and_nothing_else(photo):
     noise = torch.stack([warp.draw_noise(*photo.shape[2:], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)])
     assert torch.equal(noise[0], noise[1]) and not torch.equal(noise[0], noise[2])
     assert warp(photo, sentence, noise[:1]).waves.shape == (1, 12, 24, 40) and not warp(photo, sentence, noise[:1]).waves.any()
-    torch.nn.init.normal_(warp.waves.amplitudes.weight)
+    torch.nn.init.normal_(warp.waves.pattern[-1].weight)
     fields = [warp(photo, sentence, one[None]) for one in noise]
     assert torch.equal(fields[0].waves, fields[1].waves) and not torch.allclose(fields[0].waves, fields[2].waves)
     assert torch.equal(fields[0].scene, fields[2].scene) and torch.equal(fields[0].camera, fields[2].camera)

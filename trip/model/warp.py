@@ -17,7 +17,7 @@ REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so 
 MOST_WAY = 1.0  # halves of the short side that the scene carries a place in REFERENCE_FRAMES, whatever photo and sentence are
 MOST_SWAY = 0.2  # halves of the short side: amplitude of one frequency
 CYCLES = 0.5  # of the lowest frequency, in REFERENCE_FRAMES; the others are its multiples
-LOCAL_NOISE, GLOBAL_NOISE = 4, 4  # channels of noise drawn for each cell, and for all cells alike
+NOISE_SCALES, SCALE_CHANNELS, GLOBAL_CHANNELS = (1, 2, 4, 8), 2, 4  # noise that is smooth over so many cells, and noise for all cells alike
 SCENE_SIDE = 24  # cells of the short side on which the scene's motion is found, whatever the size of the frames
 DILATIONS = (1, 2, 4, 8)
 
@@ -160,41 +160,47 @@ class PhotoWarp(nn.Module):
         field = MotionField(generator_of(self.camera(sentence)), scene, self.moves(sentence).float().squeeze(1))
         if self.waves is None or noise is None:
             return [field]
-        return [replace(field, waves=self.waves(torch.cat([seen, one.to(seen)], dim=1), sentence)) for one in noise.unbind(dim=1)]
+        return [replace(field, waves=self.waves(seen, sentence, one.to(seen))) for one in noise.unbind(dim=1)]
 
     def draw_noise(self, height: int, width: int, generator: torch.Generator | None = None) -> Tensor | None:
         """What chance decides about the scene of one clip with latents of this size, n h' w'; none where nothing is left to it."""
         if self.waves is None:
             return None
         device = torch.device("cpu") if generator is None else generator.device
-        size = scene_shape(height, width)
-        everywhere = torch.randn(GLOBAL_NOISE, 1, 1, generator=generator, device=device).expand(-1, *size)
-        return torch.cat([torch.randn(LOCAL_NOISE, *size, generator=generator, device=device), everywhere])
+        h, w = scene_shape(height, width)
+        parts = [torch.randn(1, GLOBAL_CHANNELS, 1, 1, generator=generator, device=device).expand(-1, -1, h, w)]
+        for scale in NOISE_SCALES:
+            coarse = torch.randn(1, SCALE_CHANNELS, -(-h // scale), -(-w // scale), generator=generator, device=device)
+            parts.append(F.interpolate(coarse, (h, w), mode="bicubic", align_corners=False))
+        return torch.cat(parts, dim=1)[0]
 
 
 class Waves(nn.Module):
-    """Amplitudes of the waves at each place, drawn from noise: as photo and sentence have them move. None at first.
-
-    The sentence scales and shifts the channels before each layer.
+    """Amplitudes of the waves at each place, as photo and sentence have them move: an envelope, which says where and how far, times a
+    pattern that is drawn from noise. None at first.
     """
 
     def __init__(self, channels: int, sentence_width: int, width: int, frequencies: int):
         super().__init__()
-        self.content = nn.Conv2d(channels + 2 + LOCAL_NOISE + GLOBAL_NOISE, width, 3, padding=1)
-        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in DILATIONS)
-        self.told = nn.Linear(sentence_width, 2 * width * len(DILATIONS))
-        self.amplitudes = nn.Conv2d(width, 4 * frequencies, 3, padding=1)
-        nn.init.zeros_(self.amplitudes.weight)
-        nn.init.zeros_(self.amplitudes.bias)
+        num_noise = GLOBAL_CHANNELS + SCALE_CHANNELS * len(NOISE_SCALES)
+        self.told = nn.Linear(sentence_width, 4 * width)
+        self.content = nn.Conv2d(channels + 2, width, 3, padding=1)
+        self.envelope = _dilated(width, 2 * frequencies)
+        nn.init.constant_(self.envelope[-1].bias, -4.0)
+        self.noise = nn.Conv2d(num_noise, width, 3, padding=1)
+        self.pattern = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 4 * frequencies, 3, padding=1)
+        )
+        nn.init.zeros_(self.pattern[-1].weight)
+        nn.init.zeros_(self.pattern[-1].bias)
 
-    def forward(self, seen: Tensor, sentence: Tensor) -> Tensor:
-        """b c h w of photo, places and noise -> b 4k h w, float32, as in `MotionField`."""
-        hidden = self.content(seen)
-        told = self.told(sentence).view(len(seen), len(self.layers), -1, 1, 1).unbind(dim=1)
-        for layer, one in zip(self.layers, told, strict=True):
-            scale, shift = one.chunk(2, dim=1)
-            hidden = hidden + layer(F.silu(hidden * (1 + scale) + shift))
-        return _bounded(self.amplitudes(F.silu(hidden)).float(), MOST_SWAY)
+    def forward(self, seen: Tensor, sentence: Tensor, noise: Tensor) -> Tensor:
+        """Photo and places, b c h w, and what `draw_noise` gave, b n h w -> b 4k h w, float32, as in `MotionField`."""
+        told = self.told(sentence).view(len(seen), 4, -1, 1, 1).unbind(dim=1)
+        envelope = F.softplus(self.envelope(self.content(seen) * (1 + told[0]) + told[1]).float())  # x and y of each frequency
+        pattern = self.pattern(self.noise(noise) * (1 + told[2]) + told[3]).float()
+        envelope, pattern = envelope.unflatten(1, (-1, 1, 2)), pattern.unflatten(1, (-1, 2, 2))
+        return _bounded((envelope * pattern).flatten(1, 3), MOST_SWAY)
 
 
 def _dilated(width: int, outputs: int) -> nn.Sequential:
