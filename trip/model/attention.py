@@ -46,37 +46,44 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        mixed = torch.empty_like(q)
-        for q_, k_, v_, mixed_ in _parts(q * q.shape[3] ** -0.5, k, v, mixed):
-            mixed_.copy_((_shares(q_, k_) @ v_.flatten(0, 1)).view_as(mixed_))
+        mixed, scores, shares = torch.empty_like(q), *_room(q, k)
+        for q_, k_, v_, mixed_ in _parts(len(scores), q * q.shape[3] ** -0.5, k, v, mixed):
+            shares_ = _shares(q_, k_, scores, shares)
+            mixed_.copy_((shares_ @ v_.flatten(0, 1)).view_as(mixed_))
         ctx.save_for_backward(q, k, v, mixed)
         return mixed
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, mixed = ctx.saved_tensors
-        scale, found = q.shape[3] ** -0.5, [torch.empty_like(x) for x in (q, k, v)]
+        scale, (scores, shares), found = q.shape[3] ** -0.5, _room(q, k), [torch.empty_like(x) for x in (q, k, v)]
         inner = (gradient.float() * mixed.float()).sum(dim=3, keepdim=True).to(q.dtype)
-        for q_, k_, v_, gradient_, inner_, *found_ in _parts(q * scale, k, v, gradient, inner, *found):
-            shares, gradient_ = _shares(q_, k_), gradient_.flatten(0, 1)
-            of_v = shares.transpose(1, 2) @ gradient_
-            of_scores = (gradient_ @ v_.flatten(0, 1).transpose(1, 2)).sub_(inner_.flatten(0, 1)).mul_(shares)
+        for q_, k_, v_, gradient_, inner_, *found_ in _parts(len(scores), q * scale, k, v, gradient, inner, *found):
+            shares_, gradient_ = _shares(q_, k_, scores, shares), gradient_.flatten(0, 1)
+            of_v = shares_.transpose(1, 2) @ gradient_
+            of_scores = torch.bmm(gradient_, v_.flatten(0, 1).transpose(1, 2), out=scores[: len(q_)].flatten(0, 1))
+            of_scores.sub_(inner_.flatten(0, 1)).mul_(shares_)
             of_q, of_k = of_scores @ k_.flatten(0, 1) * scale, of_scores.transpose(1, 2) @ q_.flatten(0, 1)
             for into, part in zip(found_, (of_q, of_k, of_v), strict=True):
                 into.copy_(part.view_as(into))
         return tuple(found)
 
 
-def _parts(q: Tensor, k: Tensor, *more: Tensor) -> zip:
-    """Of everything, b nh n d, as many sequences as MOST_SCORES allow."""
-    count = max(1, MOST_SCORES // (q.shape[1] * q.shape[2] * k.shape[2]))
-    return zip(*(x.split(count) for x in (q, k, *more)), strict=True)
+def _room(q: Tensor, k: Tensor) -> Tensor:
+    """Memory for scores and for shares of as many sequences as MOST_SCORES allow, which all parts use one after the other: 2 b nh n m."""
+    each = q.shape[1] * q.shape[2] * k.shape[2]
+    return q.new_empty(2, min(len(q), max(1, MOST_SCORES // each)), *q.shape[1:3], k.shape[2])
 
 
-def _shares(q: Tensor, k: Tensor) -> Tensor:
+def _parts(count: int, *tensors: Tensor) -> zip:
+    return zip(*(x.split(count) for x in tensors), strict=True)
+
+
+def _shares(q: Tensor, k: Tensor, scores: Tensor, shares: Tensor) -> Tensor:
     """Soft-max of the scores: q scaled, b nh n d, and k -> (b nh) n m."""
-    scores = q.flatten(0, 1) @ k.flatten(0, 1).transpose(1, 2)
-    return scores.softmax(dim=2)
+    scores, shares = (room[: len(q)].flatten(0, 1) for room in (scores, shares))
+    torch.bmm(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), out=scores)
+    return torch.softmax(scores, dim=2, out=shares)
 
 
 class VideoAttentionProcessor:
