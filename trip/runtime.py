@@ -46,8 +46,8 @@ def precision(on: torch.device) -> torch.dtype:
 
 @cache
 def arithmetic(on: torch.device) -> torch.dtype | None:
-    """What to compute in where weights are kept in float32: bfloat16 on a CPU that convolves a third faster in it, as those with AVX512-BF16
-    or AMX do; others are many times slower, and flags do not tell, so it is tried.
+    """What to compute in where weights are kept in float32: bfloat16 on a CPU that convolves a third faster in it, as those with
+    AVX512-BF16 or AMX do. Others are many times slower; as flags do not tell which torch makes use of, it is tried.
     """
     if on.type != "cpu" or not has_wide_vectors():
         return None
