@@ -15,8 +15,8 @@ from transformers import CLIPTextModel
 import trip.loading
 from tests.conftest import make_pipeline, quiet
 from trip.model.lora import LoraCard, add_lora, save_lora
+from trip.model_cache import EMBEDDED, load_pipeline
 from trip.pipeline import TripPipeline
-from trip.runtime import EMBEDDED, load_pipeline
 from trip.settings import PRESETS, VARIANTS, AnimateSettings
 from trip.training.warm_start import open_base
 

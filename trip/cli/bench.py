@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _step(options: argparse.Namespace) -> dict:
     from trip.evaluation.speed import time_step
-    from trip.runtime import load_pipeline
+    from trip.model_cache import load_pipeline
 
     return time_step(load_pipeline(options.model), repeats=options.repeats)
 
@@ -55,7 +55,7 @@ def _against(options: argparse.Namespace) -> dict:
     from trip.evaluation.speed import time_in_turn
     from trip.model.build import unet_sizes
     from trip.model.unet import TripUNet
-    from trip.runtime import arithmetic, device, precision
+    from trip.system.accelerator import arithmetic, device, precision
 
     settings, on = PRESETS[options.preset].model, device()
     num_frames = settings.num_frames if options.num_frames is None else options.num_frames

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from trip.model.layers import has_wide_vectors
+from trip.system.accelerator import has_wide_vectors
 
 PLAIN_UP_TO = 64  # tokens; on a CPU the fused kernel loses to two matrix products below this
 LONG_FROM = 256  # tokens; on a CPU the fused kernel gains nothing from bfloat16, and matrix products do from here on

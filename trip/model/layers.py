@@ -8,6 +8,8 @@ from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trip.system.accelerator import has_wide_vectors
+
 FEWEST_TOKENS = 512  # below this a matrix product is over before a convolution has begun
 HIDDEN_AT_ONCE = 450_000  # values of a feed-forward's hidden layer that stay in the cache until they are used
 FEWEST_AT_ONCE = 1024  # tokens of a feed-forward at once, however wide they are: weights are read again for each part
@@ -57,12 +59,6 @@ class GatedFeedForward(FeedForward):
 
 def _convolves(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and has_wide_vectors() and not torch.is_autocast_enabled("cpu")
-
-
-@cache
-def has_wide_vectors() -> bool:
-    """Whether this CPU computes by AVX-512, and torch has the library that does so."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 @cache
