@@ -184,6 +184,8 @@ class Waves(nn.Module):
     def __init__(self, channels: int, sentence_width: int, width: int, frequencies: int):
         super().__init__()
         num_noise = GLOBAL_CHANNELS + SCALE_CHANNELS * len(NOISE_SCALES)
+        self.register_buffer("sentence_mean", torch.zeros(sentence_width))
+        self.register_buffer("sentence_spread", torch.ones(()))
         self.told = nn.Linear(sentence_width, 4 * width)
         self.content = nn.Conv2d(channels + 2, width, 3, padding=1)
         self.envelope = _dilated(width, 2 * frequencies)
@@ -197,11 +199,16 @@ class Waves(nn.Module):
 
     def forward(self, seen: Tensor, sentence: Tensor, noise: Tensor) -> Tensor:
         """Photo and places, b c h w, and what `draw_noise` gave, b n h w -> b 4k h w, float32, as in `MotionField`."""
-        told = self.told(sentence).view(len(seen), 4, -1, 1, 1).unbind(dim=1)
+        told = self.told((sentence - self.sentence_mean) / self.sentence_spread).view(len(seen), 4, -1, 1, 1).unbind(dim=1)
         envelope = F.softplus(self.envelope(self.content(seen) * (1 + told[0]) + told[1]).float())  # x and y of each frequency
         pattern = self.pattern(self.noise(noise) * (1 + told[2]) + told[3]).float()
         envelope, pattern = envelope.unflatten(1, (-1, 1, 2)), pattern.unflatten(1, (-1, 2, 2))
         return _bounded((envelope * pattern).flatten(1, 3), MOST_SWAY)
+
+    def set_sentence_statistics(self, sentences: Tensor) -> None:
+        """Takes the mean of many sentences, n d, as zero, and their spread as one: what they share is most of each, and says nothing."""
+        self.sentence_mean.copy_(sentences.mean(dim=0))
+        self.sentence_spread.copy_((sentences - self.sentence_mean).square().mean().sqrt().clamp(min=1e-3))
 
 
 def _dilated(width: int, outputs: int) -> nn.Sequential:

@@ -26,6 +26,7 @@ SCENE_WAY = 0.01  # halves of the short side: a scene moves where its places lie
 SAME_PLACE, SAME_WAY = 0.02, 0.1  # a place so far from the true one hardly shows what it should: halves of the short side, share of the way
 PATCHES = (1, 4, 12)  # cells of a side of what is compared as a whole
 NUM_HELD_OUT = 128
+NUM_SENTENCES = 512  # whose mean is taken as zero
 
 
 def scene_noise(warp: PhotoWarp, photos: Tensor, generators: Iterable[torch.Generator]) -> Tensor | None:
@@ -135,6 +136,9 @@ class FieldStage:
         self.text_encoder, self.tokenizer = text_encoder, tokenizer
         self.text_drop = text_drop
         self.seed = seed
+        if model.waves is not None:
+            sentences = encode_prompts(cache.captions[:NUM_SENTENCES], tokenizer, text_encoder)[1]
+            model.waves.set_sentence_statistics(sentences.to(model.waves.sentence_mean.device))
 
     def param_groups(self) -> list[dict[str, Any]]:
         """What the sentence alone decides learns faster than what the photo has a say in."""
