@@ -33,7 +33,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "runtime": {"settings", "model", "checkpoint", "pipeline", "place"},
     "first_frame": {"settings", "files", "place", "runtime"},
     "training": {"settings", "diffusion", "files", "media", "data", "model", "checkpoint", "pipeline"},
-    "evaluation": {"settings", "diffusion", "media", "data"},
+    "evaluation": {"settings", "diffusion", "files", "media", "data"},
     "jobs": {
         "settings",
         "files",

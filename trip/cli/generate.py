@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ def clock(pipe: "TripPipeline", fps: float) -> dict[str, float]:
     raise ValueError(f"--fps: {pipe.model_name} draws {own:g} frames a second, wanted {least}, got {fps:g}; choose another --fps")
 
 
-def animator(pipe: "TripPipeline", settings: dict, options: argparse.Namespace):
+def animator(pipe: "TripPipeline", settings: dict, options: argparse.Namespace) -> "Callable[[Asked], Made]":
     """What makes a clip of a first frame and its sentence."""
     from trip.evaluation.clips import Made
     from trip.render import Rendering

