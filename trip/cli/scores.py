@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ def add(measures: Verbs) -> None:
         parser.add_argument("--fake", type=Path, required=True, metavar="DIR", help="the clips to judge")
         _add_reading(parser)
         parser.add_argument("--as-they-come", action="store_true", help="take the judged clips' first frames, whatever their rate")
+        parser.add_argument("--stride", type=float, metavar="SECONDS", help="between two judged frames, where they come without times")
+        parser.add_argument("--first-frame", choices=["photo", "network"], help="what frame 0 of the judged clips is, where no run says it")
         parser.add_argument("--leave-out-first", action="store_true", help="leave frame 0, which may be the photo itself, out")
         parser.add_argument("--system", default="", metavar="NAME", help="what made the clips, for tables")
         parser.add_argument("--variant", default="", metavar="NAME", help="which of the paper's variants, for Tables 5 and 6")
@@ -71,8 +75,10 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     _check(options)
+    check_counts(options, stride=1e-3)
     from trip.evaluation.clip_sets import open_set, told_of
-    from trip.evaluation.scores import DISTANCES, Asked, consistency_report, distance_report
+    from trip.evaluation.generation import NETWORKS_OWN
+    from trip.evaluation.scores import DISTANCES, PHOTO, Asked, consistency_report, distance_report
     from trip.media import check_target
 
     check_target(options.output, (".json",))
@@ -82,11 +88,14 @@ def _score(options: argparse.Namespace) -> None:
     limits = {"most": options.num_clips}
     real = open_set(options.real, reading, layout=options.layout, split=options.split, **limits) if options.real else None
     fake = open_set(options.fake, _reading(options, options.as_they_come), **limits)
+    if fake.stride is None and options.stride:
+        fake = replace(fake, stride=options.stride)
+    first_frames = {"photo": PHOTO, "network": NETWORKS_OWN, None: str(told.get("first_frame", "not told"))}
     asked = Asked(
         system=options.system or _system_of(options.fake, told),
         data=options.data or str(told.get("data", "")) or (options.real or options.fake).resolve().name,
         variant=options.variant or str(told.get("variant", "")),
-        first_frame=str(told.get("first_frame", "not told")),
+        first_frame=first_frames[options.first_frame],
         seed=options.seed,
         num_draws=_draws(options, options.metric),
         cache=options.cache or options.output.absolute().parent / "features",
@@ -202,20 +211,16 @@ def _reading(options: argparse.Namespace, as_they_come: bool = False) -> "Readin
     return Reading(options.num_frames, None if as_they_come else options.fps, options.size, not options.squeeze, skip)
 
 
-class _bar:
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None]]:
     """A bar that is told shares of the whole."""
-
-    def __enter__(self) -> Callable[[float, str], None]:
-        self.bar = tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}")
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 
         def tell(done: float, text: str) -> None:
-            self.bar.set_description(text[-40:], refresh=False)
-            self.bar.update(done - self.bar.n)
+            bar.set_description(text[-40:], refresh=False)
+            bar.update(done - bar.n)
 
-        return tell
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        yield tell
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def i3d_judge(folder: Path, device: torch.device) -> Judge:
     """What FVD is measured with: logits of Kinetics-400. Raises ValueError, also from `features` where there are too few frames."""
     network = load_i3d(folder).to(device)
 
-    @torch.inference_mode()
+    @_exactly
     def features(frames: np.ndarray) -> np.ndarray:
         if len(frames) < LEAST_FRAMES:
             raise ValueError(f"wanted clips of at least {LEAST_FRAMES} frames for I3D, got {len(frames)}; ask for more frames")
@@ -120,7 +120,18 @@ def resized(frames: np.ndarray, size: int, device: torch.device) -> Tensor:
     return functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
 
 
-@torch.inference_mode()
+def _exactly(features: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Without gradients, and in all of float32's digits, which a GPU's convolutions would cut."""
+
+    @wraps(features)
+    def found(*arguments: object) -> np.ndarray:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return features(*arguments)
+
+    return found
+
+
+@_exactly
 def _in_parts(features: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -> np.ndarray:
     return np.concatenate([features(frames[start : start + AT_ONCE]) for start in range(0, len(frames), AT_ONCE)])
 
