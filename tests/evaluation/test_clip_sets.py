@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from trip.data.layouts import Entry
 from trip.data.windows import Unfit
-from trip.evaluation.clip_sets import ClipSet, Reading, faults, grouped, open_set
+from trip.evaluation.clip_sets import ClipSet, Reading, faults, grouped, numbered_sources, open_set
 from trip.media import Clip, write_clip
 
 READING = Reading(num_frames=5, fps=4.0, size=32)
@@ -89,6 +90,12 @@ def test_a_digest_follows_names_sizes_and_what_is_done(tmp_path) -> None:
     assert [source.name for source in open_set(tmp_path / "one", READING, most=2).sources] == ["a", "c"]
     film(tmp_path / "other" / "d.mp4")
     assert open_set(tmp_path / "other", READING).digest() != one.digest()
+
+
+def test_names_are_single_and_lead_nowhere_else(tmp_path) -> None:
+    names = ["a.mp4", "a-1.mp4", "a.mp4", "a.mp4", "../../up.mp4", "/etc/root.mp4", "x/./y z.mp4", "..", "b.c.mp4"]
+    found = [source.name for source in numbered_sources(Entry(name, tmp_path, (), "test") for name in names)]
+    assert found == ["a", "a-1", "a-2", "a-3", "up", "etc/root", "x/y_z", "clip", "b.c"]
 
 
 def test_folders_without_clips_are_refused(tmp_path) -> None:

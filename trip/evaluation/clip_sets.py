@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -154,8 +154,11 @@ def told_of(folder: Path) -> dict[str, Any]:
 
 
 def named(entry: Entry) -> str:
-    """A clip's name: its path in the data set without suffix, which is also the folder of its pictures where `generate` wrote them."""
-    return re.sub(r"[^\w./-]+", "_", str(Path(entry.name).with_suffix("")))
+    """A clip's name: its path in the data set without suffix, which is also the folder of its pictures where `generate` wrote them, so
+    that it leads nowhere else, whatever a list says.
+    """
+    parts = [re.sub(r"[^\w.-]+", "_", part) for part in PurePosixPath(entry.name).parts if part not in ("/", ".", "..")]
+    return PurePosixPath(*parts).with_suffix("").as_posix() if parts else "clip"
 
 
 def grouped(clips: ClipSet) -> dict[str, ClipSet]:
@@ -168,11 +171,15 @@ def grouped(clips: ClipSet) -> dict[str, ClipSet]:
 
 def numbered_sources(found: Iterable[Entry]) -> Iterator[Source]:
     """Each clip under a name of its own: several may be cut from one file."""
-    seen: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    seen: set[str] = set()
     for entry in found:
-        name = named(entry)
-        seen[name] = seen.get(name, -1) + 1
-        yield Source(f"{name}-{seen[name]}" if seen[name] else name, entry)
+        name = own = named(entry)
+        while own in seen:
+            counts[name] += 1
+            own = f"{name}-{counts[name]}"
+        seen.add(own)
+        yield Source(own, entry)
 
 
 def faults(unfit: list[Unfit]) -> dict[str, dict]:
