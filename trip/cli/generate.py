@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
-from trip.files import check_run
 from trip.settings import AnimateSettings
+from trip.system.files import check_run
 
 if TYPE_CHECKING:
     from trip.evaluation.clips import Asked, Made
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
 def _opened(options: argparse.Namespace) -> "TripPipeline":
     import torch
 
-    from trip.runtime import load_pipeline
+    from trip.model_cache import load_pipeline
 
     if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())

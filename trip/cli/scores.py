@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
-from trip.files import check_run, write_whole
+from trip.system.files import check_run, write_whole
 
 if TYPE_CHECKING:
     from trip.evaluation.clip_sets import Reading
@@ -149,7 +149,7 @@ def _round_trip(model: str | None) -> tuple[str, Callable[[np.ndarray], np.ndarr
 
     from trip.data.cache import digest
     from trip.evaluation.camera import resized
-    from trip.runtime import load_pipeline
+    from trip.model_cache import load_pipeline
 
     pipe = load_pipeline(model)
     vae, side = pipe.vae, pipe.frame_size
@@ -180,7 +180,7 @@ def judge_for(metric: str, options: argparse.Namespace) -> "Judge":
     """The network of a measure, opened; ValueError, in one line with what to do, where it is not here."""
     from trip.evaluation import judges
     from trip.first_frame.whereabouts import judge
-    from trip.runtime import device
+    from trip.system.accelerator import device
 
     if metric == "fvd":
         return judges.i3d_judge(judge("i3d", options.models), device())

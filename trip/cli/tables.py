@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from trip.cli.verbs import Verbs
-from trip.files import check_run, write_whole
+from trip.system.files import check_run, write_whole
 
 
 def add(verbs: Verbs) -> None:

@@ -16,7 +16,7 @@ from trip.data.windows import Unfit
 from trip.evaluation.camera import FLOW_SIDE, at_most, neighbour_flows
 from trip.evaluation.clip_sets import ClipSet
 from trip.evaluation.judges import Judge
-from trip.files import replacing
+from trip.system.files import replacing
 
 PIECE = 64  # clips that are kept together; a kill loses at most so many
 LARGEST_SHARE = 0.05  # of the pixels, those that move most: a subject may be small

@@ -25,7 +25,7 @@ from trip.data.layouts import SPLITS, Entry, entries, layout_of
 from trip.data.windows import Unfit
 from trip.evaluation.clip_sets import RUN, Reading, numbered_sources
 from trip.evaluation.clips import Asked, Made
-from trip.files import replacing, write_whole
+from trip.system.files import replacing, write_whole
 
 NETWORKS_OWN = "the network's own"  # what frame 0 is, where the photo was not pasted
 DTDB_CATEGORIES = ("fire", "clouds", "vegetation", "waterfall")  # of the paper's Table 2, as the data set's folders begin

@@ -22,8 +22,8 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trip.files import replacing
 from trip.first_frame.catalogue import Archive, Card
+from trip.system.files import replacing
 
 Tell = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}  # all that plain arrays are pickled with
