@@ -32,7 +32,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "model_cache": {"model", "checkpoint", "pipeline", "system"},
     "first_frame": {"settings", "system", "model", "model_cache"},
     "training": {"settings", "diffusion", "system", "media", "data", "model", "checkpoint", "pipeline"},
-    "evaluation": {"settings", "diffusion", "media", "data"},
+    "evaluation": {"settings", "diffusion", "system", "media", "data"},
     "jobs": {
         "settings",
         "system",

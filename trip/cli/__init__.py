@@ -8,10 +8,25 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from trip.cli import animate, bench, control, data, edit, encode, evaluate, figure9, finetune, models, text_to_video, train, train_editor
+from trip.cli import (
+    animate,
+    bench,
+    control,
+    data,
+    edit,
+    encode,
+    evaluate,
+    figure9,
+    finetune,
+    models,
+    tables,
+    text_to_video,
+    train,
+    train_editor,
+)
 from trip.cli.verbs import VerbParser
 
-VERBS = (animate, text_to_video, edit, control, figure9, models, data, encode, train, train_editor, finetune, evaluate, bench)
+VERBS = (animate, text_to_video, edit, control, figure9, models, data, encode, train, train_editor, finetune, evaluate, tables, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`python -m trip evaluate`: measure a checkpoint."""
+"""`python -m trip evaluate`: measure a checkpoint. What takes clips of any system is in `generate` and `scores`."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from trip.cli import generate, scores
 from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
 from trip.system.files import write_whole
@@ -20,7 +21,7 @@ SHEET_FRAMES = 8
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
     evaluate = verbs.add_parser("evaluate", help="measure a checkpoint")
-    measures = evaluate.add_subparsers(required=True, metavar="motion | edits")
+    measures = evaluate.add_subparsers(required=True, metavar="motion | edits | generate | fvd | fid | consistency | anchors | vbench")
     motion = measures.add_parser("motion", help="does the optical flow go where the prompt says, on photos held out of training")
     motion.add_argument("--photos", type=Path, required=True, metavar="DIR")
     motion.add_argument("--model", metavar="FOLDER_OR_ID")
@@ -52,6 +53,8 @@ def add(verbs: Verbs) -> None:
     edits.add_argument("--plain", action="store_true", help="measure the editor's own pixels, without the photo's detail given back")
     edits.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw some of the edits")
     edits.set_defaults(run=_edits)
+    generate.add(measures)
+    scores.add(measures)
 
 
 def _motion(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`python -m trip models`: the models that make first frames, which are here, and how to get the others."""
+"""`python -m trip models`: the models that make first frames or judge clips, which are here, and how to get the others."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from trip.cli.verbs import Verbs
 
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
-    models = verbs.add_parser("models", help="list the models that make first frames, or fetch one")
+    models = verbs.add_parser("models", help="list the models that make first frames or judge clips, or fetch one")
     models.add_argument("--models", type=Path, metavar="DIR", help="folder of models, beside the hub's cache")
     models.add_argument("--fetch", metavar="NAME", help="download this one and what it needs, or a hub id")
     models.add_argument("--task", default="paint", choices=["paint", "edit", "control"], help="what a hub id is for")
@@ -22,12 +22,12 @@ def run(options: argparse.Namespace) -> None:
     """Does it."""
     if options.fetch:
         return _fetch(options)
-    from trip.first_frame.catalogue import cards, size_of
+    from trip.first_frame.catalogue import JUDGES, cards, size_of
     from trip.first_frame.whereabouts import where
 
     if options.models and not options.models.is_dir():
         raise ValueError(f"{options.models}: wanted a folder of models, found none; create it or choose another --models")
-    for name, card in cards().items():
+    for name, card in (cards() | JUDGES).items():
         folder = where(card, options.models)
         place = f"here: {folder}" if folder else f"not here; about {size_of(card.about_bytes)}"
         print(f"{name:24} {card.title}\n{'':24} {place}; {card.licence}; {card.source}{f'; {card.note}' if card.note else ''}")

@@ -41,7 +41,7 @@ def read_at_rate(
             times, frames = _nearest(entry, video, begin - 1 / video.fps, begin + np.arange(num_frames) / fps)
     except MediaError as error:
         raise Unfit(entry.name, "broken", str(error)) from error
-    return np.stack([_square(frame, size, crop) for frame in frames]), (times - times[0]).astype(np.float32)
+    return np.stack([squared(frame, size, crop) for frame in frames]), (times - times[0]).astype(np.float32)
 
 
 def _beginning(video: Video, entry: Entry, length: float, fps: float, rng: np.random.Generator | None) -> float:
@@ -79,7 +79,8 @@ def _nearest(entry: Entry, video: Video, start: float, wanted: np.ndarray) -> tu
     return np.array(chosen), frames
 
 
-def _square(pixels: np.ndarray, size: int, crop: bool) -> np.ndarray:
+def squared(pixels: np.ndarray, size: int, crop: bool = True) -> np.ndarray:
+    """The centre square of a picture, or with `crop` off all of it squeezed into one: h w 3, uint8 -> size size 3."""
     height, width = pixels.shape[:2]
     if crop:
         side = min(height, width)

