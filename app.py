@@ -5,7 +5,7 @@ import os
 import signal
 
 from trip.cli import app
-from trip.jobs.folders import own_uploads
+from trip.jobs.folders import uploads_folder
 from trip.system.environment import on_spaces_gpu
 
 OTHER_MCP = '--mcp needs another release of its package than the one installed; run: pip install "gradio[mcp]"'
@@ -20,7 +20,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if on_spaces_gpu():
         import spaces  # noqa: F401  must come before torch
-    if "GRADIO_TEMP_DIR" not in os.environ and (uploads := own_uploads(args.output_dir.absolute())):
+    if "GRADIO_TEMP_DIR" not in os.environ and (uploads := uploads_folder(args.output_dir.absolute())):
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before gradio is imported
     from trip import ui
     from trip.ui.security.hosts import Hosts

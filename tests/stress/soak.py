@@ -29,7 +29,7 @@ from app_process import free_port, running, tiny_model
 from crowd import own_photo
 from hostile import made_file
 
-from trip.jobs.job import job_of
+from trip.jobs.job import job_from_row
 from trip.jobs.store import Job, State
 
 PATIENCE = 400  # seconds for all jobs to end, once nobody asks any more
@@ -266,7 +266,7 @@ def recorded(outputs: Path) -> dict[str, Job]:
     """Jobs as the table has them, while the app runs."""
     with closing(sqlite3.connect(f"file:{outputs / 'jobs.sqlite'}?mode=ro", uri=True, timeout=30)) as table:
         table.row_factory = sqlite3.Row
-        return {row["id"]: job_of(row) for row in table.execute("SELECT * FROM jobs")}
+        return {row["id"]: job_from_row(row) for row in table.execute("SELECT * FROM jobs")}
 
 
 def passed_over(jobs: dict[str, Job], turns: set[Turn]) -> list[str]:

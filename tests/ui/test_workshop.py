@@ -133,7 +133,7 @@ def test_nothing_is_sent_without_name_token_and_a_fine_tune_of_ones_own(
 
 def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free(workshop, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "command", lambda *_: ["sh", "-c", "kill -9 $$"])
-    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
     monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     rows: list[Row] = []
     with pytest.raises(ValueError, match="code -9, maybe for want of memory"):
@@ -144,7 +144,7 @@ def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free
 def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(workshop, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "on_spaces_gpu", lambda: True)
     monkeypatch.setattr(finetune, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
-    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
     monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     assert workshop.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}
     workshop.studio.worker.lease.acquire(blocking=False)
@@ -177,7 +177,7 @@ def test_two_open_pages_of_a_visitor_have_clips_of_their_own(workshop):
 
 
 def test_a_fine_tune_without_end_is_refused_in_one_line(workshop, monkeypatch, tmp_path):
-    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
     with pytest.raises(ValueError, match="wanted at most 20,000 steps"):
         workshop.begin("me", [], FinetuneSettings(max_steps=1_000_000))
     assert workshop.store.jobs() == []

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trip.jobs.folders import UPLOADS
-from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateMaker, likeness
+from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateHandler, clip_psnr
 from trip.jobs.handlers.estimate import Estimate, Timings
-from trip.jobs.handlers.fetch import FetchMaker
-from trip.jobs.handlers.finetune import FinetuneMaker
-from trip.jobs.handlers.pictures import SCHEMAS, PictureMaker
+from trip.jobs.handlers.fetch import FetchHandler
+from trip.jobs.handlers.finetune import FinetuneHandler
+from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
@@ -74,11 +74,11 @@ class Studio:
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
-        makers = {"animate": AnimateMaker(model, self.timings), "finetune": FinetuneMaker(model)}
-        makers |= dict.fromkeys(SCHEMAS, PictureMaker(models))
+        handlers = {"animate": AnimateHandler(model, self.timings), "finetune": FinetuneHandler(model)}
+        handlers |= dict.fromkeys(SCHEMAS, PictureHandler(models))
         if fetches:
-            makers["fetch"] = FetchMaker(models)
-        self.worker = Worker(self.store, makers, before=lambda: tidy(self.store, limits))
+            handlers["fetch"] = FetchHandler(models)
+        self.worker = Worker(self.store, handlers, before=lambda: tidy(self.store, limits))
 
     # the model
 
@@ -90,16 +90,16 @@ class Studio:
 
     def load(self) -> None:
         """Get ready for the first clip; a failure is logged, and told again with that clip."""
-        maker = self.worker.makers["animate"]
+        clips = self.worker.handlers["animate"]
         try:
             self.pipeline()
             if not on_spaces_gpu():
                 with self.worker.lease:
-                    maker.calibrate()
+                    clips.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        tuner = self.worker.makers["finetune"]
-        _ = maker.sampling, self.worker.makers["paint"].drawing, tuner.slicing, tuner.planning
+        finetunes = self.worker.handlers["finetune"]
+        _ = clips.sampling, self.worker.handlers["paint"].drawing, finetunes.slicing, finetunes.planning
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
@@ -248,7 +248,7 @@ class Studio:
     def compared(self, first: str, second: str, visitor: str) -> dict[str, Any]:
         """How alike two done clips are, and the figures of each."""
         one, other = (self._done(job_id, visitor) for job_id in (first, second))
-        likeness_db = likeness(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
+        likeness_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
         return {
             "likeness_db": likeness_db,
             "figures": [{label: value for label, value, _ in job.result["figures"]} for job in (one, other)],

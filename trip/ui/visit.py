@@ -53,7 +53,7 @@ def arrive(studio: Studio, earlier: str, job_id: str, request: gr.Request) -> tu
     """Visitor and job of a page that has just been opened: the address names the job, else the browser remembers the last one."""
     visitor = visitor_of(request)
     if isinstance(earlier, str) and len(earlier) == EARLIER_LENGTH:
-        studio.store.hand_over(earlier, visitor)
+        studio.store.transfer(earlier, visitor)
     for candidate in (request.query_params.get("job"), job_id):
         if candidate and look(studio, visitor, candidate):
             return str(visitor), candidate

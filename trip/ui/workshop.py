@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trip.jobs.folders import drop
 from trip.jobs.handlers.draft import ClipsDraft, Row
 from trip.jobs.handlers.finetune import ROOT, command
-from trip.jobs.store import ANYBODY, Job, State
+from trip.jobs.store import ANY_VISITOR, Job, State
 from trip.media import read_clip
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.system.environment import on_spaces_gpu
@@ -48,7 +48,7 @@ class Workshop:
         """Asks for a training on what was just uploaded, mended as far as it can be; calls at the same time know nothing of each other."""
         draft = self._draft(secrets.token_urlsafe(16))
         try:
-            return self._begin(visitor, draft.hand_over(draft.mend_all(draft.take_in(uploads))), settings)
+            return self._begin(visitor, draft.export(draft.mend_all(draft.take_in(uploads))), settings)
         finally:
             drop(draft.folder)
 
@@ -61,7 +61,7 @@ class Workshop:
 
     def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> dict[str, Any]:
         """What the training would take here, measured on some steps of it; ValueError while something else computes."""
-        clips = self.draft(visitor).hand_over(rows)
+        clips = self.draft(visitor).export(rows)
         if not self.studio.worker.lease.acquire(blocking=False):
             raise ValueError(f"{self.holder()}; measure the plan when that has ended")
         try:
@@ -72,7 +72,7 @@ class Workshop:
 
     def _measured(self, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
         if on_spaces_gpu():
-            return self.studio.worker.makers["finetune"].planning(self.studio.model, clips, run, settings)
+            return self.studio.worker.handlers["finetune"].planning(self.studio.model, clips, run, settings)
         words = [*command(self.studio.model, clips, run, settings), "--dry-run"]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         if done.returncode == 2:
@@ -83,7 +83,7 @@ class Workshop:
 
     def holder(self) -> str:
         """Who has the accelerator, in words."""
-        running = self.store.jobs(ANYBODY, State.RUNNING)
+        running = self.store.jobs(ANY_VISITOR, State.RUNNING)
         if not running:
             return "The accelerator is free"
         what = {"finetune": "A fine-tune", "animate": "A clip"}.get(running[0].kind, "Another job")
@@ -91,7 +91,7 @@ class Workshop:
 
     def begin(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Job:
         """Asks for a training on the clips of the draft; ValueError, in one line, where there is nothing to learn from."""
-        return self._begin(visitor, self.draft(visitor).hand_over(rows), settings)
+        return self._begin(visitor, self.draft(visitor).export(rows), settings)
 
     def _begin(self, visitor: str, clips: Path, settings: FinetuneSettings) -> Job:
         if settings.max_steps > MOST_STEPS:
@@ -111,7 +111,7 @@ class Workshop:
 
     def pause(self, job_id: str, visitor: str) -> None:
         """Saves, and lets others have the accelerator."""
-        self.store.set_aside(job_id, visitor)
+        self.store.suspend(job_id, visitor)
 
     def go_on(self, job_id: str, visitor: str) -> None:
         """Lets a paused training wait for its turn again."""

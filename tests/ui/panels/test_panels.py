@@ -42,7 +42,7 @@ def test_a_job_that_ends_while_it_is_looked_at_is_looked_at_once_more(studio, mo
 def test_a_paused_job_does_not_keep_the_page_busy(studio):
     job = studio.animate("me", str(PHOTO), AnimateSettings())
     assert may_change(looked(studio, "me", job.id)[1])
-    studio.store.set_aside(job.id)
+    studio.store.suspend(job.id)
     assert not may_change(looked(studio, "me", job.id)[1])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from trip.data.clips import CLIP_SUFFIXES, find_clips
 from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, trim
 from trip.data.uploads import take_in, write_captions
-from trip.jobs.folders import drop, make_own
+from trip.jobs.folders import create_owned, drop
 from trip.media import Budget
 from trip.system.files import check_room
 
@@ -38,7 +38,7 @@ class ClipsDraft:
         """The clips of an upload; ValueError, in one line, where there are none or an archive cannot be trusted."""
         drop(self.folder)
         try:
-            make_own(self.folder)
+            create_owned(self.folder)
             take_in(uploads, self.folder, self.notes.append)
         except OSError as error:
             drop(self.folder)
@@ -86,7 +86,7 @@ class ClipsDraft:
         trim(self._path(name), start, end)
         return self.rows(rows)
 
-    def hand_over(self, rows: list[Row]) -> Path:
+    def export(self, rows: list[Row]) -> Path:
         """The folder that a job begins with: `train` and `held-out`, with captions. ValueError where there is nothing to learn."""
         usable = [row for row in rows if row.look.usable]
         if not any(not row.is_held_out for row in usable):

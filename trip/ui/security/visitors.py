@@ -16,7 +16,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from trip.jobs.visitor import Visitor, id_of_word
+from trip.jobs.visitor import Visitor, id_of_secret
 
 KEY = "visitors.key"  # in the output folder: signs secrets
 LONGEST_SECRET = 128  # characters
@@ -92,7 +92,7 @@ class Visitors:
         if not secret or len(secret) > LONGEST_SECRET or not secret.isascii():
             return None
         word, _, signature = secret.partition(".")
-        return id_of_word(word) if hmac.compare_digest(signature, self._sign(word)[:32]) else None
+        return id_of_secret(word) if hmac.compare_digest(signature, self._sign(word)[:32]) else None
 
     def arrive(self, visitor: Visitor) -> None:
         """Counts a visitor who calls for the first time; TooMuch where too many new ones come from one address."""
