@@ -14,8 +14,8 @@ MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip
 
 def main() -> None:
     """Flags, studio, page, launch."""
-    parser = app.parser()
-    args = app.parsed(parser)
+    parser = app.build_parser()
+    args = app.parse(parser)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if on_spaces_gpu():

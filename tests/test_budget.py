@@ -50,10 +50,10 @@ def film(path: Path, width: int, height: int, num_frames: int, codec: str = "lib
 
 
 def test_readers_together_never_hold_more_than_there_is():
-    turns, held, most, changing = budget.Turns(10), [0], [0], threading.Lock()
+    semaphore, held, most, changing = budget.WeightedSemaphore(10), [0], [0], threading.Lock()
 
     def read(amount: int) -> None:
-        with turns.holding("photo", amount):
+        with semaphore.acquire("photo", amount):
             with changing:
                 held[0] += min(amount, 10)
                 most[0] = max(most[0], held[0])
@@ -72,13 +72,13 @@ def test_readers_together_never_hold_more_than_there_is():
 
 def test_who_gets_no_turn_is_told_in_one_line_and_takes_nothing(monkeypatch):
     monkeypatch.setattr(budget, "WAIT_SECONDS", 0.05)
-    turns = budget.Turns(2)
+    semaphore = budget.WeightedSemaphore(2)
 
     def read(name: str) -> None:
-        with turns.holding(name, 2):
+        with semaphore.acquire(name, 2):
             pass
 
-    with turns.holding("first", 2):
+    with semaphore.acquire("first", 2):
         assert refusal(read, "second") == "second: too much is being read just now; try again in a minute"
     read("third")
 
@@ -90,7 +90,7 @@ def test_a_reader_that_fails_gives_its_turn_back(tmp_path, monkeypatch):
     for _ in range(2 * budget.PHOTOS_AT_ONCE):
         refusal(read_photo, tmp_path / "half.png")
         refusal(read_clip, tmp_path / "half.mp4")
-    assert budget.DECODING._held == budget.PHOTOS._held == 0
+    assert budget.DECODING_MEMORY._held == budget.OPEN_PHOTOS._held == 0
 
 
 _CROWD = """

@@ -31,7 +31,7 @@ from torch import Tensor
 from trip.data.cache import EncodedClip, check_key
 from trip.data.layouts import Entry
 from trip.data.windows import Unfit
-from trip.system.files import replacing, write_whole
+from trip.system.files import atomic_write, atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def encode_shards(
     for path in folder.glob("clips-*.safetensors"):
         if int(path.stem.removeprefix("clips-")) >= number:  # of a longer listing
             path.unlink(missing_ok=True)
-    write_whole(folder / "listing.json", json.dumps({"entries": listed, "shards": number}))
+    atomic_write_text(folder / "listing.json", json.dumps({"entries": listed, "shards": number}))
 
 
 def _shard(group: list[Entry], encoders: Encoders, windows: int, told: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -141,7 +141,7 @@ def _windows(group: list[Entry], read: Callable, windows: int) -> Iterator[tuple
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata=metadata)
 
 
@@ -288,7 +288,7 @@ def _index(folder: Path) -> dict[str, tuple[int, str]]:
     known = {name: one for name, one in known.items() if isinstance(one, list)}  # an older one had the counts alone
     if list(known) != names:
         known = {name: known[name] if name in known else [_count(folder / name), _entries_of(folder / name)] for name in names}
-        write_whole(path, json.dumps(known))
+        atomic_write_text(path, json.dumps(known))
     listing = folder / "listing.json"
     wanted = json.loads(listing.read_text())["shards"] if listing.exists() else None
     if wanted != len(names):

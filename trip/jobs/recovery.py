@@ -11,7 +11,7 @@ from pathlib import Path
 from trip.jobs.folders import JOB_FILE, create_owned, drop, foreign_files, is_orphaned
 from trip.jobs.job import Job, read_job_file
 from trip.jobs.table import insert
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def erase_secrets(files: Path) -> None:
     """Takes visitors' secret words, which an earlier form wrote down, out of the folders of finished jobs."""
     for path in files.glob("*/job.json"):
         if (job := read_job_file(path.parent)) and '"address"' not in path.read_text():
-            write_whole(path, json.dumps(vars(job)))
+            atomic_write_text(path, json.dumps(vars(job)))
 
 
 def recover(table: sqlite3.Connection, files: Path) -> int:

@@ -39,7 +39,7 @@ from trip.jobs.recovery import erase_secrets, recover, refuse_foreign_files
 from trip.jobs.reserve import Reserve, is_full
 from trip.jobs.table import insert, open_table
 from trip.jobs.visitor import address_of, id_of_secret
-from trip.system.files import LEAST_FREE_BYTES, check_room, write_whole
+from trip.system.files import LEAST_FREE_BYTES, atomic_write_text, check_room
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -323,7 +323,7 @@ class JobStore:
         values = {"state": State.DONE, "fraction": 1.0, "words": "Done", "ended": time.time()}
         job = replace(self.get(job_id), result=result, **values)
         path = self.folder_of(job) / JOB_FILE
-        self._with_reserve(lambda: write_whole(path, json.dumps(vars(job))))  # so that a damaged table loses no result
+        self._with_reserve(lambda: atomic_write_text(path, json.dumps(vars(job))))  # so that a damaged table loses no result
         done = self._change(job_id, (State.RUNNING,), on_reserve=True, result=json.dumps(result), **values)
         if not done:
             path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from trip.jobs.reserve import is_full
 from trip.jobs.store import ANY_VISITOR, Job, JobStore, State
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class JobContext:
         if not self.store.report(self.job.id, fraction, words):
             raise Cancelled
         if preview is not None:
-            with replacing(self.folder / "preview.jpg") as partial:
+            with atomic_write(self.folder / "preview.jpg") as partial:
                 partial.write_bytes(strip(preview))
 
     def enforce_time_limit(self, begun: float, less: str) -> None:

@@ -23,8 +23,8 @@ from trip.media import (
     GIF_SHORT,
     Clip,
     boomerang,
+    embedded_photo,
     parts,
-    photo_inside,
     read_clip,
     read_metadata,
     read_photo,
@@ -35,7 +35,7 @@ from trip.media import (
 )
 from trip.settings import AnimateSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 from trip.training.requests import ask
 from trip.ui.security.visitors import KEY
 
@@ -303,7 +303,7 @@ class Studio:
         if not done:
             raise ValueError("there are no clips of yours yet")
         target = self.store.folder_of(done[0]) / ALL_CLIPS
-        with self._packing, replacing(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+        with self._packing, atomic_write(target) as partial, zipfile.ZipFile(partial, "w") as archive:
             for job in done:
                 if self.clip_of(job).exists():  # else deleted meanwhile
                     archive.write(self.clip_of(job), f"{job.id}-{job.result['clip']}")
@@ -329,4 +329,4 @@ class Studio:
         known = {name: value for name, value in last[0].items() if name in AnimateSettings.model_fields}
         if not known:
             raise ValueError("this clip does not say how it was made; choose an MP4 that was made here")
-        return AnimateSettings.checked(**known), photo_inside(metadata)
+        return AnimateSettings.checked(**known), embedded_photo(metadata)

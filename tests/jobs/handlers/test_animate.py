@@ -16,7 +16,7 @@ from trip.jobs.handlers.animate import AnimateHandler
 from trip.jobs.handlers.estimate import Timings
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.media import fit_photo, parts, photo_inside, read_clip, read_metadata
+from trip.media import embedded_photo, fit_photo, parts, read_clip, read_metadata
 from trip.settings import AnimateSettings
 
 SECONDS = 20  # that anything here may take
@@ -92,7 +92,7 @@ def test_the_clip_carries_settings_and_photo(worker, photo):
     job = done(worker, photo, seed=3)
     metadata = read_metadata(worker.store.folder_of(job) / job.result["clip"])
     assert {name: value for name, value in metadata.items() if name != "photo"} == job.result["settings"]
-    inside = photo_inside(metadata)
+    inside = embedded_photo(metadata)
     assert inside.size == photo.size
     assert np.abs(np.asarray(inside).astype(int) - np.asarray(photo)).mean() < 12  # a JPEG of it
 
@@ -131,7 +131,7 @@ def test_a_continued_clip_shows_both_and_the_shared_frame_once(worker, photo):
     each = first.result["num_frames"]
     assert len(clip.frames) == second.result["num_frames"] == 2 * each - 1
     assert [part["seed"] for part in parts(clip.metadata)] == [1, 2]
-    assert photo_inside(clip.metadata) is not None
+    assert embedded_photo(clip.metadata) is not None
     assert np.array_equal(clip.frames[:each], read_clip(folder / first.result["clip"]).frames)
 
 

@@ -18,7 +18,7 @@ from trip.jobs.handlers.estimate import Timings
 from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.model_cache import Shelf
+from trip.model_cache import ModelCache
 
 SECONDS = 60
 QUICK = {"size": 64, "num_steps": 2, "seed": 3}
@@ -27,9 +27,9 @@ QUICK = {"size": 64, "num_steps": 2, "seed": 3}
 @pytest.fixture
 def worker(picture_models: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """A worker that makes pictures and clips with tiny models."""
-    shelf = Shelf(torch.device("cpu"), 10**9)
-    monkeypatch.setattr(model_cache, "shelf", lambda: shelf)
-    monkeypatch.setattr("trip.first_frame.making.shelf", lambda: shelf)
+    cache = ModelCache(torch.device("cpu"), 10**9)
+    monkeypatch.setattr(model_cache, "shared_cache", lambda: cache)
+    monkeypatch.setattr("trip.first_frame.generation.shared_cache", lambda: cache)
     store = JobStore(tmp_path)
     timings = Timings(tmp_path / "timings.jsonl", lambda settings: (tiny_model.name, "cpu", 32 * 32 * 4, 2))
     handler = PictureHandler(picture_models)

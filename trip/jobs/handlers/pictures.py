@@ -17,7 +17,7 @@ from trip.system.environment import on_spaces_gpu
 if TYPE_CHECKING:
     from trip.first_frame.control import ControlMap
     from trip.first_frame.drawing import Step
-    from trip.first_frame.making import Made
+    from trip.first_frame.generation import GenerationResult
 
 SCHEMAS: dict[str, type[PictureSettings]] = {
     "paint": PaintSettings,
@@ -26,7 +26,7 @@ SCHEMAS: dict[str, type[PictureSettings]] = {
     "map": ControlSettings,  # the control map alone
 }
 LEASE_SECONDS, LEASE_A_PICTURE = 30, 15  # asked for on a shared GPU: to move the models in, and for each picture
-Pictured = "Step | Made | ControlMap"
+Pictured = "Step | GenerationResult | ControlMap"
 
 
 def pictures(
@@ -38,8 +38,8 @@ def pictures(
     ticket  as in `trip.jobs.handlers.stream.streamed`; once it is gone, this raises `trip.pipeline.Interrupted`
     """
 
-    def work(on_step: Callable[["Step"], None]) -> "Made | ControlMap":
-        from trip.first_frame.making import Makery
+    def work(on_step: Callable[["Step"], None]) -> "GenerationResult | ControlMap":
+        from trip.first_frame.generation import PictureGenerator
         from trip.pipeline import Interrupted
 
         def stop_or_report(step: "Step") -> None:
@@ -47,8 +47,8 @@ def pictures(
                 raise Interrupted(f"stopped at {step.words}")
             on_step(step)
 
-        makery = Makery(models, stop_or_report)
-        return makery.map(photo, settings) if kind == "map" else makery.make(settings, photo, found)
+        generator = PictureGenerator(models, stop_or_report)
+        return generator.make_map(photo, settings) if kind == "map" else generator.generate(settings, photo, found)
 
     yield from streamed(work, ticket)
 
@@ -79,29 +79,29 @@ class PictureHandler:
         """The result of a job; ValueError, in one line, for people."""
         from trip.system.memory import free_memory, is_out_of_memory
 
-        begun, made, asked = time.monotonic(), None, dict(context.job.settings)
+        begun, generated, asked = time.monotonic(), None, dict(context.job.settings)
         then = asked.pop("then", None)
         try:
-            made = self._made(context, SCHEMAS[context.job.kind].checked(**asked))
+            generated = self._generate(context, SCHEMAS[context.job.kind].checked(**asked))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        if made is None:  # here: inside the except block the traceback would still hold what is to be freed
+        if generated is None:  # here: inside the except block the traceback would still hold what is to be freed
             free_memory()
             raise ValueError("there is not enough memory for this; choose a smaller size or a smaller model")
-        result = self._write(context, made, begun)
+        result = self._write(context, generated, begun)
         if then is not None and context.is_wanted:
-            first = made.pictures.pictures[0].image
+            first = generated.pictures.pictures[0].image
             result["next"] = context.store.submit(context.job.requester, "animate", AnimateSettings.checked(**then).model_dump(), first).id
         return result
 
-    def _made(self, context: JobContext, settings: PictureSettings) -> "Made | ControlMap":
+    def _generate(self, context: JobContext, settings: PictureSettings) -> "GenerationResult | ControlMap":
         from trip.pipeline import Interrupted
 
         context.report(0.0, "Looking for the models")
         photo, found = self._read_picture(context, "photo.png"), self._read_picture(context, "map.png")
         if on_spaces_gpu() and context.job.kind != "map":  # opened here, the models stay for the next call
-            self._makery(context).prepare(settings)
+            self._generator(context).prepare(settings)
         ticket = context.folder / "running"
         ticket.touch()
         try:
@@ -112,13 +112,13 @@ class PictureHandler:
         finally:
             ticket.unlink(missing_ok=True)
 
-    def _makery(self, context: JobContext) -> Any:
-        from trip.first_frame.making import Makery
+    def _generator(self, context: JobContext) -> Any:
+        from trip.first_frame.generation import PictureGenerator
 
-        return Makery(self.models, lambda step: context.report(step.fraction, step.words))
+        return PictureGenerator(self.models, lambda step: context.report(step.fraction, step.words))
 
     @staticmethod
-    def _await_result(context: JobContext, steps: Iterator[Pictured]) -> "Made | ControlMap":
+    def _await_result(context: JobContext, steps: Iterator[Pictured]) -> "GenerationResult | ControlMap":
         from trip.first_frame.drawing import Step
 
         begun = time.monotonic()
@@ -140,15 +140,15 @@ class PictureHandler:
             raise ValueError("the photo of this job cannot be read any more; choose it again") from error
 
     @staticmethod
-    def _write(context: JobContext, made: "Made | ControlMap", begun: float) -> dict[str, Any]:
+    def _write(context: JobContext, generated: "GenerationResult | ControlMap", begun: float) -> dict[str, Any]:
         context.report(0.97, "Writing the pictures")
         result: dict[str, Any] = {"pictures": [], "map": None, "stages": {}, "settings": context.job.settings}
         if context.job.kind == "map":
-            found, result["notes"] = made.image, made.notes
+            found, result["notes"] = generated.image, generated.notes
         else:
-            found, result["notes"] = made.pictures.map, made.pictures.notes
-            result |= {"stages": made.seconds, "settings": made.settings.model_dump()}
-            for picture in made.pictures.pictures:
+            found, result["notes"] = generated.pictures.map, generated.pictures.notes
+            result |= {"stages": generated.seconds, "settings": generated.settings.model_dump()}
+            for picture in generated.pictures.pictures:
                 path = context.folder / f"picture-{picture.seed}.png"
                 write_picture(picture.image, path, result["settings"] | {"seed": picture.seed, "num_pictures": 1})
                 result["pictures"].append({"file": path.name, "seed": picture.seed})

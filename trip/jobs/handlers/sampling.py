@@ -65,9 +65,9 @@ def sample(
     """
 
     def work(on_step: Callable[[Step], None]) -> SamplingResult:
-        from trip.model_cache import lent_pipeline
+        from trip.model_cache import acquire_pipeline
 
-        with lent_pipeline(model, lora) as pipe:
+        with acquire_pipeline(model, lora) as pipe:
             checkpoint = SamplingCheckpoint.load(Path(ticket).parent, pipe)
             return _sample_with_retry(
                 pipe, photo, checkpoint.settings if checkpoint else pipe.resolve(settings), ticket, on_step, checkpoint

@@ -38,7 +38,7 @@ from trip.model.latents import encode_video
 from trip.model.lora import LoraCard, add_lora, checked_card, read_card, save_lora
 from trip.pipeline import TripPipeline
 from trip.settings import FINETUNE_PRESETS, FinetuneSettings
-from trip.system.files import replacing, write_whole
+from trip.system.files import atomic_write, atomic_write_text
 from trip.training import checkpoint
 from trip.training.finetune.plan import Plan, measured_memory, measured_plan
 from trip.training.finetune.stage import ClipsStage, last_record
@@ -101,7 +101,7 @@ class FinetuneRun:
         """
         try:
             with alone(self.folder):
-                write_whole(self.folder / "settings.json", json.dumps(self.asked, indent=1))
+                atomic_write_text(self.folder / "settings.json", json.dumps(self.asked, indent=1))
                 yield from self._stretches()
         except (OSError, SafetensorError) as error:
             whole = checkpoint.completed(self.folder / ClipsStage.name)
@@ -224,9 +224,9 @@ class FinetuneRun:
         path, frames = self.folder / "base.json", self.folder / "base.npz"
         if not path.exists():
             stage.model.eval()
-            with replacing(frames) as partial, partial.open("wb") as file:
+            with atomic_write(frames) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, *stage.animated())
-            write_whole(path, json.dumps(self._figures(stage)))
+            atomic_write_text(path, json.dumps(self._figures(stage)))
         self.base_figures = json.loads(path.read_text())
         with np.load(frames) as known:
             stage.base_clips = [known[name] for name in known.files]

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from trip.first_frame.catalogue import Card, cards, size_of
-from trip.first_frame.whereabouts import where
+from trip.first_frame.local_models import card_folder
 from trip.jobs.store import Job
 from trip.ui import visit
 from trip.ui.panels.layout import Ending
@@ -38,7 +38,9 @@ def build(studio: Studio, state: visit.Visit) -> Ending:
 
     def shown() -> list[Any]:
         lacking = [
-            (f"{card.title}, about {size_of(card.about_bytes)}", name) for name, card in cards().items() if not where(card, studio.models)
+            (f"{card.title}, about {size_of(card.about_bytes)}", name)
+            for name, card in cards().items()
+            if not card_folder(card, studio.models)
         ]
         return [cards_of(studio), gr.update(choices=lacking)]
 
@@ -69,7 +71,7 @@ def cards_of(studio: Studio) -> str:
 
 
 def _card(studio: Studio, name: str, card: Card) -> str:
-    here = where(card, studio.models) is not None
+    here = card_folder(card, studio.models) is not None
     place = "on this machine" if here else f"not here, about {size_of(card.about_bytes)}"
     repo = html.escape(card.repo or "")
     source = f'<a href="{html.escape(card.source)}" target="_blank" rel="noopener">{repo}</a>' if repo else "embedded"

@@ -9,7 +9,7 @@ from gradio.components import Component
 from PIL import Image
 
 from trip.first_frame.catalogue import cards, size_of
-from trip.first_frame.whereabouts import EXTRAS, extras, first_here, is_here, models_for, task_of
+from trip.first_frame.local_models import EXTRAS, default_model, extras, is_available, resolve_models, task_of
 from trip.jobs.store import Job, State
 from trip.media import read_photo
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
@@ -54,7 +54,7 @@ def ask(
 def lacking(studio: Studio, settings: PictureSettings) -> str:
     """Which model is missing for that, and how to get it, in one line; empty where nothing is."""
     try:
-        models_for(settings, studio.models)
+        resolve_models(settings, studio.models)
     except ValueError as error:
         return str(error)
     return ""
@@ -90,7 +90,7 @@ def noted(lines: list[str]) -> Any:
 def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) -> tuple[gr.Dropdown, gr.HTML]:
     """The choice of a model, and what the chosen one lacks; `follow_models` keeps both true."""
     box = gr.Dropdown(
-        _choices(studio, schema), value=first_here(schema, studio.models), label="Model", info=MODEL_INFO, allow_custom_value=True,
+        _choices(studio, schema), value=default_model(schema, studio.models), label="Model", info=MODEL_INFO, allow_custom_value=True,
         elem_id=f"{prefix}-model",
     )  # fmt: skip
     return box, gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", padding=False, visible=False)
@@ -99,7 +99,7 @@ def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) ->
 def _choices(studio: Studio, schema: type[PictureSettings]) -> list[tuple[str, str]]:
     """Title and name of every model of the list, and whether it is here."""
     known = cards(task_of(schema))
-    places = {name: "here" if is_here(name, studio.models) else f"{size_of(card.about_bytes)} to get" for name, card in known.items()}
+    places = {name: "here" if is_available(name, studio.models) else f"{size_of(card.about_bytes)} to get" for name, card in known.items()}
     return [(f"{known[name].title} · {place}", name) for name, place in places.items()]
 
 
