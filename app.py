@@ -9,7 +9,7 @@ from trip.jobs.folders import uploads_folder
 from trip.system.environment import on_spaces_gpu
 
 OTHER_MCP = '--mcp needs another release of its package than the one installed; run: pip install "gradio[mcp]"'
-MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.security.door`)
+MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.security.middleware`)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ class Client:
             (3, self.look),
             (3, self.of_another),
             (1, self.cancelled),
-            (1, self.go_on),
+            (1, self.resume),
         ]
 
     # calls
@@ -218,7 +218,7 @@ class Client:
                 self.run("cancel", job["id"])
         asking.join()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         done = [job["id"] for job in (self.run("jobs") or [[]])[0] if job["state"] == "done" and job["figures"]]
         if done and (made := self.run("continue_clip", self.chance.choice(done))):
             self._own(made[2]["job"])

@@ -172,11 +172,11 @@ class Studio:
         return job
 
     def draft(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
-        """Asks for a clip of few steps, which `finished` makes whole."""
+        """Asks for a clip of few steps, which `finish_draft` makes whole."""
         steps = settings.num_steps or self.defaults().get("num_steps", 1)
         return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}), **more)
 
-    def again(self, job_id: str, visitor: str, **changes: Any) -> Job:
+    def rerun(self, job_id: str, visitor: str, **changes: Any) -> Job:
         """The same photo and settings once more, with these changed."""
         job = self.store.get(job_id, visitor)
         settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
@@ -184,16 +184,16 @@ class Studio:
 
     def best_of(self, job_id: str, visitor: str) -> list[Job]:
         """The same photo and settings with BEST_OF seeds more, to choose from."""
-        return [self.again(job_id, visitor, seed=None) for _ in range(BEST_OF)]
+        return [self.rerun(job_id, visitor, seed=None) for _ in range(BEST_OF)]
 
-    def finished(self, job_id: str, visitor: str) -> Job:
+    def finish_draft(self, job_id: str, visitor: str) -> Job:
         """A draft's clip with the same seed and more steps."""
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
         settings = used.model_copy(update={"num_steps": min(1000, FINAL_STEPS * used.num_steps)})
         return self.animate(visitor, self.photo_of(job), settings, draft=job.id, **self._after(job))
 
-    def continued(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
+    def continue_clip(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
         """A clip that goes on from the last frame of another one, and shows both."""
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
@@ -245,7 +245,7 @@ class Studio:
         known = {**job.settings, **job.result.get("settings", {})}
         return AnimateSettings.checked(**{name: known.get(name) for name in AnimateSettings.model_fields})
 
-    def compared(self, first: str, second: str, visitor: str) -> dict[str, Any]:
+    def compare(self, first: str, second: str, visitor: str) -> dict[str, Any]:
         """How alike two done clips are, and the figures of each."""
         one, other = (self._done(job_id, visitor) for job_id in (first, second))
         likeness_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
@@ -287,14 +287,15 @@ class Studio:
             raise ValueError(f"unknown format {name!r}; choose {', '.join(FORMATS)}")
         target = clip.with_suffix(FORMATS[name])
         if not target.exists():
-            made = read_clip(clip)
+            converted = read_clip(clip)
             if name == "There and back":
-                made = boomerang(made)
+                converted = boomerang(converted)
             elif name == "GIF":
-                made = smaller(made, GIF_SHORT)
+                converted = smaller(converted, GIF_SHORT)
             if name not in ("MP4", "There and back"):  # the photo travels in the MP4 alone
-                made = Clip(made.frames, made.fps, {key: value for key, value in made.metadata.items() if key != "photo"})
-            (write_png_zip if name == "PNG frames" else write_clip)(made, target)
+                metadata = {key: value for key, value in converted.metadata.items() if key != "photo"}
+                converted = Clip(converted.frames, converted.fps, metadata)
+            (write_png_zip if name == "PNG frames" else write_clip)(converted, target)
         return target
 
     def download_all(self, visitor: str) -> Path:
@@ -322,7 +323,7 @@ class Studio:
             raise ValueError("the next steps of this clip will show here")
         return Inside.load(path)
 
-    def restored(self, path: str) -> tuple[AnimateSettings, "Image.Image | None"]:
+    def restore(self, path: str) -> tuple[AnimateSettings, "Image.Image | None"]:
         """Settings and photo out of a clip that was made here; ValueError, in one line, for any other file."""
         metadata = read_metadata(path)
         last = parts(metadata)[-1:] or [{}]  # of a clip that was continued: its photo is the last part's

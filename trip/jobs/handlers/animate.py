@@ -113,8 +113,8 @@ class AnimateHandler:
         pipe = load_pipeline(self.model)
         settings = pipe.resolve(AnimateSettings(num_steps=1, num_frames=CALIBRATION_FRAMES, guidance_scale=1))
         for _ in range(2):  # the first one also warms up
-            made = compute_thread().submit(sample_once, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
-        self.timings.add(made.result().timing)
+            timed = compute_thread().submit(sample_once, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
+        self.timings.add(timed.result().timing)
 
     def __call__(self, context: JobContext) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
