@@ -214,7 +214,7 @@ def test_jobs_are_listed_waiting_first_then_newest_and_by_prompt(store):
     assert [job.id for job in store.jobs("me", text="clouds")] == [waiting[0].id]
 
 
-# caps and visitors
+# quotas and visitors
 
 
 def test_one_visitor_can_only_have_so_many_waiting(store, photo, monkeypatch):

@@ -77,9 +77,9 @@ def encode_shards(
     stream, number, listed = iter(entries), 0, 0
     while group := list(islice(stream, shard_size)):
         if number % num_parts == part:
-            path, told = folder / f"clips-{number:07d}.safetensors", _digest(group)
-            if _entries_of(path) != told:
-                _save(path, *_shard(group, encoders, windows, told))
+            path, entries_digest = folder / f"clips-{number:07d}.safetensors", _digest(group)
+            if _entries_of(path) != entries_digest:
+                _save(path, *_shard(group, encoders, windows, entries_digest))
                 (folder / "index.json").unlink(missing_ok=True)
             done += Counter(shards=1, clips=_count(path), **Counter(unfit["reason"] for unfit in unfit_in(path)))
             yield dict(done)
@@ -92,7 +92,7 @@ def encode_shards(
     atomic_write_text(folder / "listing.json", json.dumps({"entries": listed, "shards": number}))
 
 
-def _shard(group: list[Entry], encoders: Encoders, windows: int, told: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _shard(group: list[Entry], encoders: Encoders, windows: int, entries_digest: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a shard; entries that cannot be used leave a line instead of a clip."""
     latents, times, said, unfit = [], [], [], []
     for entry, found in _windows(group, encoders.window, windows):
@@ -112,7 +112,7 @@ def _shard(group: list[Entry], encoders: Encoders, windows: int, told: str) -> t
         tensors |= {"words": words, "sentences": sentences}
     number = {caption: index for index, caption in enumerate(captions)}
     metadata = {
-        "entries": told,
+        "entries": entries_digest,
         "count": str(len(latents)),
         "captions": json.dumps(captions),
         "said": json.dumps([[number[caption] for caption in several] for several in said]),
@@ -183,7 +183,7 @@ class EncodedDataSet:
         self.folder = folder
         index = _index(folder)
         self.counts = {name: count for name, (count, _) in index.items()}
-        self.contents = {name: told for name, (_, told) in index.items()}
+        self.contents = {name: entries_digest for name, (_, entries_digest) in index.items()}
         self.names = list(self.counts)
         self.sizes = np.array([self.counts[name] for name in self.names])
         if not self.sizes.sum():

@@ -48,7 +48,7 @@ class FinetuneStudio:
         """Asks for a training on what was just uploaded, mended as far as it can be; calls at the same time know nothing of each other."""
         draft = self._draft(secrets.token_urlsafe(16))
         try:
-            return self._submit(visitor, draft.export(draft.mend_all(draft.take_in(uploads))), settings)
+            return self._submit(visitor, draft.export(draft.fix_all(draft.take_in(uploads))), settings)
         finally:
             drop(draft.folder)
 
@@ -57,7 +57,7 @@ class FinetuneStudio:
         from trip.data.captions import describe_clips
 
         folder = self.draft(visitor).folder
-        return describe_clips([folder / row.look.name for row in rows])
+        return describe_clips([folder / row.inspection.name for row in rows])
 
     def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> dict[str, Any]:
         """What the training would take here, measured on some steps of it; ValueError while something else computes."""

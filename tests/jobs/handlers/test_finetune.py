@@ -215,10 +215,10 @@ def test_a_draft_is_mended_captioned_and_handed_over(tmp_path):
     write_moving_square(brought / "short.mp4", 1, num_frames=2)
     draft = ClipsDraft(tmp_path / "draft", min_frames=4)
     rows = draft.take_in([str(path) for path in brought.iterdir()])
-    verdicts = {row.look.name: row.look.verdict for row in rows}
+    verdicts = {row.inspection.name: row.inspection.verdict for row in rows}
     assert verdicts["jumping_0.mp4"] == "good" and "too short" in verdicts["short.mp4"] and "the same as" in verdicts["twin.mp4"]
-    rows = draft.mend_all(rows)
-    assert [row.look.name for row in rows] == ["jumping_0.mp4", "jumping_1.mp4", "jumping_2.mp4"]
+    rows = draft.fix_all(rows)
+    assert [row.inspection.name for row in rows] == ["jumping_0.mp4", "jumping_1.mp4", "jumping_2.mp4"]
     assert {row.caption for row in rows} == {"jumping"}
     handed = draft.export(rows)
     names = sorted(path.relative_to(handed).as_posix() for path in handed.rglob("*.mp4"))

@@ -36,11 +36,11 @@ def build(finetunes: FinetuneStudio, state: page_state.PageState) -> None:
 
 
 def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.State, gr.Dataframe]:
-    """Upload, what was seen of each clip, mends and captions."""
+    """Upload, what was seen of each clip, fixes and captions."""
     uploads = gr.File(label="Clips, or a .zip of them", file_count="multiple", file_types=KINDS, height=140, elem_id="clips")
     rows, seen = gr.State([]), gr.HTML(elem_id="clips-seen")
     with gr.Row(equal_height=True):
-        mend = gr.Button("Mend all", size="sm", elem_id="mend", min_width=90)
+        fix = gr.Button("Mend all", size="sm", elem_id="mend", min_width=90)
         describe = gr.Button("Describe", size="sm", elem_id="describe", min_width=90)
     table = gr.Dataframe(
         headers=COLUMNS,
@@ -63,7 +63,7 @@ def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.S
             drop, trim = gr.Button("Drop", size="sm", elem_id="drop"), gr.Button("Trim", size="sm", elem_id="trim")
 
     def filled(now: list[Row]) -> list[Any]:
-        return [now, clips_table(now), table_of(now), gr.update(choices=[row.look.name for row in now], value=None)]
+        return [now, clips_table(now), table_of(now), gr.update(choices=[row.inspection.name for row in now], value=None)]
 
     def take_in(visitor: str, paths: list[str] | None) -> list[Any]:
         draft = finetunes.draft(visitor)
@@ -72,8 +72,8 @@ def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.S
             gr.Warning(note)
         return filled(now)
 
-    def mend_all(visitor: str, now: list[Row], edits: list[list[Any]]) -> list[Any]:
-        return filled(or_toast(finetunes.draft(visitor).mend_all, edited(now, edits)))
+    def fix_all(visitor: str, now: list[Row], edits: list[list[Any]]) -> list[Any]:
+        return filled(or_toast(finetunes.draft(visitor).fix_all, edited(now, edits)))
 
     def drop_clip(visitor: str, now: list[Row], edits: list[list[Any]], name: str | None) -> list[Any]:
         return filled(or_toast(finetunes.draft(visitor).drop, edited(now, edits), name or ""))
@@ -88,7 +88,7 @@ def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.S
     outputs, known = [rows, seen, table, chosen], [state.visitor, rows, table]
     slow = {"concurrency_limit": 1, "api_visibility": "private"}
     uploads.upload(take_in, [state.visitor, uploads], outputs, **slow)
-    mend.click(mend_all, known, outputs, **slow)
+    fix.click(fix_all, known, outputs, **slow)
     describe.click(describe_all, known, outputs, **slow)
     drop.click(drop_clip, [*known, chosen], outputs, **slow)
     trim.click(trim_clip, [*known, chosen, start, end], outputs, **slow)
@@ -98,13 +98,13 @@ def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.S
 def edited(rows: list[Row], edits: list[list[Any]]) -> list[Row]:
     """The clips with what a person wrote into the table."""
     by_name = {str(line[0]): line for line in edits}
-    lines = [(row, by_name.get(row.look.name)) for row in rows]
+    lines = [(row, by_name.get(row.inspection.name)) for row in rows]
     return [replace(row, caption=str(line[1] or ""), is_held_out=line[2] in (True, "true", "True")) if line else row for row, line in lines]
 
 
 def table_of(rows: list[Row]) -> list[list[Any]]:
     """What a person may write into."""
-    return [[row.look.name, row.caption, row.is_held_out] for row in rows]
+    return [[row.inspection.name, row.caption, row.is_held_out] for row in rows]
 
 
 def clips_table(rows: list[Row]) -> str:
@@ -113,11 +113,11 @@ def clips_table(rows: list[Row]) -> str:
 
 
 def _clip(row: Row) -> str:
-    look = row.look
-    strip = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(look.strip).decode()}">' if look.strip else ""
-    kind = f"{look.codec}, {look.width}×{look.height}, {look.num_frames} frames, {look.seconds:.1f} s, {look.fps:.3g} per second"
-    edits = f"<b>{html.escape(look.name)}</b> <small>{html.escape(kind if look.width else look.codec)}</small>"
-    return f'<li class="{"bad" if look.faults else "good"}">{strip}<div>{edits}</div><div>{html.escape(look.verdict)}</div></li>'
+    clip = row.inspection
+    strip = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(clip.strip).decode()}">' if clip.strip else ""
+    kind = f"{clip.codec}, {clip.width}×{clip.height}, {clip.num_frames} frames, {clip.seconds:.1f} s, {clip.fps:.3g} per second"
+    edits = f"<b>{html.escape(clip.name)}</b> <small>{html.escape(kind if clip.width else clip.codec)}</small>"
+    return f'<li class="{"bad" if clip.faults else "good"}">{strip}<div>{edits}</div><div>{html.escape(clip.verdict)}</div></li>'
 
 
 # asking
