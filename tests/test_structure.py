@@ -54,6 +54,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
         "system",
         "media",
         "data",
+        "model",
         "evaluation",
         "training",
         "output",

@@ -19,7 +19,7 @@ from trip.checkpoint import check_checkpoint
 from trip.model.lora import lora_file
 from trip.model.weights import check_finite
 from trip.pipeline import TripPipeline
-from trip.system.accelerator import device, precision
+from trip.system.accelerator import arithmetic, device, precision
 from trip.system.environment import ASSETS, on_spaces_gpu
 from trip.system.memory import free_memory, total_memory
 
@@ -199,6 +199,9 @@ def _open(name: str) -> TripPipeline:
         raise ValueError(f"{name}: wanted a TRIP checkpoint with a U-Net and a fusion, found another kind; give another folder")
     check_finite(name, *(part for part in pipe.components.values() if isinstance(part, torch.nn.Module)))
     pipe.vae.to(memory_format=torch.channels_last)  # a seventh faster on a CPU
+    pipe.arithmetic = arithmetic(device())
+    if device().type == "cpu":
+        pipe.decode_chunk = 2  # what is being decoded stays in the cache
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -1,6 +1,8 @@
 """The accelerator of this machine: which one, in what precision, and how a Space lends its own."""
 
+import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,6 +20,29 @@ def device() -> torch.device:
 def precision(on: torch.device) -> torch.dtype:
     """What weights are kept in: bfloat16 on a CUDA device, float32 elsewhere."""
     return torch.bfloat16 if on.type == "cuda" else torch.float32
+
+
+@cache
+def has_wide_vectors() -> bool:
+    """Whether this CPU computes by AVX-512, and torch has the library that does so."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+@cache
+def arithmetic(on: torch.device) -> torch.dtype | None:
+    """What to compute in where weights are kept in float32: bfloat16 on a CPU that convolves a third faster in it, as those with
+    AVX512-BF16 or AMX do. Others are many times slower; as flags do not tell which torch makes use of, it is tried.
+    """
+    if on.type != "cpu" or not has_wide_vectors():
+        return None
+    seconds = {torch.float32: [], torch.bfloat16: []}
+    for dtype in 5 * list(seconds):  # turn by turn: what else the machine does hits both alike
+        x, weight = torch.zeros(16, 64, 24, 24, dtype=dtype), torch.zeros(64, 64, 3, 3, dtype=dtype)
+        with torch.no_grad():
+            started = time.perf_counter()
+            torch.conv2d(x, weight, padding=1)
+            seconds[dtype].append(time.perf_counter() - started)
+    return torch.bfloat16 if min(seconds[torch.bfloat16]) < 0.75 * min(seconds[torch.float32]) else None
 
 
 def gpu(function: Callable[..., Any], seconds: Callable[..., int]) -> Callable[..., Any]:
