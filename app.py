@@ -23,7 +23,7 @@ def main() -> None:
     if "GRADIO_TEMP_DIR" not in os.environ and (uploads := uploads_folder(args.output_dir.absolute())):
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before gradio is imported
     from trip import ui
-    from trip.ui.security.hosts import Hosts
+    from trip.ui.security.hosts import AllowedHosts
     from trip.ui.studio import Studio
 
     try:
@@ -37,7 +37,7 @@ def main() -> None:
         page = ui.build(studio).queue(max_size=MOST_EVENTS)
     except ValueError as error:
         parser.error(str(error))
-    page.hosts = Hosts(args.host, args.allowed_host)
+    page.hosts = AllowedHosts(args.host, args.allowed_host)
     try:
         page.launch(
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,
