@@ -5,25 +5,25 @@ import os
 import signal
 
 from trip.cli import app
-from trip.jobs.folders import own_uploads
+from trip.jobs.folders import uploads_folder
 from trip.system.environment import on_spaces_gpu
 
 OTHER_MCP = '--mcp needs another release of its package than the one installed; run: pip install "gradio[mcp]"'
-MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.security.door`)
+MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.security.middleware`)
 
 
 def main() -> None:
     """Flags, studio, page, launch."""
-    parser = app.parser()
-    args = app.parsed(parser)
+    parser = app.build_parser()
+    args = app.parse(parser)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if on_spaces_gpu():
         import spaces  # noqa: F401  must come before torch
-    if "GRADIO_TEMP_DIR" not in os.environ and (uploads := own_uploads(args.output_dir.absolute())):
+    if "GRADIO_TEMP_DIR" not in os.environ and (uploads := uploads_folder(args.output_dir.absolute())):
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before gradio is imported
     from trip import ui
-    from trip.ui.security.hosts import Hosts
+    from trip.ui.security.hosts import AllowedHosts
     from trip.ui.studio import Studio
 
     try:
@@ -37,7 +37,7 @@ def main() -> None:
         page = ui.build(studio).queue(max_size=MOST_EVENTS)
     except ValueError as error:
         parser.error(str(error))
-    page.hosts = Hosts(args.host, args.allowed_host)
+    page.hosts = AllowedHosts(args.host, args.allowed_host)
     try:
         page.launch(
             share=args.share, auth=args.auth, server_name=args.host, server_port=args.port, mcp_server=args.mcp,

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from trip.data.clips import ClipFile, read_window
-from trip.data.intake import STRIP_FRAMES, STRIP_HEIGHT, STRIP_WIDTH, crop_bars, look_at
+from trip.data.intake import STRIP_FRAMES, STRIP_HEIGHT, STRIP_WIDTH, crop_bars, inspect_clip
 from trip.media import Budget, MediaError, budget, clip, open_video, photo, read_clip, read_photo, video
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +50,10 @@ def film(path: Path, width: int, height: int, num_frames: int, codec: str = "lib
 
 
 def test_readers_together_never_hold_more_than_there_is():
-    turns, held, most, changing = budget.Turns(10), [0], [0], threading.Lock()
+    semaphore, held, most, changing = budget.WeightedSemaphore(10), [0], [0], threading.Lock()
 
     def read(amount: int) -> None:
-        with turns.holding("photo", amount):
+        with semaphore.acquire("photo", amount):
             with changing:
                 held[0] += min(amount, 10)
                 most[0] = max(most[0], held[0])
@@ -72,13 +72,13 @@ def test_readers_together_never_hold_more_than_there_is():
 
 def test_who_gets_no_turn_is_told_in_one_line_and_takes_nothing(monkeypatch):
     monkeypatch.setattr(budget, "WAIT_SECONDS", 0.05)
-    turns = budget.Turns(2)
+    semaphore = budget.WeightedSemaphore(2)
 
     def read(name: str) -> None:
-        with turns.holding(name, 2):
+        with semaphore.acquire(name, 2):
             pass
 
-    with turns.holding("first", 2):
+    with semaphore.acquire("first", 2):
         assert refusal(read, "second") == "second: too much is being read just now; try again in a minute"
     read("third")
 
@@ -90,7 +90,7 @@ def test_a_reader_that_fails_gives_its_turn_back(tmp_path, monkeypatch):
     for _ in range(2 * budget.PHOTOS_AT_ONCE):
         refusal(read_photo, tmp_path / "half.png")
         refusal(read_clip, tmp_path / "half.mp4")
-    assert budget.DECODING._held == budget.PHOTOS._held == 0
+    assert budget.DECODING_MEMORY._held == budget.OPEN_PHOTOS._held == 0
 
 
 _CROWD = """
@@ -138,13 +138,13 @@ def test_a_budget_counts_the_frames_of_all_who_share_it(tmp_path):
                 assert "film.mp4: has more pixels in all its frames than are read" in str(error)
                 seen = [None] * 5
         assert len(seen) == count
-    assert "than are read" in look_at(path, min_frames=2, budget=shared).verdict
+    assert "than are read" in inspect_clip(path, min_frames=2, budget=shared).verdict
 
 
 def test_a_budget_ends_with_its_seconds(tmp_path):
     path, short = film(tmp_path / "film.mp4", 64, 64, 10), Budget(seconds=0.0)
-    look = look_at(path, min_frames=2, budget=short)
-    assert "could not be read within 0 s" in look.verdict and not look.usable
+    inspection = inspect_clip(path, min_frames=2, budget=short)
+    assert "could not be read within 0 s" in inspection.verdict and not inspection.usable
 
 
 def test_a_clip_that_would_not_fit_into_memory_is_refused_before_it_is_there(tmp_path, monkeypatch):
@@ -158,7 +158,7 @@ def test_a_clip_that_would_not_fit_into_memory_is_refused_before_it_is_there(tmp
 def test_frames_larger_than_8k_are_refused_whatever_holds_them(tmp_path, suffix, codec):
     path = film(tmp_path / f"huge.{suffix}", 8192, 4608, 1, codec)
     assert "at most 36 megapixels" in refusal(read_clip, path)
-    assert "megapixels" in look_at(path, min_frames=1).verdict
+    assert "megapixels" in inspect_clip(path, min_frames=1).verdict
 
 
 def patched(path: Path, change) -> Path:
@@ -179,7 +179,7 @@ def test_a_header_that_says_less_than_its_frames_have_is_bounded_all_the_same(tm
 
     path = patched(film(tmp_path / "large.mkv", 8192, 4608, 1, codec), lie)
     assert refusal(read_clip, path).startswith("patched.mkv: ")
-    assert look_at(path, min_frames=1).faults
+    assert inspect_clip(path, min_frames=1).faults
 
 
 def test_a_header_that_says_fewer_frames_than_there_are_costs_no_memory_and_keeps_the_strip_small(tmp_path):
@@ -193,15 +193,15 @@ def test_a_header_that_says_fewer_frames_than_there_are_costs_no_memory_and_keep
     path = patched(honest, lie)
     with open_video(path) as opened:
         assert opened.num_frames <= 4
-    looks = [look_at(one, min_frames=2) for one in (honest, path)]
-    assert [look.num_frames for look in looks] == [120, 120]
-    assert [look.faults for look in looks] == [(), ()]
-    assert len(looks[1].strip) < 2 * len(looks[0].strip)
+    inspections = [inspect_clip(one, min_frames=2) for one in (honest, path)]
+    assert [inspection.num_frames for inspection in inspections] == [120, 120]
+    assert [inspection.faults for inspection in inspections] == [(), ()]
+    assert len(inspections[1].strip) < 2 * len(inspections[0].strip)
 
 
 def test_a_clip_as_wide_as_can_be_has_a_strip_of_bounded_width(tmp_path):
-    look = look_at(film(tmp_path / "wide.mkv", 8192, 16, 8, "mjpeg"), min_frames=2)
-    strip = read_photo(look.strip)
+    inspection = inspect_clip(film(tmp_path / "wide.mkv", 8192, 16, 8, "mjpeg"), min_frames=2)
+    strip = read_photo(inspection.strip)
     assert strip.height == STRIP_HEIGHT and strip.width <= STRIP_FRAMES * STRIP_WIDTH
 
 
@@ -230,8 +230,8 @@ def test_a_window_of_large_frames_is_cut_frame_by_frame(tmp_path, monkeypatch):
 
 def test_a_wide_clip_is_mended_frame_by_frame_to_a_bounded_size(tmp_path, monkeypatch):
     path = film(tmp_path / "wide.mp4", 4096, 64, 40)
-    look, watched = look_at(path, min_frames=2), Watched(monkeypatch)
-    (mended,) = crop_bars(path, look)
+    inspection, watched = inspect_clip(path, min_frames=2), Watched(monkeypatch)
+    (mended,) = crop_bars(path, inspection)
     assert len(watched.pictures) == 40 and watched.most <= 3
     with open_video(mended) as opened:
         assert opened.size == (2048, 32) and opened.fps == pytest.approx(30)

@@ -7,9 +7,9 @@ from trip.diffusion import (
     add_noise,
     alphas_bar,
     betas,
-    homecoming,
     image_noise_prior,
     linear_fusion,
+    loop_share,
     matched_timestep,
     noise_from_v,
     predict_z_0,
@@ -143,10 +143,10 @@ def test_half_inputs_give_float32(z_0, eps, dtype):
         assert tensor.dtype == torch.float32 and tensor.isfinite().all()
 
 
-def test_homecoming_begins_free_and_would_end_at_the_photo():
-    share = homecoming(20)
+def test_the_loop_share_begins_free_and_would_end_at_the_photo():
+    share = loop_share(20)
     assert (share[:13] == 0).all() and (share.diff() >= 0).all()
-    assert share[-1] < 1 and homecoming(1000)[-1] > 0.999
+    assert share[-1] < 1 and loop_share(1000)[-1] > 0.999
 
 
 def test_matched_steps_leave_as_much_signal():

@@ -16,9 +16,9 @@ from trip.media import (
     Clip,
     MediaError,
     check_writable,
+    embedded_photo,
     fit_photo,
     fitted_part,
-    photo_inside,
     read_clip,
     read_metadata,
     read_photo,
@@ -237,7 +237,7 @@ def test_the_narrowest_photos_come_back_out_of_a_clip(tmp_path, size):
     kept = read_photo(Image.new("RGB", size), 2048)
     assert max(kept.size) <= 2048 or min(kept.size) == 16
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*kept.size[::-1], 3), dtype=np.uint8))
-    inside = photo_inside(with_photo({}, read_photo(encoded(noise, "PNG"), 2048)))
+    inside = embedded_photo(with_photo({}, read_photo(encoded(noise, "PNG"), 2048)))
     assert min(inside.size) >= 16 and inside.width / inside.height == pytest.approx(size[0] / size[1], rel=0.05)
 
 

@@ -159,7 +159,7 @@ def test_the_page_alone_is_importable_without_the_models():
         ("trip.system.environment", "pydantic"),
         ("trip.settings, trip.cli.app", "torch"),
         ("trip.media", "torch"),
-        ("trip.first_frame.whereabouts", "torch"),
+        ("trip.first_frame.local_models", "torch"),
     ],
 )
 def test_importing_does_no_work(modules, heavy):

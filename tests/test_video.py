@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trip.data.clips import ClipFile, find_clips, read_window
-from trip.data.intake import look_at
+from trip.data.intake import inspect_clip
 from trip.media import open_video, read_clip
 
 NUM_FRAMES, RATE = 24, 12
@@ -45,7 +45,7 @@ def test_a_browsers_recording_is_counted(tmp_path):
     for seed in range(4):
         frames, times = read_window(clip, num_frames=8, size=16, rng=np.random.default_rng(seed))
         assert len(frames) == 8 and (np.diff(times) > 0).all()
-    assert look_at(path, min_frames=NUM_FRAMES).usable
+    assert inspect_clip(path, min_frames=NUM_FRAMES).usable
 
 
 def test_an_avi_with_frames_that_refer_to_later_ones_runs_forwards(tmp_path):
@@ -65,8 +65,8 @@ def test_an_avi_with_frames_that_refer_to_later_ones_runs_forwards(tmp_path):
 def test_pixels_that_are_no_squares_are_made_squares(tmp_path, suffix, pixel_aspect, shown):
     path = numbered(tmp_path / f"wide{suffix}", pixel_aspect=Fraction(pixel_aspect))
     assert read_clip(path).frames.shape[1:3] == shown
-    look = look_at(path, min_frames=2)
-    assert (look.height, look.width) == shown
+    inspection = inspect_clip(path, min_frames=2)
+    assert (inspection.height, inspection.width) == shown
     frames, _ = read_window(ClipFile(path), num_frames=4, size=16, rng=None)
     assert frames.shape == (4, 16, 16, 3)
 

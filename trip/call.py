@@ -91,7 +91,7 @@ class TripCallMixin:
         embeds = {"prompt_embeds": prompt_embeds, "negative_prompt_embeds": negative_prompt_embeds}
         for name, one in embeds.items():
             check_embeds(name, one, max_tokens, self.unet.config.cross_attention_dim)
-        call = translated(
+        call = translate_call(
             image,
             prompt,
             negative_prompt,
@@ -175,7 +175,7 @@ class TripCallMixin:
         self._interrupt = value
 
 
-def translated(
+def translate_call(
     image: ImageInput,
     prompt: str | Sequence[str] | None,
     negative_prompt: str | Sequence[str] | None,
@@ -198,7 +198,7 @@ def translated(
         raise ValueError(f"settings must be AnimateSettings, not {_kind(settings)}; give single values by their names")
     photos = photos_of(image)
     prompts, negatives = _texts("prompt", prompt), _texts("negative_prompt", negative_prompt)
-    repeats = _whole("num_videos_per_prompt", num_videos_per_prompt)
+    repeats = _positive_int("num_videos_per_prompt", num_videos_per_prompt)
     counts = {"image": len(photos), "prompt": len(prompts), "negative_prompt": len(negatives), **embeds}
     count = max(counts.values())
     if wrong := {name: number for name, number in counts.items() if number not in (1, count)}:
@@ -307,7 +307,7 @@ def _seed() -> int:
     return int(torch.randint(2**31, ()))
 
 
-def _whole(name: str, value: Any) -> int:
+def _positive_int(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a whole number from 1, not {shortened(value)}")
     return value

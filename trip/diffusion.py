@@ -108,7 +108,7 @@ def linear_fusion(prior: Tensor, residual: Tensor, lam: Tensor) -> Tensor:
     return lam * prior + (1 - lam) * residual
 
 
-def homecoming(num_frames: int, begins: float = 0.6) -> Tensor:
+def loop_share(num_frames: int, begins: float = 0.6) -> Tensor:
     """Shares of the prior (Eq. 9's lam) that bring a clip back to its photo, f, from 0 up to almost 1.
 
     The frame after the last one would be the photo again, with a share of 1, so that the clip plays on without a jump; the shares

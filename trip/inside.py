@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from trip.diffusion import predict_z_0
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 MOST_STEPS = MOST_FRAMES = 6  # that clean clips are kept of
 SAME = 1e-5  # paths that differ by less than this share of their size agree: the rest is rounding
@@ -48,7 +48,7 @@ class Inside:
     def save(self, path: Path) -> Path:
         """Writes one compressed .npz, whole, and gives its path. ValueError where it cannot be written."""
         try:
-            with replacing(path) as partial, partial.open("wb") as file:
+            with atomic_write(path) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, **vars(self))
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place") from error

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 EMBEDDED = ASSETS / "embedded"
 DEVICE_SHARE = 0.85  # of an accelerator's memory that weights may take; the rest is for what they work on
 MEMORY_SHARE = 0.75  # of the machine's
-_making = threading.Lock()
+_creating = threading.Lock()
 
 
 def save_memory(pipe: TripPipeline) -> None:
@@ -39,7 +39,7 @@ def save_memory(pipe: TripPipeline) -> None:
 
 
 class Movable(Protocol):
-    """What the shelf takes: a pipeline, or anything like it."""
+    """What the cache holds: a pipeline, or anything like it."""
 
     components: dict[str, Any]
 
@@ -54,18 +54,18 @@ def num_bytes_of(model: Movable) -> int:
 
 
 @dataclass(eq=False)
-class _Opened:
-    """A model on the shelf: what it takes, how many use it now, and when somebody last did."""
+class _Entry:
+    """A model in the cache: what it takes, how many use it now, and when somebody last did."""
 
     model: Movable
     num_bytes: int
-    is_kept: bool
+    is_pinned: bool
     users: int = 0
     is_on_device: bool = False
     last_used: float = 0.0
 
 
-class Shelf:
+class ModelCache:
     """The models that are open, and which of them are on the accelerator. They take turns by one rule:
 
     before a model is opened, or moved to the accelerator, those that nobody uses are put away, least recently used first, until it
@@ -80,107 +80,107 @@ class Shelf:
     def __init__(self, on: torch.device, num_bytes: int, memory_num_bytes: int | None = None):
         self.on, self.num_bytes = on, num_bytes
         self.memory_num_bytes = num_bytes if memory_num_bytes is None else memory_num_bytes
-        self._opened: dict[Hashable, _Opened] = {}
-        self._changing = threading.RLock()
+        self._entries: dict[Hashable, _Entry] = {}
+        self._lock = threading.RLock()
 
-    def open(self, key: Hashable, opener: Callable[[], Movable], num_bytes: int = 0, *, keep: bool = False) -> Any:
+    def open(self, key: Hashable, opener: Callable[[], Movable], num_bytes: int = 0, *, pin: bool = False) -> Any:
         """The model of that key, opened where it is not. Raises ValueError, in one line, where it is larger than the memory.
 
         num_bytes  about what it takes
-        keep       do not forget it, and have it ready to work at once
+        pin        never evict it, and have it ready to work at once
         """
-        if key in self._opened and keep:  # without a wait for what is being opened meanwhile
-            return self._opened[key].model
-        with self._changing:
-            if key not in self._opened:
+        if key in self._entries and pin:  # without a wait for what is being opened meanwhile
+            return self._entries[key].model
+        with self._lock:
+            if key not in self._entries:
                 if not self._make_room(num_bytes, on_device=False) and num_bytes > self.memory_num_bytes:
                     raise ValueError(
                         f"this model takes {num_bytes / 1e9:.1f} GB of memory, and there is room for {self.memory_num_bytes / 1e9:.1f} GB; "
                         "choose a smaller model"
                     )
                 model = opener()
-                self._opened[key] = _Opened(model, num_bytes_of(model), keep)
-                if keep:
-                    self._move_in(self._opened[key])
-            self._opened[key].last_used = time.monotonic()
-            return self._opened[key].model
+                self._entries[key] = _Entry(model, num_bytes_of(model), pin)
+                if pin:
+                    self._move_to_device(self._entries[key])
+            self._entries[key].last_used = time.monotonic()
+            return self._entries[key].model
 
     @contextmanager
-    def lent(self, key: Hashable, opener: Callable[[], Movable], num_bytes: int = 0) -> Iterator[Any]:
+    def acquire(self, key: Hashable, opener: Callable[[], Movable], num_bytes: int = 0) -> Iterator[Any]:
         """The model of that key, ready to work; nobody puts it away until it is given back."""
-        with self._changing:
+        with self._lock:
             self.open(key, opener, num_bytes)
-            opened = self._opened[key]
-            opened.users += 1
+            entry = self._entries[key]
+            entry.users += 1
             try:
-                self._move_in(opened)
+                self._move_to_device(entry)
             except BaseException:
-                opened.users -= 1
+                entry.users -= 1
                 raise
         try:
-            yield opened.model
+            yield entry.model
         finally:
-            with self._changing:
-                opened.users -= 1
-                opened.last_used = time.monotonic()
+            with self._lock:
+                entry.users -= 1
+                entry.last_used = time.monotonic()
 
     def __iter__(self) -> Iterator[Hashable]:
         """Keys of what is open, least recently used first."""
-        return iter(sorted(self._opened, key=lambda key: self._opened[key].last_used))
+        return iter(sorted(self._entries, key=lambda key: self._entries[key].last_used))
 
-    def _move_in(self, opened: _Opened) -> None:
+    def _move_to_device(self, entry: _Entry) -> None:
         """To the accelerator, where there is one."""
-        if opened.is_on_device or self.on.type == "cpu":
+        if entry.is_on_device or self.on.type == "cpu":
             return
-        self._make_room(opened.num_bytes, on_device=True)
-        if opened.num_bytes > self.num_bytes and isinstance(opened.model, DiffusionPipeline) and not on_spaces_gpu():
-            opened.model.enable_model_cpu_offload(device=self.on)
+        self._make_room(entry.num_bytes, on_device=True)
+        if entry.num_bytes > self.num_bytes and isinstance(entry.model, DiffusionPipeline) and not on_spaces_gpu():
+            entry.model.enable_model_cpu_offload(device=self.on)
         else:
-            opened.model.to(self.on)
-        opened.is_on_device = True
+            entry.model.to(self.on)
+        entry.is_on_device = True
 
     def _make_room(self, num_bytes: int, *, on_device: bool) -> bool:
         """Puts models away by the rule of the class; whether there is room then."""
         room = self.num_bytes if on_device else self.memory_num_bytes
         for key in self:
-            if self._taken(on_device) + num_bytes <= room:
+            if self._used(on_device) + num_bytes <= room:
                 break
-            opened = self._opened[key]
-            if opened.users or opened.is_on_device != on_device:
+            entry = self._entries[key]
+            if entry.users or entry.is_on_device != on_device:
                 continue
-            if on_device and (opened.is_kept or opened.num_bytes <= self.memory_num_bytes):
-                self._make_room(opened.num_bytes, on_device=False)
-                self._move_out(opened)
-            elif not opened.is_kept:
+            if on_device and (entry.is_pinned or entry.num_bytes <= self.memory_num_bytes):
+                self._make_room(entry.num_bytes, on_device=False)
+                self._move_to_memory(entry)
+            elif not entry.is_pinned:
                 logger.info("put away: %s", key)
-                del self._opened[key]
-            del opened
+                del self._entries[key]
+            del entry
             free_memory()
-        return self._taken(on_device) + num_bytes <= room
+        return self._used(on_device) + num_bytes <= room
 
-    def _taken(self, on_device: bool) -> int:
-        return sum(one.num_bytes for one in self._opened.values() if one.is_on_device == on_device)
+    def _used(self, on_device: bool) -> int:
+        return sum(one.num_bytes for one in self._entries.values() if one.is_on_device == on_device)
 
     @staticmethod
-    def _move_out(opened: _Opened) -> None:
-        if isinstance(opened.model, DiffusionPipeline):
-            opened.model.remove_all_hooks()
-        opened.model.to("cpu")
-        opened.is_on_device = False
+    def _move_to_memory(entry: _Entry) -> None:
+        if isinstance(entry.model, DiffusionPipeline):
+            entry.model.remove_all_hooks()
+        entry.model.to("cpu")
+        entry.is_on_device = False
 
 
-def shelf() -> Shelf:
-    """The one shelf of this process, with room by what the machine has."""
-    with _making:  # two shelves would open models at once, which the libraries' ways to open them do not bear
-        return _shelf()
+def shared_cache() -> ModelCache:
+    """The one model cache of this process, with room by what the machine has."""
+    with _creating:  # two caches would open models at once, which the libraries' ways to open them do not bear
+        return _shared_cache()
 
 
 @cache
-def _shelf() -> Shelf:
+def _shared_cache() -> ModelCache:
     memory = int(MEMORY_SHARE * total_memory())
     if torch.cuda.is_available() and not on_spaces_gpu():  # there, no GPU is to be asked before the call that it is lent to
-        return Shelf(device(), int(DEVICE_SHARE * torch.cuda.get_device_properties(0).total_memory), memory)
-    return Shelf(device(), memory)
+        return ModelCache(device(), int(DEVICE_SHARE * torch.cuda.get_device_properties(0).total_memory), memory)
+    return ModelCache(device(), memory)
 
 
 def _open(name: str) -> TripPipeline:
@@ -212,13 +212,13 @@ def load_pipeline(name: str | Path | None = None, lora: str | Path | None = None
     lora  file or run folder of a fine-tune, whose changes are added; such a pipeline is kept as long as there is room
     Raises ValueError, in one line, where there is nothing that opens.
     """
-    return shelf().open(*_trip(name, lora), keep=lora is None)
+    return shared_cache().open(*_trip(name, lora), pin=lora is None)
 
 
-def lent_pipeline(name: str | Path | None = None, lora: str | Path | None = None) -> AbstractContextManager[TripPipeline]:
+def acquire_pipeline(name: str | Path | None = None, lora: str | Path | None = None) -> AbstractContextManager[TripPipeline]:
     """The same, for as long as it samples: where other models share the accelerator, it is there until then."""
     load_pipeline(name, lora)
-    return shelf().lent(*_trip(name, lora))
+    return shared_cache().acquire(*_trip(name, lora))
 
 
 def _trip(name: str | Path | None, lora: str | Path | None) -> tuple[Hashable, Callable[[], TripPipeline]]:

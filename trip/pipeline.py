@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 import trip
 from trip.call import STEP_TENSORS, Call, TripCallMixin, photos_of, shape_of
-from trip.diffusion import homecoming, image_noise_prior, linear_fusion, predict_z_0
+from trip.diffusion import image_noise_prior, linear_fusion, loop_share, predict_z_0
 from trip.loading import DEFAULTS, TripLoaderMixin
 from trip.media import fit_photo, fitted_part, read_photo
 from trip.model.denoiser import Condition, Denoiser
@@ -241,7 +241,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         told_time, told_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
         times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
         if s.loop and told_time:  # what is told comes home too
-            times = times * (1 - homecoming(s.num_frames).to(device))
+            times = times * (1 - loop_share(s.num_frames).to(device))
 
         latents, condition, done = noise * scheduler.init_noise_sigma, None, so_far.step if so_far else 0
         latents = so_far.remind(scheduler, latents) if so_far else latents
@@ -268,7 +268,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             if not (told_time or told_strength) and s.motion != 1:  # not told: hold to the still image, or lead away from it
                 eps = prior + s.motion * (eps - prior)
             if s.loop:
-                eps = linear_fusion(prior, eps, homecoming(s.num_frames).to(device).view(1, 1, -1, 1, 1))
+                eps = linear_fusion(prior, eps, loop_share(s.num_frames).to(device).view(1, 1, -1, 1, 1))
             latents, done = scheduler.step(eps, t, latents, **chance, return_dict=False)[0], step + 1
 
             if callback:

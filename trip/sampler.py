@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trip.diffusion import add_noise, predict_z_0
-from trip.system.files import check_header, replacing
+from trip.system.files import atomic_write, check_header
 
 REMEMBERED = ("model_outputs", "timestep_list", "last_sample", "lower_order_nums", "this_order", "_step_index")  # from step to step
 
@@ -125,7 +125,7 @@ class SoFar:
             return one
 
         told = {"step": self.step, "remembered": _mapped(self.remembered, name_of), "about": about}
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             save_file(tensors, partial, {"so_far": json.dumps(told)})
 
     @classmethod

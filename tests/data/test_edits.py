@@ -6,7 +6,7 @@ import pytest
 from skimage.data import astronaut
 
 from trip.data.edits import EDITS, apply_edit
-from trip.data.wordings import DEGREES, ORDERS, STATES, UNSEEN, draw_instruction
+from trip.data.instructions import DEGREES, ORDERS, STATES, UNSEEN, draw_instruction
 
 PHOTO = cv2.resize(astronaut(), (96, 64), interpolation=cv2.INTER_AREA)
 GREENERY = np.full((64, 64, 3), (70, 140, 40), np.uint8)

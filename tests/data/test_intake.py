@@ -17,12 +17,12 @@ import pytest
 from trip.data import uploads
 from trip.data.clips import find_clips
 from trip.data.intake import (
-    MENDS,
+    FIXES,
     Bars,
     caption_from_name,
     clips_to_learn,
     find_bars,
-    look_at,
+    inspect_clip,
     mark_duplicates,
     trim,
 )
@@ -284,18 +284,18 @@ def test_a_disk_that_is_full_all_the_same_is_told_by_the_draft(good, tmp_path, m
 
 
 def test_a_good_clip_is_called_good(good):
-    look = look_at(good, min_frames=16)
-    assert (look.verdict, look.usable, look.mends) == ("good", True, ())
-    assert (look.codec, look.width, look.height, look.num_frames) == ("h264", 64, 48, 16)
-    assert look.seconds == pytest.approx(2.0, abs=0.1) and look.strip.startswith(b"\xff\xd8")
+    inspection = inspect_clip(good, min_frames=16)
+    assert (inspection.verdict, inspection.usable, inspection.fixes) == ("good", True, ())
+    assert (inspection.codec, inspection.width, inspection.height, inspection.num_frames) == ("h264", 64, 48, 16)
+    assert inspection.seconds == pytest.approx(2.0, abs=0.1) and inspection.strip.startswith(b"\xff\xd8")
 
 
 def test_short_static_and_broken_clips_are_said(tmp_path):
-    assert "2 frames, 16 are needed" in look_at(write(tmp_path / "short.mp4", textured(0, 2)), min_frames=16).verdict
-    still = look_at(write(tmp_path / "still.mp4", textured(0, 16, speed=0)), min_frames=16)
+    assert "2 frames, 16 are needed" in inspect_clip(write(tmp_path / "short.mp4", textured(0, 2)), min_frames=16).verdict
+    still = inspect_clip(write(tmp_path / "still.mp4", textured(0, 16, speed=0)), min_frames=16)
     assert "nothing moves" in still.verdict
     (tmp_path / "broken.mp4").write_bytes(b"no clip at all")
-    broken = look_at(tmp_path / "broken.mp4", min_frames=16)
+    broken = inspect_clip(tmp_path / "broken.mp4", min_frames=16)
     assert not broken.usable and "does not decode" in broken.verdict
 
 
@@ -307,34 +307,35 @@ def test_a_file_with_sound_alone_is_said(tmp_path):
         frame.sample_rate, frame.pts = 16000, 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    look = look_at(path, min_frames=16)
-    assert not look.usable and "without pictures" in look.verdict
+    inspection = inspect_clip(path, min_frames=16)
+    assert not inspection.usable and "without pictures" in inspection.verdict
 
 
 def test_cuts_are_found_and_split(tmp_path):
     path = write(tmp_path / "cut.mp4", np.concatenate([textured(seed, 16) for seed in (1, 2, 3)]))
-    look = look_at(path, min_frames=16)
-    assert look.cuts == pytest.approx((2.0, 4.0), abs=0.02) and look.mends == ("split",)
+    inspection = inspect_clip(path, min_frames=16)
+    assert inspection.cuts == pytest.approx((2.0, 4.0), abs=0.02) and inspection.fixes == ("split",)
     path.with_suffix(".txt").write_text("it slides")
-    parts = MENDS["split"](path, look)
+    parts = FIXES["split"](path, inspection)
     assert [part.name for part in parts] == ["cut-1.mp4", "cut-2.mp4", "cut-3.mp4"] and not path.exists()
     assert [len(read_clip(part).frames) for part in parts] == [16, 16, 16]
-    assert all(look_at(part, min_frames=16).verdict == "good" and part.with_suffix(".txt").exists() for part in parts)
+    assert all(inspect_clip(part, min_frames=16).verdict == "good" and part.with_suffix(".txt").exists() for part in parts)
 
 
 def test_lights_that_flash_are_no_cuts(tmp_path):
     frames = textured(1, 1).repeat(16, axis=0)
     frames[::2] //= 3
-    assert look_at(write(tmp_path / "flash.mp4", frames), min_frames=16).cuts == ()
+    assert inspect_clip(write(tmp_path / "flash.mp4", frames), min_frames=16).cuts == ()
 
 
 def test_black_bars_are_found_and_cropped(tmp_path):
     frames = np.pad(textured(1, 16), ((0, 0), (12, 12), (0, 0), (0, 0)))
     path = write(tmp_path / "bars.mp4", frames)
-    look = look_at(path, min_frames=16)
-    assert (look.bars.top, look.bars.bottom, look.mends) == (pytest.approx(12, abs=1), pytest.approx(12, abs=1), ("crop bars",))
-    (cropped,) = MENDS["crop bars"](path, look)
-    assert look_at(cropped, min_frames=16).verdict == "good"
+    inspection = inspect_clip(path, min_frames=16)
+    assert (inspection.bars.top, inspection.bars.bottom) == (pytest.approx(12, abs=1), pytest.approx(12, abs=1))
+    assert inspection.fixes == ("crop bars",)
+    (cropped,) = FIXES["crop bars"](path, inspection)
+    assert inspect_clip(cropped, min_frames=16).verdict == "good"
     assert find_bars(np.zeros((8, 8))) == Bars(), "a black scene has no bars"
 
 
@@ -350,14 +351,14 @@ def test_the_same_clip_in_another_size_and_quality_is_a_duplicate(good, tmp_path
     frames = read_clip(good).frames
     twin = write(tmp_path / "twin.mp4", frames.repeat(2, axis=1).repeat(2, axis=2), options={"crf": "30"})
     other = write(tmp_path / "other.mp4", textured(5, 16))
-    looks = mark_duplicates([look_at(path, min_frames=16) for path in (good, twin, other)])
-    assert [look.verdict for look in looks] == ["good", "the same as good.mp4; drop one", "good"]
+    inspections = mark_duplicates([inspect_clip(path, min_frames=16) for path in (good, twin, other)])
+    assert [inspection.verdict for inspection in inspections] == ["good", "the same as good.mp4; drop one", "good"]
 
 
 def test_uneven_frame_rate_is_a_note(tmp_path):
     times = [round(12.5 * i + (6 if i % 3 == 0 else 0)) for i in range(16)]
-    look = look_at(write(tmp_path / "uneven.mp4", textured(0, 16), times=times), min_frames=16)
-    assert look.usable and "frame rate varies" in look.verdict
+    inspection = inspect_clip(write(tmp_path / "uneven.mp4", textured(0, 16), times=times), min_frames=16)
+    assert inspection.usable and "frame rate varies" in inspection.verdict
 
 
 def test_a_turned_phone_video_is_set_upright(tmp_path):
@@ -367,8 +368,8 @@ def test_a_turned_phone_video_is_set_upright(tmp_path):
     for place, value in enumerate((0, 1, 0, -1, 0, 0, 0, 0)):
         content[at + 4 * place : at + 4 * place + 4] = (value << 16).to_bytes(4, "big", signed=True)
     path.write_bytes(content)
-    look = look_at(path, min_frames=16)
-    assert (look.width, look.height) == (48, 64) and "set upright" in look.verdict and look.usable
+    inspection = inspect_clip(path, min_frames=16)
+    assert (inspection.width, inspection.height) == (48, 64) and "set upright" in inspection.verdict and inspection.usable
 
 
 @pytest.mark.parametrize("codec, pixels", [("libx265", "yuv420p10le"), ("libsvtav1", "yuv420p10le"), ("libx264", "yuv420p10le")])
@@ -377,13 +378,13 @@ def test_ten_bits_hevc_and_av1_decode(tmp_path, codec, pixels):
     with ThreadPoolExecutor(1) as aside:  # as root, SVT-AV1 gives its caller's thread, and all that this one starts, real-time priority
         path = aside.submit(write, tmp_path / "clip.mp4", textured(0, 16, 64, 96), codec=codec, pixels=pixels).result()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
-    look = look_at(path, min_frames=16)
-    assert look.usable and "10 bits a colour" in look.verdict
+    inspection = inspect_clip(path, min_frames=16)
+    assert inspection.usable and "10 bits a colour" in inspection.verdict
 
 
 def test_hdr_is_said(tmp_path):
     path = write(tmp_path / "hdr.mp4", textured(0, 16), codec="libx265", pixels="yuv420p10le", color_trc=16)
-    assert "HDR (PQ)" in look_at(path, min_frames=16).verdict
+    assert "HDR (PQ)" in inspect_clip(path, min_frames=16).verdict
 
 
 # said and shared out

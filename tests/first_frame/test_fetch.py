@@ -15,7 +15,7 @@ from trip.cli import main
 from trip.first_frame import fetch as fetching
 from trip.first_frame.catalogue import CARDS
 from trip.first_frame.fetch import fetch
-from trip.first_frame.whereabouts import find, how_to_get, where
+from trip.first_frame.local_models import card_folder, download_hint, find_model
 from trip.pipeline import Interrupted
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -127,8 +127,8 @@ def handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A hub of this test's own, which the hub's client asks."""
-    made = Hub({EDITOR: pipeline_files()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(made))
+    hub = Hub({EDITOR: pipeline_files()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(hub))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
@@ -137,7 +137,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
     monkeypatch.setattr(fetching, "HfApi", lambda: huggingface_hub.HfApi(endpoint=address))
-    yield made
+    yield hub
     server.shutdown()
     server.server_close()
 
@@ -147,12 +147,12 @@ def files(folder: Path) -> set[str]:
 
 
 def test_a_pipeline_is_fetched_in_half_precision_without_pickles_and_what_nobody_asks_for(hub, tmp_path):
-    told = []
-    folders = fetch("ip2p", tmp_path, lambda *news: told.append(news))
+    reports = []
+    folders = fetch("ip2p", tmp_path, lambda *news: reports.append(news))
     assert folders == [tmp_path / "timbrooks--instruct-pix2pix"] and files(folders[0]) == WANTED
-    assert told[-1][0] == told[-1][1] == sum(len(pipeline_files()[name]) for name in WANTED)
-    assert all(done <= total and speed >= 0 for done, total, speed in told)
-    assert find("ip2p", tmp_path, "edit").folder == folders[0]
+    assert reports[-1][0] == reports[-1][1] == sum(len(pipeline_files()[name]) for name in WANTED)
+    assert all(done <= total and speed >= 0 for done, total, speed in reports)
+    assert find_model("ip2p", tmp_path, "edit").folder == folders[0]
 
 
 def test_what_is_here_is_not_fetched_again(hub, tmp_path):
@@ -164,7 +164,7 @@ def test_what_is_here_is_not_fetched_again(hub, tmp_path):
 
 def test_without_a_models_folder_the_hubs_cache_takes_it(hub):
     (folder,) = fetch("ip2p", None, lambda *_: None)
-    assert where(CARDS["ip2p"], None) == folder and folder.is_relative_to(huggingface_hub.constants.HF_HUB_CACHE)
+    assert card_folder(CARDS["ip2p"], None) == folder and folder.is_relative_to(huggingface_hub.constants.HF_HUB_CACHE)
 
 
 def test_a_connection_that_breaks_is_taken_up_again(hub, tmp_path, monkeypatch):
@@ -183,8 +183,8 @@ def test_a_download_that_is_stopped_goes_on_with_what_is_not_whole(hub, tmp_path
 
     with pytest.raises(Interrupted):
         fetch("ip2p", tmp_path, stop)
-    assert where(CARDS["ip2p"], tmp_path) is None
-    assert "what is whole of it is kept" in how_to_get("ip2p", tmp_path)
+    assert card_folder(CARDS["ip2p"], tmp_path) is None
+    assert "what is whole of it is kept" in download_hint("ip2p", tmp_path)
     before = [name for name, _ in hub.sent]
     (folder,) = fetch("ip2p", tmp_path, lambda *_: None)
     assert files(folder) == WANTED

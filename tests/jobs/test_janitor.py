@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from trip.jobs import janitor
-from trip.jobs.folders import make_own, own_uploads
+from trip.jobs.folders import create_owned, uploads_folder
 from trip.jobs.janitor import Limits, size_of, tidy
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
@@ -110,7 +110,7 @@ def drafts(store: JobStore) -> list[Path]:
     """Three drafts, the oldest first, and a folder that is none."""
     made = [store.folder / "drafts" / name for name in ("first", "second", "third")]
     for age, path in zip((3, 0.5, 0), made, strict=True):
-        make_own(path)
+        create_owned(path)
         (path / "clip.mp4").write_bytes(bytes(FILE))
         aged(path, age)
     (store.folder / "drafts" / "mine").mkdir()
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_goes_when_it_is_old(store, ended):
 def test_a_job_that_is_being_stored_is_not_taken_for_an_orphan(store):
     new, old = store.files / "new", store.files / "old"
     for path in (new, old):
-        make_own(path)
+        create_owned(path)
     aged(old, 1)
     tidy(store, Limits(days=0))
     assert new.exists() and not old.exists()
@@ -156,7 +156,7 @@ def test_the_janitor_comes_also_where_nothing_is_asked_for(store):
 
 
 def test_uploads_that_a_killed_app_left_have_an_age(store, monkeypatch):
-    uploads = own_uploads(store.folder)
+    uploads = uploads_folder(store.folder)
     others = store.folder / "uploads" / "mine" / "photo.png"
     old, new = uploads / "a" / "old.png", uploads / "b" / "new.png"
     for path in (old, new, others):
@@ -175,8 +175,8 @@ def test_uploads_that_a_killed_app_left_have_an_age(store, monkeypatch):
 
 def test_a_place_for_uploads_that_is_somebody_elses_is_not_taken(tmp_path):
     (tmp_path / "taken" / "uploads" / "gradio").mkdir(parents=True)
-    assert own_uploads(tmp_path / "taken") is None
+    assert uploads_folder(tmp_path / "taken") is None
     (tmp_path / "refused" / "jobs" / "thesis").mkdir(parents=True)
     (tmp_path / "refused" / "jobs" / "thesis" / "chapter1.tex").touch()
-    assert own_uploads(tmp_path / "refused") is None and [path.name for path in (tmp_path / "refused").iterdir()] == ["jobs"]
-    assert own_uploads(tmp_path / "new") == own_uploads(tmp_path / "new") == tmp_path / "new" / "uploads" / "gradio"
+    assert uploads_folder(tmp_path / "refused") is None and [path.name for path in (tmp_path / "refused").iterdir()] == ["jobs"]
+    assert uploads_folder(tmp_path / "new") == uploads_folder(tmp_path / "new") == tmp_path / "new" / "uploads" / "gradio"

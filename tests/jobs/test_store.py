@@ -1,4 +1,4 @@
-"""The store of jobs: states, turns, caps, visitors, and what is left after a kill, a damaged table or a full disk."""
+"""The store of jobs: states, fair order, quotas, visitors, and what is left after a kill, a damaged table or a full disk."""
 
 import json
 import shutil
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from trip.jobs import caps
+from trip.jobs import quotas
 from trip.jobs import store as stores
-from trip.jobs.folders import make_own
+from trip.jobs.fair_queue import queue_order
+from trip.jobs.folders import create_owned
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import JobStore, State
-from trip.jobs.turns import in_line
 from trip.jobs.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_a_failed_job_says_why(store):
 def test_what_has_ended_stays_as_it_is(store):
     job = make(store)
     store.fail(job.id, "too late")
-    store.hand_back(job.id)
+    store.requeue(job.id)
     assert not store.report(job.id, 0.1, "too late")
     assert not store.finish(job.id, {"seed": 8})
     for change in (store.cancel, store.pause, store.resume):
@@ -134,7 +134,7 @@ def test_delete_forgets_job_and_files(store, photo, runs):
 def test_a_job_handed_back_waits_as_if_it_had_not_been_taken(store):
     first, _ = ask(store), ask(store, "other")
     store.take()
-    store.hand_back(first.id)
+    store.requeue(first.id)
     assert (store.get(first.id).state, store.get(first.id).attempts) == (State.QUEUED, 0)
     assert store.take().id == first.id
 
@@ -144,7 +144,7 @@ def test_a_new_attempt_begins_without_what_the_last_one_left(store, photo):
     store.take()
     for name in ("trip-1.mp4", "preview.jpg", ".half.partial", "running", "log.txt"):
         (store.folder_of(job) / name).write_text("left")
-    store.hand_back(job.id)
+    store.requeue(job.id)
     store.take()
     assert {path.name for path in store.folder_of(job).iterdir()} == {"photo.png", "log.txt"}
 
@@ -194,7 +194,7 @@ def test_somebody_who_comes_while_the_line_is_read_disturbs_nobody(store):
             ask(store, f"number {len(store.known())}")
             return rows
 
-    line = in_line(Busy())
+    line = queue_order(Busy())
     assert line[0] == waiting.id
     assert len(line) == len(set(line)) == 2
 
@@ -214,11 +214,11 @@ def test_jobs_are_listed_waiting_first_then_newest_and_by_prompt(store):
     assert [job.id for job in store.jobs("me", text="clouds")] == [waiting[0].id]
 
 
-# caps and visitors
+# quotas and visitors
 
 
 def test_one_visitor_can_only_have_so_many_waiting(store, photo, monkeypatch):
-    monkeypatch.setattr(caps, "MOST_QUEUED_EACH", 2)
+    monkeypatch.setattr(quotas, "MOST_QUEUED_EACH", 2)
     first, _ = ask(store), ask(store)
     store.pause(first.id)  # still counts
     with pytest.raises(ValueError, match="you have 2 jobs waiting already"):
@@ -230,8 +230,8 @@ def test_one_visitor_can_only_have_so_many_waiting(store, photo, monkeypatch):
 
 
 def test_all_visitors_together_can_only_have_so_many_waiting(store, monkeypatch):
-    monkeypatch.setattr(caps, "MOST_QUEUED", 2)
-    monkeypatch.setattr(caps, "MOST_STORED", 3)
+    monkeypatch.setattr(quotas, "MOST_QUEUED", 2)
+    monkeypatch.setattr(quotas, "MOST_STORED", 3)
     ask(store, "a"), ask(store, "b")
     with pytest.raises(ValueError, match="2 jobs are waiting already"):
         ask(store, "a")
@@ -266,7 +266,7 @@ def test_ids_cannot_be_guessed(store):
 
 
 def test_many_threads_lose_and_double_nothing(store, monkeypatch):
-    monkeypatch.setattr(caps, "MOST_QUEUED", 10_000)
+    monkeypatch.setattr(quotas, "MOST_QUEUED", 10_000)
     taken, errors = [], []
 
     def visit(visitor: str) -> None:
@@ -311,8 +311,8 @@ def _python(code: str, *arguments: object) -> subprocess.CompletedProcess:
 
 
 def test_a_second_process_on_the_folder_is_refused(store):
-    told = _python("import sys; from trip.jobs.store import JobStore; JobStore(sys.argv[1])", store.folder)
-    assert told.stderr.splitlines()[-1].startswith(f"ValueError: {store.folder}: another app serves this folder")
+    process = _python("import sys; from trip.jobs.store import JobStore; JobStore(sys.argv[1])", store.folder)
+    assert process.stderr.splitlines()[-1].startswith(f"ValueError: {store.folder}: another app serves this folder")
 
 
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
@@ -375,7 +375,7 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
 def test_the_apps_own_orphans_are_removed_at_the_start_and_nothing_else(store):
     job = make(store)
     orphan, old, empty = (store.files / name for name in ("orphan", "0123456789abcdef", "empty"))
-    make_own(orphan)
+    create_owned(orphan)
     old.mkdir()  # of an app from before there were marks: may be its own, may be a person's
     for folder in (orphan, old):
         (folder / "photo.png").touch()
@@ -476,8 +476,8 @@ def test_one_odd_row_stops_nobody(store, column, value, state):
     store = reopened(store)
     assert mine.id in [job.id for job in store.jobs()]
     assert store.jobs_before(store.get(mine.id)) in (0, 1)
-    worker = Worker(store, {"animate": lambda desk: {}}, before=lambda: tidy(store, Limits()))
-    while worker._make_next():
+    worker = Worker(store, {"animate": lambda context: {}}, before=lambda: tidy(store, Limits()))
+    while worker._run_next():
         pass
     assert store.get(mine.id).state == State.DONE
     for row_id in store.unreadable():
@@ -489,7 +489,7 @@ def test_one_odd_row_stops_nobody(store, column, value, state):
     store.close()
 
 
-TOLD = {
+RECORD = {
     "id": "strange", "visitor": "me", "kind": "animate", "settings": {}, "state": "done", "place": 1.0, "created": 1.0,
     "started": 1.0, "ended": 1.0, "attempts": 1, "fraction": 1.0, "words": "", "error": "", "result": {},
 }  # fmt: skip
@@ -502,7 +502,7 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_odd_job_json_stops_nobody_and_costs_nothing(store, change):
     (store.files / "strange").mkdir()
-    (store.files / "strange" / "job.json").write_text(json.dumps(TOLD | change))
+    (store.files / "strange" / "job.json").write_text(json.dumps(RECORD | change))
     (store.files / "strange" / "clip.mp4").write_bytes(b"frames")
     mine = ask(store)
     store = reopened(store)
@@ -566,10 +566,10 @@ def test_what_was_deleted_does_not_come_back_with_a_damaged_table(store):
     store.close()
 
 
-@pytest.mark.parametrize("told", ["", "[]", "{}", '{"id": 1}', "null", '{"id": "../../x", "state": "done"}'])
-def test_a_folder_that_tells_nonsense_is_no_result(store, told):
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"id": 1}', "null", '{"id": "../../x", "state": "done"}'])
+def test_a_folder_that_tells_nonsense_is_no_result(store, content):
     (store.folder / "jobs" / "strange").mkdir()
-    (store.folder / "jobs" / "strange" / "job.json").write_text(told)
+    (store.folder / "jobs" / "strange" / "job.json").write_text(content)
     store = reopened(store)
     assert store.jobs() == []
     store.close()
@@ -618,12 +618,12 @@ def test_a_disk_that_is_really_full_still_stops_deletes_and_opens_again():
     allowed = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True)
     if allowed.returncode:
         pytest.skip("this system lets nobody mount a disk of their own")
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, ROOT / "tests" / "stress" / "full_disk.py"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
-    assert told.returncode == 0, told.stderr[-2000:]
-    assert "Traceback" not in told.stderr
-    said = json.loads(told.stdout)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "Traceback" not in process.stderr
+    said = json.loads(process.stdout)
     assert "free some space" in said["asking"] and said["stopped"] == "Stopped" and said["later"] == "Done"
 
 

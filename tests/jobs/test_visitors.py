@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from trip.jobs import caps
+from trip.jobs import quotas
 from trip.jobs import store as stores
 from trip.jobs.store import Job, JobStore, State
-from trip.jobs.visitor import Visitor, id_of_word
+from trip.jobs.visitor import Visitor, id_of_secret
 
 WORD = "Vp2lC1u5cT3kq9XxJmZ0Aw"  # as browsers kept it in the earlier form
 EARLIER = """
@@ -84,21 +84,21 @@ def test_an_earlier_store_opens_and_holds_no_secret_word(earlier):
     store = JobStore(earlier)
     try:
         assert {job.id: job.state for job in store.jobs()} == {"done": State.DONE, "waiting": State.QUEUED}
-        assert {job.visitor for job in store.jobs()} == {id_of_word(WORD)}
+        assert {job.visitor for job in store.jobs()} == {id_of_secret(WORD)}
         assert not [path.name for path in earlier.rglob("*") if path.is_file() and WORD.encode() in path.read_bytes()]
         assert store.take().id == "waiting"
     finally:
         store.close()
     again = JobStore(earlier)
-    assert {job.visitor for job in again.jobs()} == {id_of_word(WORD)}  # and not the id of an id
+    assert {job.visitor for job in again.jobs()} == {id_of_secret(WORD)}  # and not the id of an id
     again.close()
 
 
 def test_who_still_has_the_word_gets_their_jobs(earlier):
     store = JobStore(earlier)
-    store.hand_over("another word", "me")
+    store.transfer("another word", "me")
     assert store.jobs("me") == []
-    store.hand_over(WORD, "me")
+    store.transfer(WORD, "me")
     assert {job.id for job in store.jobs("me")} == {"done", "waiting"}
     store.close()
 
@@ -106,7 +106,7 @@ def test_who_still_has_the_word_gets_their_jobs(earlier):
 def test_results_of_an_earlier_form_are_kept_with_a_damaged_table(earlier):
     (earlier / "jobs.sqlite").write_bytes(b"nonsense" * 1000)
     store = JobStore(earlier)
-    assert [(job.id, job.visitor) for job in store.jobs()] == [("done", id_of_word(WORD))]
+    assert [(job.id, job.visitor) for job in store.jobs()] == [("done", id_of_secret(WORD))]
     assert WORD not in (earlier / "jobs" / "done" / "job.json").read_text()
     store.close()
 
@@ -137,9 +137,9 @@ def test_results_are_served_to_their_owner_and_nothing_else_is(store):
 def test_a_person_under_many_names_gets_the_turns_of_one(store):
     crowd = [ask(store, f"name {number}", "one address") for number in range(4)]
     honest = [ask(store, "me", "another") for _ in range(2)]
-    foretold = sorted([*crowd, *honest], key=store.jobs_before)
-    assert [job.id for job in foretold] == [job.id for job in (crowd[0], honest[0], crowd[1], honest[1], crowd[2], crowd[3])]
-    assert order(store) == [job.id for job in foretold]
+    expected = sorted([*crowd, *honest], key=store.jobs_before)
+    assert [job.id for job in expected] == [job.id for job in (crowd[0], honest[0], crowd[1], honest[1], crowd[2], crowd[3])]
+    assert order(store) == [job.id for job in expected]
 
 
 def test_what_was_foretold_comes_true_among_addresses_and_visitors(store):
@@ -149,12 +149,12 @@ def test_what_was_foretold_comes_true_among_addresses_and_visitors(store):
     store.finish(first.id, {})
     for visitor, address in (("a", "x"), ("a", "x"), ("c", "y"), ("d", "z"), ("b", "x")):
         ask(store, visitor, address)
-    foretold = [job.id for job in sorted(store.jobs(stores.ANYBODY, State.QUEUED), key=store.jobs_before)]
-    assert order(store) == foretold
+    expected = [job.id for job in sorted(store.jobs(stores.ANY_VISITOR, State.QUEUED), key=store.jobs_before)]
+    assert order(store) == expected
 
 
 def test_an_address_can_only_have_so_many_waiting(store, monkeypatch):
-    monkeypatch.setattr(caps, "MOST_QUEUED_ADDRESS", 3)
+    monkeypatch.setattr(quotas, "MOST_QUEUED_ADDRESS", 3)
     ask(store, "a", "x"), ask(store, "a", "x"), ask(store, "b", "x")
     with pytest.raises(ValueError, match="3 jobs of your address"):
         ask(store, "b", "x")
@@ -163,7 +163,7 @@ def test_an_address_can_only_have_so_many_waiting(store, monkeypatch):
 
 
 def test_paused_jobs_keep_nobody_out_also_after_a_restart(store, monkeypatch):
-    monkeypatch.setattr(caps, "MOST_QUEUED", 4)
+    monkeypatch.setattr(quotas, "MOST_QUEUED", 4)
     for number in range(10):
         store.pause(ask(store, f"made up {number}", "x").id)
     ask(store, "me", "x"), ask(store, "me", "x")
@@ -174,7 +174,7 @@ def test_paused_jobs_keep_nobody_out_also_after_a_restart(store, monkeypatch):
 
 
 def test_an_address_can_only_hold_so_many_back(store, monkeypatch):
-    monkeypatch.setattr(caps, "MOST_PAUSED_ADDRESS", 1)
+    monkeypatch.setattr(quotas, "MOST_PAUSED_ADDRESS", 1)
     store.pause(ask(store, "a", "x").id)
     with pytest.raises(ValueError, match="1 jobs of your address are paused"):
         store.pause(ask(store, "b", "x").id)
@@ -188,15 +188,15 @@ def test_what_gives_way_goes_on_after_the_others(store):
     ask(store, "me")
     assert not store.others_wait(long)
     other = ask(store, "they")
-    assert store.others_wait(long) and store.give_way(long.id)
+    assert store.others_wait(long) and store.preempt(long.id)
     assert store.get(long.id).state == State.QUEUED
     assert order(store)[:2] == [other.id, long.id]
-    assert not store.give_way(long.id)
+    assert not store.preempt(long.id)
 
 
 def test_a_job_that_follows_from_another_is_the_same_visitors_at_the_same_address(store):
     job = ask(store, "me", "x")
-    assert (job.asker, job.asker.address) == ("me", "x")
-    following = store.submit(job.asker, "animate", {})
+    assert (job.requester, job.requester.address) == ("me", "x")
+    following = store.submit(job.requester, "animate", {})
     assert (following.visitor, following.address) == ("me", "x")
     assert store.get(following.id) == replace(following)

@@ -1,4 +1,4 @@
-"""The worker with tiny makers: what becomes of each job, however its maker ends."""
+"""The worker with tiny handlers: what becomes of each job, however its handler ends."""
 
 import io
 import threading
@@ -11,26 +11,26 @@ import pytest
 from PIL import Image
 
 from trip.jobs.store import Job, JobStore, State
-from trip.jobs.worker import Cancelled, Desk, Worker, strip
+from trip.jobs.worker import Cancelled, JobContext, Worker, strip
 
 SECONDS = 10  # that anything here may take
 
 
-def quick(desk: Desk) -> dict:
+def quick(context: JobContext) -> dict:
     """Says half, and is done."""
-    desk.report(0.5, "half")
-    return {"number": desk.job.settings.get("number")}
+    context.report(0.5, "half")
+    return {"number": context.job.settings.get("number")}
 
 
-def endless(desk: Desk) -> dict:
+def endless(context: JobContext) -> dict:
     """Steps until it is stopped."""
     for step in range(100 * SECONDS):
-        desk.report(0.5, f"Step {step}")
+        context.report(0.5, f"Step {step}")
         time.sleep(0.01)
     return {}
 
 
-def refused(desk: Desk) -> dict:
+def refused(context: JobContext) -> dict:
     """Cannot."""
     raise ValueError("the photo of this job is not there any more; choose it again")
 
@@ -39,16 +39,16 @@ class Panic(BaseException):
     """As the Rust part of a package raises it."""
 
 
-def raiser(error: BaseException) -> Callable[[Desk], dict]:
-    """A maker that raises this."""
+def raiser(error: BaseException) -> Callable[[JobContext], dict]:
+    """A handler that raises this."""
 
-    def maker(desk: Desk) -> dict:
+    def handler(context: JobContext) -> dict:
         raise error
 
-    return maker
+    return handler
 
 
-MAKERS = {"quick": quick, "endless": endless, "refused": refused, "odd": lambda desk: {"clip": object()}}
+HANDLERS = {"quick": quick, "endless": endless, "refused": refused, "odd": lambda context: {"clip": object()}}
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 
 @pytest.fixture
 def worker(store: JobStore) -> Iterator[Worker]:
-    worker = Worker(store, dict(MAKERS))
+    worker = Worker(store, dict(HANDLERS))
     yield worker
     worker.stop(SECONDS)
 
@@ -102,7 +102,7 @@ def test_a_job_that_comes_later_wakes_the_worker(store, worker):
     "error", [RuntimeError("two\nlines"), MemoryError(), KeyError("x"), Panic("boom"), SystemExit(3), OSError(28, "full")]
 )
 def test_a_maker_that_raises_anything_fails_that_job_only(store, worker, error):
-    worker.makers["broken"] = raiser(error)
+    worker.handlers["broken"] = raiser(error)
     worker.start()
     broken, sound = ask(worker, "broken"), ask(worker)
     failed = ended(store, broken)
@@ -126,18 +126,18 @@ def test_a_result_that_cannot_be_kept_or_an_unknown_kind_fails_that_job_only(sto
 
 
 def test_a_maker_that_stops_by_itself_leaves_no_job_running(store, worker):
-    worker.makers["shy"] = raiser(Cancelled())
+    worker.handlers["shy"] = raiser(Cancelled())
     worker.start()
     assert ended(store, ask(worker, "shy")).state == State.FAILED
 
 
 def test_a_table_that_fails_for_a_while_does_not_end_the_worker(store, worker):
-    def full(desk: Desk) -> dict:
+    def full(context: JobContext) -> dict:
         store._connection.execute("PRAGMA query_only = ON")  # as on a full disk, nothing can be written
         threading.Timer(0.5, store._connection.execute, ["PRAGMA query_only = OFF"]).start()
         return {}
 
-    worker.makers["full"] = full
+    worker.handlers["full"] = full
     worker.start()
     unlucky = ask(worker, "full")
     assert ended(store, unlucky).state == State.FAILED
@@ -147,14 +147,14 @@ def test_a_table_that_fails_for_a_while_does_not_end_the_worker(store, worker):
 def test_cancel_ends_a_running_job_within_a_step(store, worker):
     steps = []
 
-    def counted(desk: Desk) -> dict:
+    def counted(context: JobContext) -> dict:
         for step in range(100 * SECONDS):
             steps.append(step)
-            desk.report(0.5, "stepping")
+            context.report(0.5, "stepping")
             time.sleep(0.01)
         return {}
 
-    worker.makers["counted"] = counted
+    worker.handlers["counted"] = counted
     worker.start()
     job, after = ask(worker, "counted"), ask(worker)
     reached(store, job, State.RUNNING)
@@ -166,14 +166,14 @@ def test_cancel_ends_a_running_job_within_a_step(store, worker):
 
 
 def test_deleting_a_running_job_leaves_nothing_and_is_no_error(store, worker, caplog):
-    def writer(desk: Desk) -> dict:
+    def writer(context: JobContext) -> dict:
         for _ in range(100 * SECONDS):
-            (desk.folder / "part").write_text("x")
-            desk.report(0.5, "writing", np.zeros((2, 8, 8, 3), np.uint8))
+            (context.folder / "part").write_text("x")
+            context.report(0.5, "writing", np.zeros((2, 8, 8, 3), np.uint8))
             time.sleep(0.005)
         return {}
 
-    worker.makers["writer"] = writer
+    worker.handlers["writer"] = writer
     worker.start()
     job = ask(worker, "writer")
     reached(store, job, State.RUNNING)
@@ -196,7 +196,7 @@ def test_stop_hands_the_running_job_back(store, worker):
 def test_stop_at_any_moment_leaves_nothing_running(store):
     jobs = [store.submit("me", "quick", {}) for _ in range(15)]
     for pause in (0, 0.002, 0.005, 0.01, 0.02):
-        worker = Worker(store, MAKERS)
+        worker = Worker(store, HANDLERS)
         worker.start()
         time.sleep(pause)
         worker.stop(SECONDS)
@@ -224,14 +224,14 @@ def test_work_until_does_not_wait_for_what_nobody_will_make(store, worker, chang
 def test_only_one_job_runs_at_a_time_however_many_call(store, worker):
     inside, most = [], []
 
-    def counting(desk: Desk) -> dict:
-        inside.append(desk)
+    def counting(context: JobContext) -> dict:
+        inside.append(context)
         most.append(len(inside))
         time.sleep(0.02)
         inside.pop()
         return {}
 
-    worker.makers["counting"] = counting
+    worker.handlers["counting"] = counting
     jobs = [ask(worker, "counting", str(number)) for number in range(6)]
     callers = [threading.Thread(target=worker.work_until, args=[job.id]) for job in jobs]
     for caller in callers:
@@ -246,7 +246,7 @@ def test_what_comes_before_a_job_may_stumble(store):
     def stumble() -> None:
         raise OSError(5, "broken disk")
 
-    worker = Worker(store, MAKERS, before=stumble)
+    worker = Worker(store, HANDLERS, before=stumble)
     job = ask(worker)
     worker.work_until(job.id)
     assert store.get(job.id).state == State.DONE

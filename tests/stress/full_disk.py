@@ -21,18 +21,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from trip.jobs import store as stores  # noqa: E402
 from trip.jobs.janitor import Limits, tidy  # noqa: E402
 from trip.jobs.store import Job, JobStore, State  # noqa: E402
-from trip.jobs.worker import Cancelled, Desk, Worker  # noqa: E402
+from trip.jobs.worker import Cancelled, JobContext, Worker  # noqa: E402
 
 CLIP = bytes(2**20)
 
 
-def quick(desk: Desk) -> dict[str, Any]:
-    (desk.folder / "clip.mp4").write_bytes(CLIP)
+def quick(context: JobContext) -> dict[str, Any]:
+    (context.folder / "clip.mp4").write_bytes(CLIP)
     return {"clip": "clip.mp4"}
 
 
-def endless(desk: Desk) -> dict[str, Any]:
-    while desk.is_wanted:
+def endless(context: JobContext) -> dict[str, Any]:
+    while context.is_wanted:
         time.sleep(0.01)
     raise Cancelled
 
@@ -71,9 +71,9 @@ def refusal(act: Any, *arguments: Any) -> str:
 
 def run(place: Path) -> dict[str, Any]:
     stores.LEAST_FREE_BYTES = 0
-    makers, told = {"quick": quick, "endless": endless}, {}
+    handlers, told = {"quick": quick, "endless": endless}, {}
     store = JobStore(place / "outputs")
-    worker = Worker(store, makers, before=lambda: tidy(store, Limits()))
+    worker = Worker(store, handlers, before=lambda: tidy(store, Limits()))
     worker.start()
     done = [ended(store, store.submit("me", "quick", {}), State.DONE) for _ in range(3)]
     running = ended(store, store.submit("me", "endless", {}), State.RUNNING)
@@ -99,7 +99,7 @@ def run(place: Path) -> dict[str, Any]:
     store.delete(done[1].id)
     assert not store.folder_of(done[1]).exists()
     (place / "filler").unlink()
-    worker = Worker(store, makers, before=lambda: tidy(store, Limits()))
+    worker = Worker(store, handlers, before=lambda: tidy(store, Limits()))
     worker.start()
     told["later"] = ended(store, store.submit("me", "quick", {}), State.DONE).words
     assert store.reserve.path.stat().st_size == store.reserve.num_bytes

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from trip.evaluation.frechet import frechet_distance  # noqa: E402
 from trip.evaluation.i3d import SIZE, load_i3d  # noqa: E402
-from trip.first_frame.whereabouts import judge  # noqa: E402
+from trip.first_frame.local_models import judge  # noqa: E402
 
 GOLDEN = {30: 151.39244, 16: 152.902, 10: 569.772}  # frames -> Fréchet distance
 TOLERANCE = 1e-5  # relative

@@ -167,7 +167,7 @@ def read(path: Path) -> None:
         return
     if path.suffix == ".zip" or path.stem == "clip":
         draft = ClipsDraft(path.parent / "drafts" / "mine", 2)
-        draft.mend_all(draft.take_in([str(path)]))
+        draft.fix_all(draft.take_in([str(path)]))
         return
     for reader in (read_photo, read_metadata, read_clip):
         try:

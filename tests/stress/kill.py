@@ -22,8 +22,8 @@ from typing import Any
 from app_process import PHOTO, free_port, running, tiny_model
 from gradio_client import Client, handle_file
 
-from trip.jobs.job import job_of
-from trip.jobs.start import MOST_ATTEMPTS
+from trip.jobs.job import job_from_row
+from trip.jobs.recovery import MOST_ATTEMPTS
 from trip.jobs.store import Job, State
 from trip.media import read_clip
 
@@ -68,7 +68,7 @@ def recorded(outputs: Path) -> dict[str, Job]:
                 shutil.copy(path, folder)
         with closing(sqlite3.connect(f"{folder}/jobs.sqlite")) as table:
             table.row_factory = sqlite3.Row
-            return {row["id"]: job_of(row) for row in table.execute("SELECT * FROM jobs")}
+            return {row["id"]: job_from_row(row) for row in table.execute("SELECT * FROM jobs")}
 
 
 def live_states(outputs: Path) -> Counter:

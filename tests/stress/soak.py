@@ -29,7 +29,7 @@ from app_process import free_port, running, tiny_model
 from crowd import own_photo
 from hostile import made_file
 
-from trip.jobs.job import job_of
+from trip.jobs.job import job_from_row
 from trip.jobs.store import Job, State
 
 PATIENCE = 400  # seconds for all jobs to end, once nobody asks any more
@@ -75,7 +75,7 @@ class Client:
             (3, self.look),
             (3, self.of_another),
             (1, self.cancelled),
-            (1, self.go_on),
+            (1, self.resume),
         ]
 
     # calls
@@ -218,7 +218,7 @@ class Client:
                 self.run("cancel", job["id"])
         asking.join()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         done = [job["id"] for job in (self.run("jobs") or [[]])[0] if job["state"] == "done" and job["figures"]]
         if done and (made := self.run("continue_clip", self.chance.choice(done))):
             self._own(made[2]["job"])
@@ -266,7 +266,7 @@ def recorded(outputs: Path) -> dict[str, Job]:
     """Jobs as the table has them, while the app runs."""
     with closing(sqlite3.connect(f"file:{outputs / 'jobs.sqlite'}?mode=ro", uri=True, timeout=30)) as table:
         table.row_factory = sqlite3.Row
-        return {row["id"]: job_of(row) for row in table.execute("SELECT * FROM jobs")}
+        return {row["id"]: job_from_row(row) for row in table.execute("SELECT * FROM jobs")}
 
 
 def passed_over(jobs: dict[str, Job], turns: set[Turn]) -> list[str]:

@@ -312,8 +312,8 @@ def test_where_memory_is_short_the_plan_names_the_preset_of_the_most_that_fits(t
         assert any(weight.requires_grad for weight in stage.model.unet.parameters())
         return Memory(100 * size, int(100 * 1.1 * room) + 1)
 
-    monkeypatch.setattr(finetune_plan, "measured_memory", measured)
-    monkeypatch.setattr(finetune, "measured_memory", measured)
+    monkeypatch.setattr(finetune_plan, "measure_memory", measured)
+    monkeypatch.setattr(finetune, "measure_memory", measured)
     plan = a_run(tiny, clips, tmp_path / "run", what="all", batch_size=2).plan()
     assert (plan.memory_mb, plan.fits, plan.advice) == (800, False, advice)
 

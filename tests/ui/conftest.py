@@ -95,7 +95,7 @@ def _answers(url: str) -> bool:
 
 
 @dataclass
-class Visit:
+class BrowserSession:
     """An open page, and what must stay empty: errors in its console, requests that leave this machine."""
 
     page: Page
@@ -109,19 +109,19 @@ class Visit:
 
 
 @pytest.fixture
-def visit(app: App, browser: Browser) -> Iterator[Visit]:
+def session(app: App, browser: Browser) -> Iterator[BrowserSession]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(SLOW)
-    visit = Visit(context.new_page())
-    visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
-    visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
-    visit.page.on("request", lambda request: visit.outside.append(request.url) if _leaves(request.url, app.url) else None)
-    visit.page.goto(app.url)
-    expect(visit.page.locator("#weights")).not_to_contain_text("Loading")
-    yield visit
+    session = BrowserSession(context.new_page())
+    session.page.on("console", lambda message: session.errors.append(message.text) if message.type == "error" else None)
+    session.page.on("pageerror", lambda error: session.errors.append(str(error)))
+    session.page.on("request", lambda request: session.outside.append(request.url) if _leaves(request.url, app.url) else None)
+    session.page.goto(app.url)
+    expect(session.page.locator("#weights")).not_to_contain_text("Loading")
+    yield session
     context.close()
-    assert not visit.errors
-    assert not visit.outside
+    assert not session.errors
+    assert not session.outside
 
 
 def until(page: Page, true: Callable[[], bool]) -> None:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from app import main
 from tests.training.test_finetune import write_moving_square
-from trip.cli.app import parsed, parser
-from trip.media import photo_inside, read_clip, read_metadata
+from trip.cli.app import build_parser, parse
+from trip.media import embedded_photo, read_clip, read_metadata
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "examples" / "coffee.jpg"
@@ -52,7 +52,7 @@ def test_animate_gives_a_clip_its_seed_and_its_settings(client):
     stored = read_metadata(path)
     beside = {"job", "notes"}  # told with the settings, and none of them
     assert {name: stored[name] for name in settings if name not in beside} == {k: v for k, v in settings.items() if k not in beside}
-    assert photo_inside(stored).size == Image.open(PHOTO).size
+    assert embedded_photo(stored).size == Image.open(PHOTO).size
 
 
 def test_a_program_teaches_a_motion_and_uses_it(client, tmp_path):
@@ -124,16 +124,16 @@ def _call(http: httpx.Client, data: list) -> str:
 def test_not_a_number_in_raw_json_is_refused(http):
     path = http.post("/upload", files={"files": ("photo.jpg", PHOTO.read_bytes())}).json()[0]
     photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    told = _call(http, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False, "trained", ""])
-    assert told.startswith("event: error")
-    assert "Motion must be a number from 0 to 2, not nan" in told
+    answer = _call(http, [photo, "", "", float("nan"), None, None, None, None, "ddim", None, "1:1", None, False, "trained", ""])
+    assert answer.startswith("event: error")
+    assert "Motion must be a number from 0 to 2, not nan" in answer
 
 
 @pytest.mark.parametrize("said", [{"meta": {"_type": "gradio.FileData"}}, {}])
 def test_files_of_the_server_are_out_of_reach(http, said):
     photo = {"path": str(PHOTO), **said}
-    told = _call(http, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained", ""])
-    assert told.startswith("event: error")
+    answer = _call(http, [photo, "", "", 1, 4, None, 2, None, "ddim", None, "1:1", None, False, "trained", ""])
+    assert answer.startswith("event: error")
 
 
 def test_the_table_of_jobs_is_not_served(app):
@@ -210,9 +210,9 @@ def refusal(monkeypatch, capsys, tmp_path) -> Callable[..., str]:
         monkeypatch.setattr(sys, "argv", ["app.py", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = capsys.readouterr().err
-        assert end.value.code == 2 and "Traceback" not in told
-        return told
+        answer = capsys.readouterr().err
+        assert end.value.code == 2 and "Traceback" not in answer
+        return answer
 
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):  # which it sets
         monkeypatch.setenv(name, str(tmp_path))
@@ -221,8 +221,8 @@ def refusal(monkeypatch, capsys, tmp_path) -> Callable[..., str]:
 
 
 def test_a_second_app_on_the_same_folder_is_refused(app, refusal):
-    told = refusal("--output-dir", app.outputs)
-    assert told.splitlines()[-1].endswith("another app serves this folder; stop it or choose another --output-dir")
+    answer = refusal("--output-dir", app.outputs)
+    assert answer.splitlines()[-1].endswith("another app serves this folder; stop it or choose another --output-dir")
 
 
 def test_a_bad_flag_ends_the_app_with_one_line(no_network):
@@ -246,18 +246,18 @@ def test_a_bad_flag_ends_the_app_with_one_line(no_network):
 )
 def test_a_bad_flag_is_one_line_and_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as end:
-        parser().parse_args(arguments)
-    told = capsys.readouterr().err
+        build_parser().parse_args(arguments)
+    answer = capsys.readouterr().err
     assert end.value.code == 2
-    assert told.startswith(f"app.py: argument {arguments[0]}: ")
-    assert len(told.splitlines()) == 1 and len(told) < 200
+    assert answer.startswith(f"app.py: argument {arguments[0]}: ")
+    assert len(answer.splitlines()) == 1 and len(answer) < 200
 
 
 @pytest.mark.skipif(find_spec("mcp") is not None, reason="the package is there")
 def test_a_missing_package_for_agents_is_named(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["app.py", "--mcp"])
     with pytest.raises(SystemExit):
-        parsed(parser())
+        parse(build_parser())
     assert capsys.readouterr().err == 'app.py: --mcp needs a package that is not installed; run: pip install "gradio[mcp]"\n'
 
 
@@ -274,15 +274,15 @@ def test_a_missing_package_for_agents_is_named(capsys, monkeypatch):
 )
 def test_a_page_open_to_the_network_is_warned_of_in_one_line(arguments, warned, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
-    parsed(parser())
-    told = capsys.readouterr().err
-    assert told.startswith("WARNING: --host") == warned and len(told.splitlines()) == int(warned)
+    parse(build_parser())
+    answer = capsys.readouterr().err
+    assert answer.startswith("WARNING: --host") == warned and len(answer.splitlines()) == int(warned)
 
 
 def test_a_port_that_is_taken_is_one_line_and_a_link_open_to_all_is_warned_of(app, refusal):
-    told = refusal("--share", "--port", app.url.rpartition(":")[2])  # the taken port keeps it from being shared
-    assert told.startswith("WARNING: --share without --auth")
-    assert told.splitlines()[-1].startswith("app.py: cannot listen on this machine, port ")
+    answer = refusal("--share", "--port", app.url.rpartition(":")[2])  # the taken port keeps it from being shared
+    assert answer.startswith("WARNING: --share without --auth")
+    assert answer.splitlines()[-1].startswith("app.py: cannot listen on this machine, port ")
 
 
 def test_another_release_of_the_package_for_agents_is_named(no_network, tmp_path):

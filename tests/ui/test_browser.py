@@ -19,8 +19,8 @@ def _run(page: Page, num_steps: int = 2) -> None:
     page.locator("#run").click()
 
 
-def test_an_uploaded_photo_becomes_a_playing_video(visit, tmp_path):
-    page = visit.page
+def test_an_uploaded_photo_becomes_a_playing_video(session, tmp_path):
+    page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     page.locator("#prompt textarea").fill("the camera pans right")
     expect(page.locator("#photo img")).to_be_visible()
@@ -52,8 +52,8 @@ def _downloaded(page: Page, name: str, folder: Path) -> Path:
     return Path(shutil.copy(started.value.path(), folder / started.value.suggested_filename))
 
 
-def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(visit):
-    page = visit.page
+def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(session):
+    page = session.page
     page.locator("#prompt textarea").fill("the clouds drift to the left")
     _run(page)
     expect(page.get_by_test_id("toast-body")).to_contain_text("there is no photo yet: choose one first")
@@ -62,8 +62,8 @@ def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(visit):
     expect(page.locator("#stop")).to_be_hidden()
 
 
-def test_more_photos_are_used_once(visit):
-    page = visit.page
+def test_more_photos_are_used_once(session):
+    page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     expect(page.locator("#photo img")).to_be_visible()
     page.locator("#advanced > button").click()
@@ -76,8 +76,8 @@ def test_more_photos_are_used_once(visit):
     expect(page.locator("#more-photos")).not_to_contain_text("coffee")
 
 
-def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered(visit):
-    page, asked = visit.page, []
+def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered(session):
+    page, asked = session.page, []
     page.route("**/queue/join*", lambda route: asked.append(route.request.post_data_json))  # and never answered
     page.reload()
     page.locator("#run").click()
@@ -88,16 +88,16 @@ def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered
 
     until(page, forms)
     assert len(forms()) == 1 and 0 not in [value for value in forms()[0] if type(value) is int]
-    visit.errors.clear()  # the page complains of what was never answered
+    session.errors.clear()  # the page complains of what was never answered
 
 
-def test_a_run_outlives_a_reload_stop_ends_it_at_once_and_the_next_one_works(visit, app):
-    page = visit.page
+def test_a_run_outlives_a_reload_stop_ends_it_at_once_and_the_next_one_works(session, app):
+    page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     _run(page, num_steps=1000)
     expect(page.locator("#progress img")).to_be_visible()
     page.wait_for_url(re.compile(r"\?job="))
-    visit.reload()
+    session.reload()
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 1000"))
     page.locator("#stop").click()
     expect(page.locator("#progress")).to_contain_text("Stopped")
@@ -108,8 +108,8 @@ def test_a_run_outlives_a_reload_stop_ends_it_at_once_and_the_next_one_works(vis
     expect(page.locator("#clip video")).to_be_visible()
 
 
-def test_a_click_on_an_example_fills_the_form_and_runs(visit):
-    page = visit.page
+def test_a_click_on_an_example_fills_the_form_and_runs(session):
+    page = session.page
     page.locator("#advanced > button").click()
     page.locator("#num_steps input").fill("2")
     card = page.locator("#examples tbody tr").nth(1)
@@ -137,14 +137,14 @@ def _drop(page: Page, place: str, clip: Path) -> None:
     page.dispatch_event(place, "drop", {"dataTransfer": moved})
 
 
-def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
+def test_a_job_outlives_a_reload_and_its_clip_goes_on(session, tmp_path):
     """Run, reload at once, step by keyboard, continue, compare, and fill the form in from the file, let go anywhere."""
-    page = visit.page
+    page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     page.locator("#prompt textarea").fill("the camera pans left")
     _run(page, num_steps=12)
     page.wait_for_url(re.compile(r"\?job="))
-    visit.reload()
+    session.reload()
     expect(page.locator("#clip video")).to_be_visible()
 
     page.locator("#clip trip-player").locator("button").first.focus()
@@ -172,8 +172,8 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(visit, tmp_path):
     expect(page.locator("#photo img")).to_be_visible()
 
 
-def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(visit):
-    page = visit.page
+def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(session):
+    page = session.page
     page.locator("#advanced > button").click()
     page.locator("#preset input").click()
     page.get_by_role("option", name="Draft of 4 steps").click()
@@ -185,15 +185,15 @@ def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(visit):
     page.locator("#preset-keep").click()
     expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")
     page.wait_for_function("before => localStorage.getItem('trip-presets') !== before", arg=before)
-    visit.reload()
+    session.reload()
     page.locator("#advanced > button").click()
     page.locator("#preset input").click()
     page.get_by_role("option", name="seven <b>steps</b>").click()
     expect(page.locator("#num_steps input")).to_have_value("7")
 
 
-def test_a_waiting_job_can_be_removed(visit):
-    page = visit.page
+def test_a_waiting_job_can_be_removed(session):
+    page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     _run(page, num_steps=1000)
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 1000"))
@@ -212,8 +212,8 @@ def test_a_waiting_job_can_be_removed(visit):
     expect(page.locator("#queue")).to_be_hidden()
 
 
-def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scrolling(visit):
-    page = visit.page
+def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scrolling(session):
+    page = session.page
     page.locator("#advanced > button").click()
     expect(page.locator("#seed input")).to_be_visible()
     nameless = page.evaluate(

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from trip.media import Clip, write_clip
-from trip.ui.elements import HEAD, Shown, chosen_box, compare, crop_box, crop_value, player
+from trip.ui.elements import HEAD, ComparedClip, chosen_box, compare, crop_box, crop_value, player
 
 TIMEOUT = 10_000  # milliseconds
 FPS, FRAMES = 8, 16
@@ -37,8 +37,8 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder) -> Iterator[str]:
-    def clip(name: str, label: str, frames: int = FRAMES) -> Shown:
-        return Shown(folder / f"{name}.mp4", label, FPS, frames)
+    def clip(name: str, label: str, frames: int = FRAMES) -> ComparedClip:
+        return ComparedClip(folder / f"{name}.mp4", label, FPS, frames)
 
     with gr.Blocks(analytics_enabled=False) as page:
         one = gr.HTML(player(folder / "rising.mp4", FPS, FRAMES, HOSTILE), elem_id="one")

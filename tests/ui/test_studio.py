@@ -28,7 +28,7 @@ def studio(tiny_model: Path, tmp_path: Path) -> Iterator[Studio]:
     studio.close()
 
 
-def made(studio: Studio, job: Job) -> Job:
+def finished(studio: Studio, job: Job) -> Job:
     studio.worker.work_until(job.id)
     job = studio.store.get(job.id)
     assert job.state == State.DONE, job.error
@@ -37,7 +37,7 @@ def made(studio: Studio, job: Job) -> Job:
 
 def clip(studio: Studio, visitor: str = "me", **changes) -> Job:
     """A finished one."""
-    return made(studio, studio.animate(visitor, str(PHOTO), SHORT.model_copy(update=changes)))
+    return finished(studio, studio.animate(visitor, str(PHOTO), SHORT.model_copy(update=changes)))
 
 
 # asking
@@ -59,38 +59,38 @@ def test_a_broken_photo_is_refused_in_one_line_and_nothing_is_left(studio, tmp_p
 def test_best_of_has_seeds_of_its_own(studio):
     jobs = studio.best_of(clip(studio, seed=1).id, "me")
     assert [job.settings["seed"] for job in jobs] == [None] * BEST_OF
-    assert len({1, *(made(studio, job).result["seed"] for job in jobs[:2])}) == 3
+    assert len({1, *(finished(studio, job).result["seed"] for job in jobs[:2])}) == 3
 
 
 def test_a_draft_takes_a_share_of_the_steps_and_its_final_all_of_them_with_its_seed(studio):
-    draft = made(studio, studio.draft("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 6})))
-    final = made(studio, studio.finished(draft.id, "me"))
+    draft = finished(studio, studio.draft("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 6})))
+    final = finished(studio, studio.finish_draft(draft.id, "me"))
     assert (draft.result["settings"]["num_steps"], final.result["settings"]["num_steps"]) == (6 // FINAL_STEPS, 6)
     assert draft.result["seed"] == final.result["seed"]
     assert isinstance(final.result["draft_db"], float)
-    another = studio.again(final.id, "me", seed=None, num_steps=2)  # not compared with the draft of another seed
-    assert made(studio, another).result["draft_db"] is None
+    another = studio.rerun(final.id, "me", seed=None, num_steps=2)  # not compared with the draft of another seed
+    assert finished(studio, another).result["draft_db"] is None
 
 
 def test_inside_of_a_running_clip_shows_what_was_said_so_far(studio):
-    job, told = studio.animate("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 200})), []
+    job, answer = studio.animate("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 200})), []
     worker = threading.Thread(target=studio.worker.work_until, args=(job.id,))
     worker.start()
-    while studio.store.get(job.id).state in (State.QUEUED, State.RUNNING) and (not told or told[-1] is None):
+    while studio.store.get(job.id).state in (State.QUEUED, State.RUNNING) and (not answer or answer[-1] is None):
         try:
-            told.append(studio.inside(job.id, "me"))
+            answer.append(studio.inside(job.id, "me"))
         except ValueError:
-            told.append(None)
+            answer.append(None)
         time.sleep(0.02)
     assert studio.store.get(job.id).state == State.RUNNING
     studio.store.cancel(job.id, "me")
     worker.join()
-    assert told[0] is None and 0 < len(told[-1].timesteps) < 200
+    assert answer[0] is None and 0 < len(answer[-1].timesteps) < 200
 
 
 def test_again_is_the_same_but_for_what_is_changed(studio):
     job = clip(studio, seed=1)
-    same, other = made(studio, studio.again(job.id, "me")), made(studio, studio.again(job.id, "me", seed=None))
+    same, other = finished(studio, studio.rerun(job.id, "me")), finished(studio, studio.rerun(job.id, "me", seed=None))
     frames, again = (read_clip(studio.clip_of(one)).frames for one in (job, same))
     assert np.array_equal(frames, again)
     assert other.result["seed"] != 1
@@ -99,20 +99,20 @@ def test_again_is_the_same_but_for_what_is_changed(studio):
 
 def test_continued_goes_on_from_the_last_frame_and_so_do_again_and_finished(studio):
     first = clip(studio, seed=1, aspect="16:9")
-    second = made(studio, studio.continued(first.id, "me", "the clouds drift to the left"))
+    second = finished(studio, studio.continue_clip(first.id, "me", "the clouds drift to the left"))
     each = first.result["num_frames"]
     assert second.result["num_frames"] == 2 * each - 1
     assert second.result["settings"]["prompt"] == "the clouds drift to the left"
     last, photo = (studio.store.folder_of(one) / name for one, name in ((first, "last.png"), (second, "first.png")))
     assert last.read_bytes() == photo.read_bytes()
-    third = made(studio, studio.continued(second.id, "me"))
+    third = finished(studio, studio.continue_clip(second.id, "me"))
     assert third.result["num_frames"] == 3 * each - 2
-    assert made(studio, studio.again(second.id, "me", seed=None)).result["num_frames"] == 2 * each - 1
-    final = made(studio, studio.finished(second.id, "me")).result
+    assert finished(studio, studio.rerun(second.id, "me", seed=None)).result["num_frames"] == 2 * each - 1
+    final = finished(studio, studio.finish_draft(second.id, "me")).result
     assert final["num_frames"] == 2 * each - 1 and final["draft_db"] is not None
 
 
-@pytest.mark.parametrize("ask", ["finished", "continued"])
+@pytest.mark.parametrize("ask", ["finish_draft", "continue_clip"])
 def test_a_clip_that_is_not_done_cannot_be_gone_on_from(studio, ask):
     job = studio.animate("me", str(PHOTO), SHORT)
     with pytest.raises(ValueError, match="this clip is queued; wait until it is done"):
@@ -122,15 +122,15 @@ def test_a_clip_that_is_not_done_cannot_be_gone_on_from(studio, ask):
 def test_other_visitors_get_nothing(studio):
     job = clip(studio)
     calls = [
-        studio.again,
-        studio.finished,
-        studio.continued,
+        studio.rerun,
+        studio.finish_draft,
+        studio.continue_clip,
         studio.inside,
         studio.delete,
         lambda one, who: studio.download(one, who, "GIF"),
     ]
     for visitor in ("they", "", None):
-        for call in (*calls, lambda one, who: studio.compared(one, one, who)):
+        for call in (*calls, lambda one, who: studio.compare(one, one, who)):
             with pytest.raises(ValueError, match="no such job of yours"):
                 call(job.id, visitor)
         with pytest.raises(ValueError, match="no clips of yours"):
@@ -139,10 +139,10 @@ def test_other_visitors_get_nothing(studio):
 
 def test_compared_tells_likeness_and_the_figures_of_both(studio):
     one, other, longer = clip(studio, seed=1), clip(studio, seed=2), clip(studio, num_frames=6)
-    told = studio.compared(one.id, other.id, "me")
-    assert 5 < told["likeness_db"] < studio.compared(one.id, one.id, "me")["likeness_db"]
-    assert [set(figures) for figures in told["figures"]] == [{label for label, _, _ in one.result["figures"]}] * 2
-    assert studio.compared(one.id, longer.id, "me")["likeness_db"] is None
+    answer = studio.compare(one.id, other.id, "me")
+    assert 5 < answer["likeness_db"] < studio.compare(one.id, one.id, "me")["likeness_db"]
+    assert [set(figures) for figures in answer["figures"]] == [{label for label, _, _ in one.result["figures"]}] * 2
+    assert studio.compare(one.id, longer.id, "me")["likeness_db"] is None
 
 
 def test_the_estimate_comes_from_the_clips_before(studio):
@@ -168,8 +168,8 @@ def test_a_clip_is_given_in_every_format_made_once(studio):
     with zipfile.ZipFile(studio.download(job.id, "me", "PNG frames")) as archive:
         assert len(archive.namelist()) == len(frames) + 1
     for name in ("GIF", "WebP"):
-        assert "photo" not in (told := read_metadata(studio.download(job.id, "me", name)))
-        assert told["seed"] == job.result["seed"]
+        assert "photo" not in (answer := read_metadata(studio.download(job.id, "me", name)))
+        assert answer["seed"] == job.result["seed"]
     with pytest.raises(ValueError, match="choose MP4, GIF, WebP, PNG frames, There and back"):
         studio.download(job.id, "me", "AVI")
 
@@ -210,40 +210,40 @@ def test_inside_is_kept_with_the_clip(studio):
 def test_a_clip_made_here_fills_the_form_in_again(studio):
     job = clip(studio, seed=7, crop=(0.1, 0.2, 0.5, 0.5), negative_prompt="blur", loop=True)
     for name in ("MP4", "There and back"):
-        settings, photo = studio.restored(str(studio.download(job.id, "me", name)))
+        settings, photo = studio.restore(str(studio.download(job.id, "me", name)))
         assert settings == studio.settings_of(job)
         assert (settings.seed, settings.crop, settings.loop) == (7, (0.1, 0.2, 0.5, 0.5), True)
         assert photo.size == (512, 512)
-    settings, photo = studio.restored(str(studio.download(job.id, "me", "GIF")))
+    settings, photo = studio.restore(str(studio.download(job.id, "me", "GIF")))
     assert settings == studio.settings_of(job) and photo is None
 
 
 def test_what_the_frame_left_out_is_in_the_clip_unless_only_what_is_shown_is_kept(studio):
     cropped = SHORT.model_copy(update={"crop": (0.5, 0, 0.5, 0.5), "seed": 1})
-    whole, shown = (made(studio, studio.animate("me", str(PHOTO), cropped, only_shown=only)) for only in (False, True))
-    assert studio.restored(str(studio.clip_of(whole)))[1].size == (512, 512)
-    settings, photo = studio.restored(str(studio.clip_of(shown)))
+    whole, shown = (finished(studio, studio.animate("me", str(PHOTO), cropped, only_shown=only)) for only in (False, True))
+    assert studio.restore(str(studio.clip_of(whole)))[1].size == (512, 512)
+    settings, photo = studio.restore(str(studio.clip_of(shown)))
     assert (photo.size, settings.crop) == ((256, 256), None)
     with Image.open(studio.photo_of(shown)) as kept, Image.open(PHOTO) as image:
         assert kept.size == (256, 256)
         assert np.array_equal(np.asarray(kept), np.asarray(image.convert("RGB").crop((256, 0, 512, 256))))
     frames = [read_clip(studio.clip_of(job)).frames[0].astype(int) for job in (whole, shown)]
     assert np.abs(frames[0] - frames[1]).mean() < 2  # the same part of the photo
-    again = made(studio, studio.again(shown.id, "me"))
-    assert studio.restored(str(studio.clip_of(again)))[1].size == (256, 256)
+    again = finished(studio, studio.rerun(shown.id, "me"))
+    assert studio.restore(str(studio.clip_of(again)))[1].size == (256, 256)
 
 
 def test_the_same_clip_comes_out_of_what_was_restored(studio):
     job = clip(studio)
-    settings, _ = studio.restored(str(studio.clip_of(job)))
-    again = made(studio, studio.animate("me", str(PHOTO), settings))
+    settings, _ = studio.restore(str(studio.clip_of(job)))
+    again = finished(studio, studio.animate("me", str(PHOTO), settings))
     assert np.array_equal(*(read_clip(studio.clip_of(one)).frames for one in (job, again)))
 
 
 def test_a_continued_clip_gives_its_last_part(studio):
     first = clip(studio, seed=1)
-    second = made(studio, studio.continued(first.id, "me", "the clouds drift to the left"))
-    settings, photo = studio.restored(str(studio.clip_of(second)))
+    second = finished(studio, studio.continue_clip(first.id, "me", "the clouds drift to the left"))
+    settings, photo = studio.restore(str(studio.clip_of(second)))
     assert settings == studio.settings_of(second)
     with Image.open(studio.store.folder_of(first) / "last.png") as last:
         assert photo.size == last.size
@@ -253,7 +253,7 @@ def test_a_continued_clip_gives_its_last_part(studio):
 def test_a_clip_that_was_not_made_here_is_refused_in_one_line(studio, tmp_path, metadata):
     path = write_clip(Clip(np.zeros((2, 32, 32, 3), np.uint8), 8, metadata), tmp_path / "clip.mp4")
     with pytest.raises(ValueError, match="does not say how it was made"):
-        studio.restored(str(path))
+        studio.restore(str(path))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_clip_that_was_not_made_here_is_refused_in_one_line(studio, tmp_path, 
 def test_another_file_is_refused_in_one_line(studio, tmp_path, data):
     (tmp_path / "clip.mp4").write_bytes(data)
     with pytest.raises(ValueError) as refusal:
-        studio.restored(str(tmp_path / "clip.mp4"))
+        studio.restore(str(tmp_path / "clip.mp4"))
     assert "\n" not in str(refusal.value)
 
 
@@ -295,14 +295,14 @@ HOSTILE = [
 def test_hostile_metadata_is_one_short_line(studio, tmp_path, metadata):
     path = write_clip(Clip(np.zeros((2, 32, 32, 3), np.uint8), 8, metadata), tmp_path / "clip.mp4")
     with pytest.raises(ValueError) as refusal:
-        studio.restored(str(path))
+        studio.restore(str(path))
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300
 
 
 def test_markup_in_a_prompt_is_text_and_unknown_names_are_left_out(studio, tmp_path):
     metadata = {"prompt": "<img src=x onerror=alert(1)>", "model": "../../etc", "after": "another's job", "__class__": "x"}
     path = write_clip(Clip(np.zeros((2, 32, 32, 3), np.uint8), 8, metadata), tmp_path / "clip.mp4")
-    assert studio.restored(str(path)) == (AnimateSettings(prompt="<img src=x onerror=alert(1)>"), None)
+    assert studio.restore(str(path)) == (AnimateSettings(prompt="<img src=x onerror=alert(1)>"), None)
 
 
 def test_metadata_too_large_to_be_ours_is_not_read(studio, tmp_path):
@@ -318,7 +318,7 @@ def test_metadata_too_large_to_be_ours_is_not_read(studio, tmp_path):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
     with pytest.raises(ValueError, match="does not say how it was made"):
-        studio.restored(str(path))
+        studio.restore(str(path))
 
 
 # the model

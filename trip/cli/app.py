@@ -10,35 +10,35 @@ from trip.cli.verbs import VerbParser
 
 OPEN_TO_ALL = "WARNING: --share without --auth lets anyone who finds the link use this machine; add, for example, --auth trip:{}"
 OPEN_TO_NETWORK = "WARNING: --host {} without --auth lets anyone who reaches this machine use it; add, for example, --auth trip:{}"
-ALONE = {"localhost", "127.0.0.1", "::1", "[::1]"}
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 
-def parser() -> VerbParser:
+def build_parser() -> VerbParser:
     """What app.py takes."""
-    made = VerbParser(prog="app.py", description="Animate photos in the browser.")
-    made.add_argument("--share", action="store_true", help="also serve the page through a public link of Gradio's")
-    made.add_argument("--auth", type=login, metavar="USER:PASSWORD", help="ask visitors for this name and password")
-    made.add_argument("--model", type=checkpoint, metavar="FOLDER_OR_ID", help="a checkpoint (default: the embedded one)")
-    made.add_argument("--models", type=folder, metavar="FOLDER", help="models that make first frames, beside the hub's cache")
-    made.add_argument("--output-dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="jobs and results (default: outputs)")
-    made.add_argument("--host", help="address to listen on, such as 0.0.0.0 (default: this machine only)")
-    made.add_argument(
+    parser = VerbParser(prog="app.py", description="Animate photos in the browser.")
+    parser.add_argument("--share", action="store_true", help="also serve the page through a public link of Gradio's")
+    parser.add_argument("--auth", type=login, metavar="USER:PASSWORD", help="ask visitors for this name and password")
+    parser.add_argument("--model", type=checkpoint, metavar="FOLDER_OR_ID", help="a checkpoint (default: the embedded one)")
+    parser.add_argument("--models", type=folder, metavar="FOLDER", help="models that make first frames, beside the hub's cache")
+    parser.add_argument("--output-dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="jobs and results (default: outputs)")
+    parser.add_argument("--host", help="address to listen on, such as 0.0.0.0 (default: this machine only)")
+    parser.add_argument(
         "--allowed-host", action="append", default=[], type=name, metavar="NAME",
         help="another name that the page is asked for under, such as that of a proxy; may be given more than once",
     )  # fmt: skip
-    made.add_argument("--port", type=port, metavar="PORT", help="port to listen on (default: the first free one from 7860)")
-    made.add_argument("--mcp", action="store_true", help="also serve the endpoints as tools for agents (MCP)")
-    return made
+    parser.add_argument("--port", type=port, metavar="PORT", help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as tools for agents (MCP)")
+    return parser
 
 
-def parsed(made: VerbParser) -> argparse.Namespace:
+def parse(parser: VerbParser) -> argparse.Namespace:
     """The flags of this call; warns of a page that is open to all."""
-    flags = made.parse_args()
+    flags = parser.parse_args()
     if flags.mcp and not find_spec("mcp"):
-        made.error('--mcp needs a package that is not installed; run: pip install "gradio[mcp]"')
+        parser.error('--mcp needs a package that is not installed; run: pip install "gradio[mcp]"')
     if flags.share and not flags.auth:
         print(OPEN_TO_ALL.format(secrets.token_urlsafe(9)), file=sys.stderr)
-    if flags.host and flags.host not in ALONE and not flags.auth:
+    if flags.host and flags.host not in LOOPBACK_NAMES and not flags.auth:
         print(OPEN_TO_NETWORK.format(flags.host, secrets.token_urlsafe(9)), file=sys.stderr)
     return flags
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from trip.cli.stages import CLIP, PICTURE, add_stages, beside, checked_output, finish, made
+from trip.cli.stages import CLIP, PICTURE, add_stages, checked_output, generate, picture_path, write_outputs
 from trip.cli.verbs import Verbs, settings_in
 from trip.settings import AnimateSettings, ControlSettings
 
@@ -30,15 +30,15 @@ def run(options: argparse.Namespace) -> None:
     if options.map_only:
         return _map_only(options, settings, photo, output)
     found = read_photo(options.map) if options.map else None
-    return finish(options, made(options, settings, photo, found), output, **clip)
+    return write_outputs(options, generate(options, settings, photo, found), output, **clip)
 
 
 def _map_only(options: argparse.Namespace, settings: ControlSettings, photo: object, output: object) -> None:
-    from trip.first_frame.making import Makery
+    from trip.first_frame.generation import PictureGenerator
     from trip.media import write_picture
 
-    found = Makery(options.models, lambda step: None, anywhere=True).map(photo, settings)
-    path = output if output.suffix.lower() == ".png" else beside(output, "map")
+    found = PictureGenerator(options.models, lambda step: None, anywhere=True).make_map(photo, settings)
+    path = output if output.suffix.lower() == ".png" else picture_path(output, "map")
     write_picture(found.image, path)
     for note in found.notes:
         print(f"trip: {note}", file=sys.stderr)

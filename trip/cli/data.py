@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 
 
 def add(verbs: Verbs) -> None:
@@ -55,5 +55,5 @@ def _check(options: argparse.Namespace) -> None:
         print(f"{reason}: {count}, such as {report['named'][reason][0]}", file=sys.stderr)
     text = json.dumps(report, indent=1)
     if options.output:
-        write_whole(options.output, text)
+        atomic_write_text(options.output, text)
     print(options.output or text)

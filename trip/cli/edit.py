@@ -2,7 +2,7 @@
 
 import argparse
 
-from trip.cli.stages import CLIP, PICTURE, add_stages, checked_output, finish, made
+from trip.cli.stages import CLIP, PICTURE, add_stages, checked_output, generate, write_outputs
 from trip.cli.verbs import Verbs, settings_in
 from trip.settings import AnimateSettings, EditSettings
 
@@ -22,4 +22,4 @@ def run(options: argparse.Namespace) -> None:
     settings = settings_in(options, EditSettings)
     settings_in(options, AnimateSettings, CLIP)
     output = checked_output(options, PICTURE)
-    finish(options, made(options, settings, read_photo(options.photo)), output)
+    write_outputs(options, generate(options, settings, read_photo(options.photo)), output)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
 from trip.settings import PRESETS
-from trip.system.files import check_run
+from trip.system.files import check_run_folder
 
 
 def add(verbs: Verbs) -> None:
@@ -37,13 +37,13 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it: alone, as one of the processes that a launcher started, or with processes of its own."""
     check_counts(options, num_frames=2, fps=0.1, size=8, windows=1, num_validation=1, max_clips=1, shard_size=1, seed=0, num_processes=1)
-    check_run(options.output)
+    check_run_folder(options.output)
     rank, num_ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     parts = [(rank * options.num_processes + one, num_ranks * options.num_processes) for one in range(options.num_processes)]
-    others = [get_context("spawn").Process(target=_other_part, args=(options, *part)) for part in parts[1:]]
+    others = [get_context("spawn").Process(target=_encode_part_apart, args=(options, *part)) for part in parts[1:]]
     for process in others:
         process.start()
-    _part(options, *parts[0])
+    _encode_part(options, *parts[0])
     for process in others:
         process.join()
     if any(process.exitcode for process in others):
@@ -52,15 +52,15 @@ def run(options: argparse.Namespace) -> None:
         print(options.output)
 
 
-def _other_part(options: argparse.Namespace, part: int, num_parts: int) -> None:
+def _encode_part_apart(options: argparse.Namespace, part: int, num_parts: int) -> None:
     try:
-        _part(options, part, num_parts)
+        _encode_part(options, part, num_parts)
     except ValueError as error:
         print(f"trip: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _part(options: argparse.Namespace, part: int, num_parts: int) -> None:
+def _encode_part(options: argparse.Namespace, part: int, num_parts: int) -> None:
     import torch
 
     from trip.system.accelerator import device
@@ -73,7 +73,7 @@ def _part(options: argparse.Namespace, part: int, num_parts: int) -> None:
     settings = WindowSettings(options.num_frames, options.fps, options.size, not options.squeeze, options.windows, options.seed)
     limits = {"train": options.max_clips, "validation": options.num_validation, "test": options.max_clips}
     wanted = [options.split] if options.split else ["train", "validation"]
-    told = {}
+    last_records = {}
     with tqdm(unit="clip", disable=part > 0) as bar:
         for done in encode_data_set(
             options.data,
@@ -88,9 +88,9 @@ def _part(options: argparse.Namespace, part: int, num_parts: int) -> None:
             part=part,
             num_parts=num_parts,
         ):
-            if done["split"] not in told:
+            if done["split"] not in last_records:
                 bar.reset()
                 bar.set_description(done["split"])
             bar.update(done["clips"] - bar.n)
-            told[done["split"]] = done
-    print(f"part {part + 1} of {num_parts}: {json.dumps(list(told.values()))}", file=sys.stderr)
+            last_records[done["split"]] = done
+    print(f"part {part + 1} of {num_parts}: {json.dumps(list(last_records.values()))}", file=sys.stderr)

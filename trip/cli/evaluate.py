@@ -11,7 +11,7 @@ from tqdm import tqdm
 from trip.cli import generate, scores
 from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 
 LARGEST_PHOTO = 640  # short side at which photos are read, pixels
 SIZES = range(128, 1081, 2)  # of a rendered clip, where the photo is as large
@@ -82,7 +82,7 @@ def _motion(options: argparse.Namespace) -> None:
     if options.against:
         against = against or _measured(options, options.against, photos, held_out, {})
         report |= {"against": against, "comparison": compare(report, against)}
-    write_whole(options.output, json.dumps(report, indent=1))
+    atomic_write_text(options.output, json.dumps(report, indent=1))
     if options.sheet:
         contact_sheet(list(drawn.values()), list(drawn), options.sheet)
     print(motion_tables(report))
@@ -182,7 +182,7 @@ def _edits(options: argparse.Namespace) -> None:
 
         report = evaluate_edits(edit, photos, size=options.size, progress=progress)
     asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "image_guidance_scale", "plain", "size")}
-    write_whole(options.output, json.dumps({**asked, **report}, indent=1))
+    atomic_write_text(options.output, json.dumps({**asked, **report}, indent=1))
     if options.sheet:
         contact_sheet(rows, [", ".join(["photo", *EDITS])] * len(rows), options.sheet, columns=1 + len(EDITS))
     for name, check in report["checks"].items():

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from trip.cli.stages import CLIP, animate, beside, made
+from trip.cli.stages import CLIP, animate, generate, picture_path
 from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
 
@@ -35,19 +35,19 @@ def run(options: argparse.Namespace) -> None:
     clip = settings_in(options, AnimateSettings, CLIP, seed=0)
     output = check_writable(options.output)
     for what in ("sheet", "picture-0"):
-        check_target(beside(output, what), (".png",))
+        check_target(picture_path(output, what), (".png",))
     photo = read_photo(options.photo)
     pictures, missing = {"original": photo}, []
     for label, settings in ((f"edit: {edit.instruction}", edit), (f"{control.annotator}: {control.prompt}", control)):
         try:
-            pictures[label] = made(options, settings, photo).pictures.pictures[0].image
+            pictures[label] = generate(options, settings, photo).pictures.pictures[0].image
         except ValueError as error:
             missing.append(f"trip: left out: {error}")
     clips = [animate(options.model, picture, clip, None, label) for label, picture in pictures.items()]
     frames = [Rendering(one, clip.size, clip.frame_rate, most=HEIGHT) for one in clips]
     print(write_clip(Clip(side_by_side(frames, list(pictures), HEIGHT), frames[0].fps, clips[0].metadata), output))
-    print(contact_sheet(frames, list(pictures), beside(output, "sheet")))
+    print(contact_sheet(frames, list(pictures), picture_path(output, "sheet")))
     for index, picture in enumerate(pictures.values()):
-        picture.save(beside(output, f"picture-{index}"))
-        print(beside(output, f"picture-{index}"))
+        picture.save(picture_path(output, f"picture-{index}"))
+        print(picture_path(output, f"picture-{index}"))
     print(*missing, sep="\n", end="\n" if missing else "", file=sys.stderr)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import FinetuneSettings
-from trip.system.files import check_run
+from trip.system.files import check_run_folder
 from trip.training.requests import ask, forget_requests
 
 
@@ -33,7 +33,7 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it."""
     settings = settings_in(options, FinetuneSettings)
-    check_run(options.output)
+    check_run_folder(options.output)
     forget_requests(options.output)
     from trip.data.intake import clips_to_learn
     from trip.model_cache import load_pipeline

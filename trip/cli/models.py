@@ -23,12 +23,12 @@ def run(options: argparse.Namespace) -> None:
     if options.fetch:
         return _fetch(options)
     from trip.first_frame.catalogue import JUDGES, cards, size_of
-    from trip.first_frame.whereabouts import where
+    from trip.first_frame.local_models import card_folder
 
     if options.models and not options.models.is_dir():
         raise ValueError(f"{options.models}: wanted a folder of models, found none; create it or choose another --models")
     for name, card in (cards() | JUDGES).items():
-        folder = where(card, options.models)
+        folder = card_folder(card, options.models)
         place = f"here: {folder}" if folder else f"not here; about {size_of(card.about_bytes)}"
         print(f"{name:24} {card.title}\n{'':24} {place}; {card.licence}; {card.source}{f'; {card.note}' if card.note else ''}")
     return None
@@ -39,10 +39,10 @@ def _fetch(options: argparse.Namespace) -> None:
 
     with tqdm(unit="B", unit_scale=True, desc=options.fetch, total=0, delay=BAR_DELAY) as bar:
 
-        def tell(done: int, total: int, speed: float) -> None:
+        def on_progress(done: int, total: int, speed: float) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        folders = fetch(options.fetch, options.models, tell, options.task)
+        folders = fetch(options.fetch, options.models, on_progress, options.task)
     for folder in folders:
         print(folder)

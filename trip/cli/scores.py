@@ -179,7 +179,7 @@ def _vbench(options: argparse.Namespace) -> None:
 def judge_for(metric: str, options: argparse.Namespace) -> "Judge":
     """The network of a measure, opened; ValueError, in one line with what to do, where it is not here."""
     from trip.evaluation import judges
-    from trip.first_frame.whereabouts import judge
+    from trip.first_frame.local_models import judge
     from trip.system.accelerator import device
 
     if metric == "fvd":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from trip.first_frame.drawing import Step
-    from trip.first_frame.making import Made
+    from trip.first_frame.generation import GenerationResult
     from trip.output import AnimatedClip
 
 CLIP = "clip-"  # prefix of the flags that set the clip
@@ -37,55 +37,55 @@ def checked_output(options: argparse.Namespace, *more: str) -> Path:
 
     output = check_target(options.output, (".mp4", ".gif", ".webp", ".png"))
     for what in more:
-        check_target(beside(output, what), (".png",))
+        check_target(picture_path(output, what), (".png",))
     return output
 
 
-def beside(output: Path, what: str) -> Path:
+def picture_path(output: Path, what: str) -> Path:
     """Where a picture is kept: clip.mp4 -> clip-map.png."""
     return output.with_name(f"{output.stem}-{what}.png")
 
 
-def made(
+def generate(
     options: argparse.Namespace,
     settings: PictureSettings,
     photo: "Image.Image | None" = None,
     found: "Image.Image | None" = None,
-) -> "Made":
+) -> "GenerationResult":
     """The pictures, with a bar; what people should know is printed above it."""
-    from trip.first_frame.making import Makery
+    from trip.first_frame.generation import PictureGenerator
 
     with tqdm(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}", delay=BAR_DELAY) as bar:
 
-        def tell(step: "Step") -> None:
+        def on_step(step: "Step") -> None:
             bar.set_description_str(step.words, refresh=False)
             bar.update(step.fraction - bar.n)
 
-        result = Makery(options.models, tell, anywhere=True).make(settings, photo, found)
+        result = PictureGenerator(options.models, on_step, anywhere=True).generate(settings, photo, found)
     for note in result.pictures.notes:
         print(f"trip: {note}", file=sys.stderr)
     return result
 
 
-def keep(result: "Made", output: Path) -> list[Path]:
+def save_pictures(result: "GenerationResult", output: Path) -> list[Path]:
     """Writes pictures and map beside the output, or the first picture to the output itself where that is a PNG."""
     from trip.media import write_picture
 
-    paths = [beside(output, f"picture-{picture.seed}") for picture in result.pictures.pictures]
+    paths = [picture_path(output, f"picture-{picture.seed}") for picture in result.pictures.pictures]
     if output.suffix.lower() == ".png":
         paths[0] = output
     for picture, path in zip(result.pictures.pictures, paths, strict=True):
         write_picture(picture.image, path, result.settings.model_dump() | {"seed": picture.seed, "num_pictures": 1})
     if result.pictures.map is not None:
-        write_picture(result.pictures.map, beside(output, "map"))
-        paths.append(beside(output, "map"))
+        write_picture(result.pictures.map, picture_path(output, "map"))
+        paths.append(picture_path(output, "map"))
     return paths
 
 
-def finish(options: argparse.Namespace, result: "Made", output: Path, **clip_defaults: Any) -> None:
+def write_outputs(options: argparse.Namespace, result: "GenerationResult", output: Path, **clip_defaults: Any) -> None:
     """Keeps the pictures, and animates the first one unless the output is a PNG; prints what was written."""
     settings = settings_in(options, AnimateSettings, CLIP, **clip_defaults)
-    paths = keep(result, output)
+    paths = save_pictures(result, output)
     if output.suffix.lower() != ".png":
         animate(options.model, result.pictures.pictures[0].image, settings, output)
         paths.append(output)
@@ -102,27 +102,27 @@ def animate(
     lora: Path | None = None,
 ) -> Any:
     """The clip of a picture, written where there is an output; with a bar."""
-    from trip.model_cache import lent_pipeline
+    from trip.model_cache import acquire_pipeline
 
-    with lent_pipeline(model, lora) as pipe:
+    with acquire_pipeline(model, lora) as pipe:
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
-            made = pipe.animate(image, settings, callback_on_step_end=lambda *_: bar.update())
-    for note in made.notes:
+            clip = pipe.animate(image, settings, callback_on_step_end=lambda *_: bar.update())
+    for note in clip.notes:
         print(f"trip: {note}", file=sys.stderr)
     if output:
-        write_rendered(made, settings, output)
-    return made
+        write_rendered(clip, settings, output)
+    return clip
 
 
-def write_rendered(made: "AnimatedClip", settings: AnimateSettings, output: Path) -> None:
+def write_rendered(clip: "AnimatedClip", settings: AnimateSettings, output: Path) -> None:
     """Renders a clip into a file, frame by frame; says what a GIF weighs, which is made smaller where no size was asked for."""
     from trip.media import GIF_SHORT, write_frames
     from trip.render import Rendering
 
     is_gif = output.suffix.lower() == ".gif"
-    frames = Rendering(made, settings.size, settings.frame_rate, most=GIF_SHORT if is_gif and settings.size == "auto" else None)
-    write_frames(frames, frames.fps, output, made.metadata)
+    frames = Rendering(clip, settings.size, settings.frame_rate, most=GIF_SHORT if is_gif and settings.size == "auto" else None)
+    write_frames(frames, frames.fps, output, clip.metadata)
     if is_gif:
         height, width = frames.shape
         print(f"trip: {width} x {height} pixels, {output.stat().st_size / 1e6:.1f} MB; an .mp4 is far smaller", file=sys.stderr)

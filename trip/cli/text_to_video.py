@@ -2,7 +2,7 @@
 
 import argparse
 
-from trip.cli.stages import CLIP, PICTURE, add_stages, checked_output, finish, made
+from trip.cli.stages import CLIP, PICTURE, add_stages, checked_output, generate, write_outputs
 from trip.cli.verbs import Verbs, settings_in
 from trip.settings import AnimateSettings, PaintSettings
 
@@ -20,4 +20,4 @@ def run(options: argparse.Namespace) -> None:
     clip = {"prompt": settings.prompt, "aspect": settings.aspect}  # what moves is by default what is there
     settings_in(options, AnimateSettings, CLIP, **clip)
     output = checked_output(options, PICTURE)
-    finish(options, made(options, settings), output, **clip)
+    write_outputs(options, generate(options, settings), output, **clip)

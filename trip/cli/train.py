@@ -14,7 +14,7 @@ from tqdm import tqdm
 from trip.cli.data import check_counts
 from trip.cli.verbs import Verbs
 from trip.settings import PRESETS, VARIANTS, Preset, changed
-from trip.system.files import check_run
+from trip.system.files import check_run_folder
 
 
 def add(verbs: Verbs) -> None:
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     given = [name for name in ("photos", "cache", "data") if getattr(options, name)]
     if len(given) != 1:
         raise ValueError(f"wanted one of --photos, --cache and --data, got {' and '.join(given) or 'none'}")
-    check_run(options.output)
+    check_run_folder(options.output)
     written = options.output / "model"
     _show(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
     if int(os.environ.get("RANK", 0)):  # one process of several tells how it went

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from trip.cli.verbs import Verbs
 from trip.settings import EDITORS
-from trip.system.files import check_run
+from trip.system.files import check_run_folder
 
 
 def add(verbs: Verbs) -> None:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from trip.model_cache import EMBEDDED
     from trip.training.editor.run import EditorRun
 
-    check_run(options.output)
+    check_run_folder(options.output)
     settings = EDITORS[options.preset]
     if options.max_steps is not None:
         if options.max_steps < 1:

@@ -24,7 +24,7 @@ from trip.data.filmed_motion import filmed
 from trip.data.motion import MovingClip, render
 from trip.data.photos import Photo
 from trip.data.prompts import describe, draw_motion
-from trip.system.files import replacing, write_whole
+from trip.system.files import atomic_write, atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def check_key(folder: Path, key: dict[str, Any]) -> None:
         raise ValueError(
             f"{folder}: wanted latents made with {key}, found {path.read_text().strip()}; delete the folder or use another run"
         )
-    write_whole(path, json.dumps(key))
+    atomic_write_text(path, json.dumps(key))
 
 
 def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:
@@ -117,7 +117,7 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
         raise ValueError(f"wanted the motion of every clip of a cache or of none, got it of {len(motions)} of {len(captions)}")
     if motions:
         tensors["motion"] = torch.stack(motions)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata={"captions": json.dumps(captions)})
 
 

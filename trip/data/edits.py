@@ -1,7 +1,7 @@
 """Known edits of photos: pairs of before and after from which an instruction editor learns (InstructPix2Pix, Sec. 3, made by rule).
 
 Every edit is a short function of the pixels, `h w 3` in [0, 1]; what is sky and what is far away is guessed from place and colour.
-How an edit is asked for in words is in `trip.data.wordings`.
+How an edit is asked for in words is in `trip.data.instructions`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Clips that a person brings: looked at once, judged in words, mended, captioned and shared out.
+"""Clips that a person brings: looked at once, judged in words, fixed, captioned and shared out.
 
 What is looked at is small grey pictures of every frame.
 """
@@ -25,7 +25,7 @@ SIDE = 32  # of the grey pictures that frames are compared by
 STRIP_FRAMES, STRIP_HEIGHT = 6, 72  # of a thumbnail strip
 STRIP_WIDTH = 4 * STRIP_HEIGHT  # of one of its frames, at most
 HELD_OUT_SHARE = 5  # one in so many clips is held out, where nobody says which
-MENDED_SIDE, MENDED_LONG_SIDE = 512, 2048  # sides of what is written again, pixels at most
+FIXED_SIDE, FIXED_LONG_SIDE = 512, 2048  # sides of what is written again, pixels at most
 
 # Bounds, measured on 124 filmed clips and on cuts made between them (grey values 0 … 255, means over a picture)
 CUT_DIFFERENCE, CUT_LIKENESS, CUT_JUMP = 30, 0.45, 2.5  # least difference, most correlation, times the usual difference
@@ -47,13 +47,13 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Look:
+class ClipInspection:
     """What looking at a clip once has shown.
 
     width, height  upright, pixels
     cuts           seconds at which another scene begins
     notes          what is unusual and does no harm, in words
-    faults         what should be mended, or why it cannot be used, in words
+    faults         what should be fixed, or why it cannot be used, in words
     usable         whether anything can be learnt from it as it is
     greys          small grey pictures of all frames   f 32 32
     strip          thumbnails side by side as JPEG
@@ -81,8 +81,8 @@ class Look:
         return f"{judged} ({'; '.join(self.notes)})" if self.notes else judged
 
     @property
-    def mends(self) -> tuple[str, ...]:
-        """Names of MENDS that would help."""
+    def fixes(self) -> tuple[str, ...]:
+        """Names of FIXES that would help."""
         if not self.usable:
             return ()
         return tuple(name for name, helps in (("split", bool(self.cuts)), ("crop bars", self.bars != Bars())) if helps)
@@ -91,7 +91,7 @@ class Look:
 # looked at
 
 
-def look_at(path: Path, *, min_frames: int, budget: Budget | None = None) -> Look:
+def inspect_clip(path: Path, *, min_frames: int, budget: Budget | None = None) -> ClipInspection:
     """Decodes a clip once and says what it holds; a broken one too gives a look, with the reason as its fault.
 
     budget  what may be decoded, shared by several clips where they are given the same
@@ -99,7 +99,7 @@ def look_at(path: Path, *, min_frames: int, budget: Budget | None = None) -> Loo
     try:
         with open_video(path, budget) as video:
             coder = video.stream.codec_context
-            look = Look(path.name, codec=coder.name, fps=video.fps)
+            inspection = ClipInspection(path.name, codec=coder.name, fps=video.fps)
             times, greys, thumbnails, brightest = [], [], [], None
             every = max(1, min(video.num_frames or MOST_FRAMES, MOST_FRAMES) // STRIP_FRAMES)
             turned, notes = False, _unusual(video.stream)
@@ -119,26 +119,26 @@ def look_at(path: Path, *, min_frames: int, budget: Budget | None = None) -> Loo
                     notes.append(f"only its first {MOST_FRAMES} frames were looked at")
                     break
     except MediaError as error:
-        return Look(path.name, faults=(str(error).removeprefix(f"{path.name}: "),))
+        return ClipInspection(path.name, faults=(str(error).removeprefix(f"{path.name}: "),))
     if not greys:
-        return Look(path.name, codec=look.codec, faults=("it has no frames that decode; choose another",))
+        return ClipInspection(path.name, codec=inspection.codec, faults=("it has no frames that decode; choose another",))
     if turned:
         notes.append("filmed turned or mirrored, set upright")
     if uneven(times):
         notes.append("its frame rate varies; frames are taken by their times")
-    look = replace(
-        look,
+    inspection = replace(
+        inspection,
         width=brightest.shape[1],
         height=brightest.shape[0],
         num_frames=len(greys),
-        seconds=times[-1] + 1 / look.fps,
+        seconds=times[-1] + 1 / inspection.fps,
         greys=np.stack(greys),
         cuts=find_cuts(np.stack(greys), times),
         bars=find_bars(brightest),
         notes=tuple(notes),
         strip=_jpeg(np.hstack(thumbnails[:STRIP_FRAMES])),
     )
-    return _judged(look, min_frames)
+    return _with_verdict(inspection, min_frames)
 
 
 def _unusual(stream: av.VideoStream) -> list[str]:
@@ -151,18 +151,19 @@ def _unusual(stream: av.VideoStream) -> list[str]:
     return notes
 
 
-def _judged(look: Look, min_frames: int) -> Look:
+def _with_verdict(inspection: ClipInspection, min_frames: int) -> ClipInspection:
     faults = []
-    if look.num_frames < min_frames:
-        faults.append(f"too short: {look.num_frames} frames, {min_frames} are needed; choose a longer one")
-    if look.cuts:
-        faults.append(f"{len(look.cuts)} cut{'s' * (len(look.cuts) > 1)} to another scene, at {_listed(look.cuts)} s; split it there")
-    if look.bars != Bars():
-        bars = [f"{size} px {side}" for side, size in vars(look.bars).items() if size]
+    if inspection.num_frames < min_frames:
+        faults.append(f"too short: {inspection.num_frames} frames, {min_frames} are needed; choose a longer one")
+    if inspection.cuts:
+        count = len(inspection.cuts)
+        faults.append(f"{count} cut{'s' * (count > 1)} to another scene, at {_listed(inspection.cuts)} s; split it there")
+    if inspection.bars != Bars():
+        bars = [f"{size} px {side}" for side, size in vars(inspection.bars).items() if size]
         faults.append(f"black bars ({', '.join(bars)}); crop them")
-    if np.abs(look.greys - look.greys[0]).mean(axis=(1, 2)).max() < STATIC_DIFFERENCE:
+    if np.abs(inspection.greys - inspection.greys[0]).mean(axis=(1, 2)).max() < STATIC_DIFFERENCE:
         faults.append("nothing moves in it; drop it")
-    return replace(look, faults=tuple(faults), usable=look.num_frames >= min_frames)
+    return replace(inspection, faults=tuple(faults), usable=inspection.num_frames >= min_frames)
 
 
 def _listed(seconds: Sequence[float]) -> str:
@@ -199,21 +200,21 @@ def find_bars(brightest: np.ndarray) -> Bars:
     return Bars(*sizes)
 
 
-def mark_duplicates(looks: Sequence[Look]) -> list[Look]:
+def mark_duplicates(inspections: Sequence[ClipInspection]) -> list[ClipInspection]:
     """The looks; whoever shows the same as an earlier one has that as a fault."""
     marked, kept = [], []
-    for look in looks:
-        twin = next((other.name for other in kept if _same(look, other)), None) if look.usable else None
+    for inspection in inspections:
+        twin = next((other.name for other in kept if _same(inspection, other)), None) if inspection.usable else None
         if twin:
-            look = replace(look, faults=(*look.faults, f"the same as {twin}; drop one"))
-        elif look.usable:
-            kept.append(look)
-        marked.append(look)
+            inspection = replace(inspection, faults=(*inspection.faults, f"the same as {twin}; drop one"))
+        elif inspection.usable:
+            kept.append(inspection)
+        marked.append(inspection)
     return marked
 
 
-def _same(one: Look, other: Look) -> bool:
-    greys = [look.greys[np.linspace(0, len(look.greys) - 1, 8).round().astype(int)] for look in (one, other)]
+def _same(one: ClipInspection, other: ClipInspection) -> bool:
+    greys = [inspection.greys[np.linspace(0, len(inspection.greys) - 1, 8).round().astype(int)] for inspection in (one, other)]
     return bool(np.abs(greys[0] - greys[1]).mean() < SAME_DIFFERENCE)
 
 
@@ -226,18 +227,18 @@ def _jpeg(picture: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
-# mended
+# fixed
 
 
-def split(path: Path, look: Look) -> list[Path]:
+def split(path: Path, inspection: ClipInspection) -> list[Path]:
     """The scenes of a clip as files of their own, in its place."""
-    bounds = [0.0, *look.cuts, float("inf")]
+    bounds = [0.0, *inspection.cuts, float("inf")]
     return _rewritten(path, [(start, end, Bars()) for start, end in zip(bounds, bounds[1:], strict=False)])
 
 
-def crop_bars(path: Path, look: Look) -> list[Path]:
+def crop_bars(path: Path, inspection: ClipInspection) -> list[Path]:
     """The clip without its black edges, in its place."""
-    return _rewritten(path, [(0.0, float("inf"), look.bars)])
+    return _rewritten(path, [(0.0, float("inf"), inspection.bars)])
 
 
 def trim(path: Path, start: float, end: float) -> list[Path]:
@@ -247,7 +248,7 @@ def trim(path: Path, start: float, end: float) -> list[Path]:
     return _rewritten(path, [(start, end, Bars())])
 
 
-MENDS: dict[str, Callable[[Path, Look], list[Path]]] = {"split": split, "crop bars": crop_bars}
+FIXES: dict[str, Callable[[Path, ClipInspection], list[Path]]] = {"split": split, "crop bars": crop_bars}
 
 
 def _rewritten(path: Path, parts: list[tuple[float, float, Bars]]) -> list[Path]:
@@ -278,7 +279,7 @@ def _fitted(pixels: np.ndarray, bars: Bars) -> np.ndarray:
     """A frame without its bars, no larger than training looks at."""
     height, width = pixels.shape[:2]
     pixels = pixels[bars.top : height - bars.bottom, bars.left : width - bars.right]
-    scale = min(MENDED_SIDE / min(pixels.shape[:2]), MENDED_LONG_SIDE / max(pixels.shape[:2]))
+    scale = min(FIXED_SIDE / min(pixels.shape[:2]), FIXED_LONG_SIDE / max(pixels.shape[:2]))
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
 
 

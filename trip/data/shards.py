@@ -31,7 +31,7 @@ from torch import Tensor
 from trip.data.cache import EncodedClip, check_key
 from trip.data.layouts import Entry
 from trip.data.windows import Unfit
-from trip.system.files import replacing, write_whole
+from trip.system.files import atomic_write, atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,9 @@ def encode_shards(
     stream, number, listed = iter(entries), 0, 0
     while group := list(islice(stream, shard_size)):
         if number % num_parts == part:
-            path, told = folder / f"clips-{number:07d}.safetensors", _digest(group)
-            if _entries_of(path) != told:
-                _save(path, *_shard(group, encoders, windows, told))
+            path, entries_digest = folder / f"clips-{number:07d}.safetensors", _digest(group)
+            if _entries_of(path) != entries_digest:
+                _save(path, *_shard(group, encoders, windows, entries_digest))
                 (folder / "index.json").unlink(missing_ok=True)
             done += Counter(shards=1, clips=_count(path), **Counter(unfit["reason"] for unfit in unfit_in(path)))
             yield dict(done)
@@ -89,10 +89,10 @@ def encode_shards(
     for path in folder.glob("clips-*.safetensors"):
         if int(path.stem.removeprefix("clips-")) >= number:  # of a longer listing
             path.unlink(missing_ok=True)
-    write_whole(folder / "listing.json", json.dumps({"entries": listed, "shards": number}))
+    atomic_write_text(folder / "listing.json", json.dumps({"entries": listed, "shards": number}))
 
 
-def _shard(group: list[Entry], encoders: Encoders, windows: int, told: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _shard(group: list[Entry], encoders: Encoders, windows: int, entries_digest: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a shard; entries that cannot be used leave a line instead of a clip."""
     latents, times, said, unfit = [], [], [], []
     for entry, found in _windows(group, encoders.window, windows):
@@ -112,7 +112,7 @@ def _shard(group: list[Entry], encoders: Encoders, windows: int, told: str) -> t
         tensors |= {"words": words, "sentences": sentences}
     number = {caption: index for index, caption in enumerate(captions)}
     metadata = {
-        "entries": told,
+        "entries": entries_digest,
         "count": str(len(latents)),
         "captions": json.dumps(captions),
         "said": json.dumps([[number[caption] for caption in several] for several in said]),
@@ -141,7 +141,7 @@ def _windows(group: list[Entry], read: Callable, windows: int) -> Iterator[tuple
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata=metadata)
 
 
@@ -183,7 +183,7 @@ class EncodedDataSet:
         self.folder = folder
         index = _index(folder)
         self.counts = {name: count for name, (count, _) in index.items()}
-        self.contents = {name: told for name, (_, told) in index.items()}
+        self.contents = {name: entries_digest for name, (_, entries_digest) in index.items()}
         self.names = list(self.counts)
         self.sizes = np.array([self.counts[name] for name in self.names])
         if not self.sizes.sum():
@@ -288,7 +288,7 @@ def _index(folder: Path) -> dict[str, tuple[int, str]]:
     known = {name: one for name, one in known.items() if isinstance(one, list)}  # an older one had the counts alone
     if list(known) != names:
         known = {name: known[name] if name in known else [_count(folder / name), _entries_of(folder / name)] for name in names}
-        write_whole(path, json.dumps(known))
+        atomic_write_text(path, json.dumps(known))
     listing = folder / "listing.json"
     wanted = json.loads(listing.read_text())["shards"] if listing.exists() else None
     if wanted != len(names):

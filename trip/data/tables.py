@@ -23,7 +23,7 @@ FILE_COLUMNS = ("file", "file_name", "video", "path", "filename", "video_path", 
 CAPTION_COLUMNS = ("caption", "text", "name", "prompt", "description")
 SOURCE_COLUMN, KIND_COLUMN = "source_path", "category"
 DELIMITERS = ",;\t|"
-Tell = Callable[[str], Any]  # what a person should know goes there
+Warn = Callable[[str], Any]  # what a person should know goes there
 MAX_NAMED = 5  # rows that a warning names
 MOST_FIELD = 2**24  # characters: a long film has its captions in one field
 
@@ -127,8 +127,8 @@ def _json_rows(lines: TextIO, table: str) -> Iterator[Row]:
             yield Row(f"{table} line {number}", {}, f"wanted one JSON object a line{why}")
 
 
-def captions_in(path: Path, name: str | None = None, tell: Tell = logger.warning) -> list[Row]:
-    """The rows of a table that name a file; of the others `tell` gets a line. Raises ValueError, in one line, where no row does."""
+def captions_in(path: Path, name: str | None = None, warn: Warn = logger.warning) -> list[Row]:
+    """The rows of a table that name a file; of the others `warn` gets a line. Raises ValueError, in one line, where no row does."""
     good, faults = [], []
     for row in read_table(path, name):
         if row.fault or not row.file:
@@ -139,15 +139,15 @@ def captions_in(path: Path, name: str | None = None, tell: Tell = logger.warning
     if faults and not good:
         raise ValueError(f"{faults[0]}; name the columns file and caption, or leave it out")
     if faults:
-        tell(f"{len(faults)} of {len(faults) + len(good)} rows left out: {few(faults)}")
+        warn(f"{len(faults)} of {len(faults) + len(good)} rows left out: {few(faults)}")
     return good
 
 
 def matched(
-    rows: Sequence[Row], paths: Sequence[PurePosixPath], above: PurePosixPath, tell: Tell = logger.warning
+    rows: Sequence[Row], paths: Sequence[PurePosixPath], above: PurePosixPath, warn: Warn = logger.warning
 ) -> dict[PurePosixPath, Row]:
     """The row that speaks of each file, where one does: rows name files by their path below the table, by the end of a longer path as
-    other machines have it, or by their bare name. Of rows that speak of none `tell` gets a line.
+    other machines have it, or by their bare name. Of rows that speak of none `warn` gets a line.
 
     paths  below the table's folder
     above  that folder, whose name may be part of what rows say
@@ -167,7 +167,7 @@ def matched(
         elif nearest[0] not in best or rank >= best[nearest[0]][0]:
             best[nearest[0]] = rank, row
     if unmatched:
-        tell(f"{len(unmatched)} of {len(rows)} rows name no file that is here, or not which one: {few(unmatched)}")
+        warn(f"{len(unmatched)} of {len(rows)} rows name no file that is here, or not which one: {few(unmatched)}")
     return {path: row for path, (_, row) in best.items()}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from trip.data.clips import LISTS, MOST_CAPTION_BYTES
-from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, TABLE_SUFFIXES, Row, Tell, captions_in, matched
+from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, TABLE_SUFFIXES, Row, Warn, captions_in, matched
 from trip.system.files import check_room, is_full
 
 logger = logging.getLogger(__name__)
@@ -39,17 +39,17 @@ MOST_MEMBERS = 20_000  # of an archive, wanted or not
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _CopiedFile:
     """A file of an upload: where it lay there, and where it lies now."""
 
     place: PurePosixPath
     path: Path
 
 
-def take_in(uploads: Sequence[str | Path], folder: Path, tell: Tell = logger.warning) -> list[Path]:
+def take_in(uploads: Sequence[str | Path], folder: Path, warn: Warn = logger.warning) -> list[Path]:
     """Copies clips, and what is inside .zip files, into a folder, flat; names that collide get a number. Captions stay with their clips:
     a .txt goes beside the one that it lay beside, and what tables say is written to `metadata.jsonl`; of rows that speak of no clip
-    `tell` gets a line.
+    `warn` gets a line.
 
     Raises ValueError, in one line, where an archive is broken, would leave the folder, holds a link or unpacks to too much, where
     there are too many clips, a caption is too long, a table of captions speaks of none of the clips, or the disk would be full. OSError
@@ -59,7 +59,7 @@ def take_in(uploads: Sequence[str | Path], folder: Path, tell: Tell = logger.war
     known = KINDS | {".zip"}
     if strange := [upload for upload in map(Path, uploads) if upload.suffix.lower() not in known]:
         raise ValueError(f"{strange[0].name}: wanted clips ({', '.join(sorted(CLIP_SUFFIXES))}) or a .zip of them; choose others")
-    sources = [_Loose([Path(upload) for upload in uploads if Path(upload).suffix.lower() != ".zip"])]
+    sources = [_LooseFiles([Path(upload) for upload in uploads if Path(upload).suffix.lower() != ".zip"])]
     sources += [_Archive(Path(upload)) for upload in uploads if Path(upload).suffix.lower() == ".zip"]
     clips: list[Path] = []
     captions: dict[str, Row] = {}
@@ -72,7 +72,7 @@ def take_in(uploads: Sequence[str | Path], folder: Path, tell: Tell = logger.war
         _check_count(path.suffix for path in clips)
         if left < 0:
             raise ValueError(f"wanted at most {MOST_BYTES >> 20} MB of clips, got more; bring fewer")
-        captions |= _told(taken, own, tell)
+        captions |= _captions_for(taken, own, warn)
     if not clips:
         raise ValueError("wanted at least one clip, got none; choose clips or a .zip of them")
     if captions:
@@ -80,7 +80,7 @@ def take_in(uploads: Sequence[str | Path], folder: Path, tell: Tell = logger.war
     return clips
 
 
-def _told(taken: list[_Taken], clips: list[_Taken], tell: Tell) -> dict[str, Row]:
+def _captions_for(taken: list[_CopiedFile], clips: list[_CopiedFile], warn: Warn) -> dict[str, Row]:
     """What tables say of clips, by their new names; the tables themselves, and texts beside no clip, are dropped."""
     captions: dict[str, Row] = {}
     beside = {clip.path.with_suffix(".txt") for clip in clips}
@@ -89,8 +89,8 @@ def _told(taken: list[_Taken], clips: list[_Taken], tell: Tell) -> dict[str, Row
         if one.path.suffix.lower() in TABLE_SUFFIXES:
             top = one.place.parent
             below = {place.relative_to(top): path for place, path in by_place.items() if place.is_relative_to(top)}
-            rows = captions_in(one.path, one.place.name, tell)
-            found = matched(rows, list(below), top, tell)
+            rows = captions_in(one.path, one.place.name, warn)
+            found = matched(rows, list(below), top, warn)
             if rows and not found:
                 raise ValueError(
                     f"{rows[0].place} speaks of {rows[0].file[:60]!r}, and no row of a clip of this upload; correct its file names"
@@ -105,16 +105,16 @@ def _told(taken: list[_Taken], clips: list[_Taken], tell: Tell) -> dict[str, Row
 def write_captions(folder: Path, captions: Mapping[str, "Row | str"]) -> None:
     """Writes what happens in each clip beside the clips, as `trip.data.clips` reads it first."""
     lines = []
-    for name, told in sorted(captions.items()):
-        source = told.first_of([SOURCE_COLUMN]) if isinstance(told, Row) else ""
-        caption = told.caption if isinstance(told, Row) else " ".join(told.split())
+    for name, row in sorted(captions.items()):
+        source = row.first_of([SOURCE_COLUMN]) if isinstance(row, Row) else ""
+        caption = row.caption if isinstance(row, Row) else " ".join(row.split())
         lines.append(json.dumps({"file": name, "caption": caption} | ({SOURCE_COLUMN: source} if source else {})))
     for old in LISTS:
         (folder / old).unlink(missing_ok=True)
     (folder / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
-class _Names:
+class _FreePaths:
     """New names in a flat folder: files that lay beside each other and shared a name but for the suffix still do, and no others."""
 
     def __init__(self, folder: Path):
@@ -135,19 +135,19 @@ class _Names:
         return self.folder / f"{self.given[key]}{place.suffix}"
 
 
-class _Loose:
+class _LooseFiles:
     """Files that were brought by themselves."""
 
     def __init__(self, paths: list[Path]):
         self.paths = paths
 
-    def copied(self, folder: Path, left: int) -> list[_Taken]:
-        names, seen, taken = _Names(folder), Counter(), []
+    def copied(self, folder: Path, left: int) -> list[_CopiedFile]:
+        names, seen, taken = _FreePaths(folder), Counter(), []
         for path in sorted(self.paths, key=lambda path: path.suffix.lower() not in CLIP_SUFFIXES):
             place, size = PurePosixPath(path.name), path.stat().st_size
             check_room(folder, size)
             with path.open("rb") as source:
-                taken.append(_Taken(place, _copied(source, names.path(place, seen[place]), path.name, size)))
+                taken.append(_CopiedFile(place, _copied(source, names.path(place, seen[place]), path.name, size)))
             seen[place] += 1
         return taken
 
@@ -158,19 +158,19 @@ class _Archive:
     def __init__(self, path: Path):
         self.path = path
 
-    def copied(self, folder: Path, left: int) -> list[_Taken]:
+    def copied(self, folder: Path, left: int) -> list[_CopiedFile]:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 members = [member for member in archive.infolist() if _is_wanted(self.path.name, member)]
                 _check_bounds(self.path, archive, members, left)
                 check_room(folder, sum(member.file_size for member in members))
-                names, seen, taken = _Names(folder), Counter(), []
+                names, seen, taken = _FreePaths(folder), Counter(), []
                 for member in sorted(members, key=lambda member: _place(member).suffix.lower() not in CLIP_SUFFIXES):
                     place = _place(member)
                     target = names.path(place, seen[place])
                     seen[place] += 1
                     with archive.open(member) as source:
-                        taken.append(_Taken(place, _copied(source, target, f"{self.path.name}: {place.name}", member.file_size)))
+                        taken.append(_CopiedFile(place, _copied(source, target, f"{self.path.name}: {place.name}", member.file_size)))
                 return taken
         except _BROKEN as error:
             raise ValueError(f"{self.path.name}: wanted a .zip that opens, got one that does not ({error}); pack it again") from error

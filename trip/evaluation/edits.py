@@ -11,8 +11,8 @@ import numpy as np
 from numpy import ndarray
 
 from trip.data.edits import EDITS, apply_edit
+from trip.data.instructions import STATES, UNSEEN
 from trip.data.photos import Photo
-from trip.data.wordings import STATES, UNSEEN
 
 Edit = Callable[[ndarray, Sequence[str], int], Sequence[ndarray]]  # photo (h w 3, uint8), instructions, seed -> a picture each, as large
 Progress = Callable[[float, str], None]  # share done, what was just measured

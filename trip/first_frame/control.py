@@ -7,7 +7,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from trip.first_frame.annotators import ANNOTATORS, Detector, canny
-from trip.first_frame.drawing import Picture, Pictures, Tell, draw, fitted, generator, left_unread, seeds_of
+from trip.first_frame.drawing import Picture, Pictures, StepCallback, draw, fitted, generator, seeds_of, truncation_notes
 from trip.settings import ControlSettings
 
 FLAT = 2  # levels of 255 between the darkest and the brightest pixel of a map that shows nothing
@@ -46,7 +46,7 @@ def control_map(photo: Image.Image, settings: ControlSettings, detector: Detecto
         found = canny(photo.resize(shape, Image.Resampling.LANCZOS), settings.low, settings.high)
     else:
         found = detector.read(photo, max(64, round(side / 64) * 64)).convert("RGB").resize(shape, Image.Resampling.NEAREST)
-    return ControlMap(found, [_nothing(settings)] if is_empty(found) else [])
+    return ControlMap(found, [_empty_map_note(settings)] if is_empty(found) else [])
 
 
 def is_empty(found: Image.Image) -> bool:
@@ -55,14 +55,14 @@ def is_empty(found: Image.Image) -> bool:
     return int(pixels.max()) - int(pixels.min()) <= FLAT
 
 
-def _nothing(settings: ControlSettings) -> str:
+def _empty_map_note(settings: ControlSettings) -> str:
     annotator = ANNOTATORS[settings.annotator]
     advice = "lower its thresholds or " if settings.annotator == "canny" else ""
     return f"{annotator.title}: no {annotator.finds} were found, the map is empty; {advice}choose another annotator or photo"
 
 
 def draw_over(
-    pipe: DiffusionPipeline, found: Image.Image, settings: ControlSettings, tell: Tell, photo: Image.Image | None = None
+    pipe: DiffusionPipeline, found: Image.Image, settings: ControlSettings, on_step: StepCallback, photo: Image.Image | None = None
 ) -> Pictures:
     """Pictures over a control map.
 
@@ -73,7 +73,7 @@ def draw_over(
     """
     like = photo or found
     width, height = fitted(*like.size, settings.size, pipe)
-    notes = left_unread(pipe, picture=settings.prompt, negative_prompt=settings.negative_prompt)
+    notes = truncation_notes(pipe, picture=settings.prompt, negative_prompt=settings.negative_prompt)
     if abs(found.width / found.height * like.height / like.width - 1) > ALIKE:
         notes.append(f"The map is {found.width} × {found.height}, of another shape than the photo; it was stretched to fit")
     found = found.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
@@ -90,5 +90,5 @@ def draw_over(
         "control_guidance_start": settings.start,
         "control_guidance_end": settings.end,
     }
-    images = draw(pipe, settings, tell, "Drawing", [shared | {"generator": generator(seed)} for seed in seeds_of(settings)])
+    images = draw(pipe, settings, on_step, "Drawing", [shared | {"generator": generator(seed)} for seed in seeds_of(settings)])
     return Pictures([Picture(image, seed) for image, seed in zip(images, seeds_of(settings), strict=True)], notes, found)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from trip.first_frame.whereabouts import Model
+from trip.first_frame.local_models import Model
 from trip.settings import PictureSettings
 
 PREVIEW_SIDE = 16  # of the latents that a preview decodes, pixels
@@ -37,7 +37,7 @@ class Step:
     preview: np.ndarray | None = None
 
 
-Tell = Callable[[Step], None]  # raises `trip.pipeline.Interrupted` to stop
+StepCallback = Callable[[Step], None]  # raises `trip.pipeline.Interrupted` to stop
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def fitted(width: int, height: int, size: int, pipe: DiffusionPipeline) -> tuple
 def draw(
     pipe: DiffusionPipeline,
     settings: PictureSettings,
-    tell: Tell,
+    on_step: StepCallback,
     words: str,
     inputs: list[dict[str, Any]],
     span: tuple[float, float] = (0.0, 1.0),
@@ -99,7 +99,7 @@ def draw(
     width = (end - start) / len(inputs)
     for index, one in enumerate(inputs):
         title = words if len(inputs) == 1 else f"{words}, picture {index + 1} of {len(inputs)}"
-        watch = _watch(pipe, tell, title, start + index * width, width, settings.num_steps)
+        watch = _callbacks(pipe, on_step, title, start + index * width, width, settings.num_steps)
         outputs += list(pipe(num_inference_steps=settings.num_steps, **one, **watch).images)
     return outputs
 
@@ -109,25 +109,25 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _watch(pipe: DiffusionPipeline, tell: Tell, title: str, start: float, width: float, num_steps: int) -> dict[str, Any]:
-    """Arguments that let a pipeline tell its steps; an exception of `tell` ends it within one, before anything is decoded."""
-    shown = -PREVIEW_SECONDS
+def _callbacks(pipe: DiffusionPipeline, on_step: StepCallback, title: str, start: float, width: float, num_steps: int) -> dict[str, Any]:
+    """Arguments that let a pipeline tell its steps; an exception of `on_step` ends it within one, before anything is decoded."""
+    last_preview = -PREVIEW_SECONDS
 
-    def stepped(step: int, latents: Tensor) -> None:
-        nonlocal shown
-        is_due = time.monotonic() - shown >= PREVIEW_SECONDS
+    def report_step(step: int, latents: Tensor) -> None:
+        nonlocal last_preview
+        is_due = time.monotonic() - last_preview >= PREVIEW_SECONDS
         count = getattr(pipe, "_num_timesteps", None) or num_steps  # fewer where another model begins or ends the picture
         words = f"{title}: step {step + 1} of {count}"
-        tell(Step(start + width * (step + 1) / count, words, _preview(pipe, latents) if is_due else None))
-        shown = time.monotonic() if is_due else shown
+        on_step(Step(start + width * (step + 1) / count, words, _preview(pipe, latents) if is_due else None))
+        last_preview = time.monotonic() if is_due else last_preview
 
     def after_step(_: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        stepped(step, tensors["latents"])
+        report_step(step, tensors["latents"])
         return tensors
 
     if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
         return {"callback_on_step_end": after_step}
-    return {"callback": lambda step, timestep, latents: stepped(step, latents), "callback_steps": 1}
+    return {"callback": lambda step, timestep, latents: report_step(step, latents), "callback_steps": 1}
 
 
 @torch.no_grad()
@@ -142,16 +142,16 @@ def _preview(pipe: DiffusionPipeline, latents: Tensor) -> np.ndarray | None:
     return ((rearrange(pixels, "c h w -> h w c") + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
-def left_unread(pipe: DiffusionPipeline, **prompts: str) -> list[str]:
+def truncation_notes(pipe: DiffusionPipeline, **prompts: str) -> list[str]:
     """A note for each prompt that is longer than the text encoder reads, with the words that it does not."""
     tokenizer, notes = pipe.tokenizer or pipe.tokenizer_2, []
     for title, prompt in prompts.items():
         tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(tokens) > tokenizer.model_max_length:
             rest = tokenizer.decode(tokens[tokenizer.model_max_length - 1 : -1]).strip()
-            shown = rest if len(rest) <= 200 else f"{rest[:200]} …"
+            last_preview = rest if len(rest) <= 200 else f"{rest[:200]} …"
             notes.append(
                 f"{title.replace('_', ' ').capitalize()}: the model reads {tokenizer.model_max_length - 2} tokens, "
-                f"and this has {len(tokens) - 2}; not read: “{shown}”"
+                f"and this has {len(tokens) - 2}; not read: “{last_preview}”"
             )
     return notes

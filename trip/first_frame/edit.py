@@ -6,12 +6,12 @@ import numpy as np
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from trip.first_frame.drawing import Picture, Pictures, Tell, draw, fitted, generator, left_unread, seeds_of
+from trip.first_frame.drawing import Picture, Pictures, StepCallback, draw, fitted, generator, seeds_of, truncation_notes
 from trip.first_frame.embedded import with_detail
 from trip.settings import EditSettings
 
 
-def edit(pipe: DiffusionPipeline, photo: Image.Image, settings: EditSettings, tell: Tell, *, detail: bool = False) -> Pictures:
+def edit(pipe: DiffusionPipeline, photo: Image.Image, settings: EditSettings, on_step: StepCallback, *, detail: bool = False) -> Pictures:
     """The photo, changed; in the photo's shape, with as many pixels as the model was made for.
 
     pipe      StableDiffusionInstructPix2PixPipeline or the SDXL one
@@ -28,8 +28,8 @@ def edit(pipe: DiffusionPipeline, photo: Image.Image, settings: EditSettings, te
     }
     if "width" in inspect.signature(pipe.__call__).parameters:
         shared |= {"width": width, "height": height}
-    images = draw(pipe, settings, tell, "Editing", [shared | {"generator": generator(seed)} for seed in seeds_of(settings)])
+    images = draw(pipe, settings, on_step, "Editing", [shared | {"generator": generator(seed)} for seed in seeds_of(settings)])
     if detail:
         images = [Image.fromarray(sharp) for sharp in with_detail(pipe, [np.asarray(image) for image in images], np.asarray(photo))]
-    notes = left_unread(pipe, instruction=settings.instruction, negative_prompt=settings.negative_prompt)
+    notes = truncation_notes(pipe, instruction=settings.instruction, negative_prompt=settings.negative_prompt)
     return Pictures([Picture(image, seed) for image, seed in zip(images, seeds_of(settings), strict=True)], notes)

@@ -9,13 +9,13 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from trip.first_frame.whereabouts import EXTRAS, extras
+from trip.first_frame.local_models import EXTRAS, extras
 from trip.settings import PictureSettings
 from trip.system.files import check_header
 
 
 @contextmanager
-def added(pipe: DiffusionPipeline, settings: PictureSettings, models: Path | None, *, anywhere: bool = False) -> Iterator[None]:
+def loaded_extras(pipe: DiffusionPipeline, settings: PictureSettings, models: Path | None, *, anywhere: bool = False) -> Iterator[None]:
     """The pipeline with the LoRA and the embedding that the settings name, for as long as the context lasts.
 
     anywhere  a name may also be a path; for the person at the machine, not for visitors of the page
@@ -24,9 +24,9 @@ def added(pipe: DiffusionPipeline, settings: PictureSettings, models: Path | Non
     lora, embedding = (_file(kind, getattr(settings, kind), models, anywhere) for kind in EXTRAS)
     try:
         if lora:
-            _told(lora, lambda: _add_lora(pipe, lora, settings.lora_weight))
+            _load(lora, lambda: _add_lora(pipe, lora, settings.lora_weight))
         if embedding:
-            _told(embedding, lambda: _add_embedding(pipe, embedding))
+            _load(embedding, lambda: _add_embedding(pipe, embedding))
         yield
     finally:
         if lora:
@@ -52,7 +52,7 @@ def _file(kind: str, name: str, models: Path | None, anywhere: bool) -> Path | N
     return path
 
 
-def _told(path: Path, add: Callable[[], None]) -> None:
+def _load(path: Path, add: Callable[[], None]) -> None:
     try:
         add()
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:

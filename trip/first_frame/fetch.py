@@ -25,14 +25,14 @@ from huggingface_hub.errors import (
 
 from trip.first_frame.archive import fetch_archive
 from trip.first_frame.catalogue import CARDS, JUDGES, Card, Task, size_of
-from trip.first_frame.whereabouts import INDEX, default_folder, folder_name, index_of, is_plain, parts_of, where
+from trip.first_frame.local_models import INDEX, card_folder, default_folder, folder_name, index_of, is_safe_name, parts_of
 
-Tell = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
+ProgressCallback = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 SMALL = (".json", ".txt", ".model")  # files beside the weights
 SPARE_BYTES = 500 * 2**20  # left free on the disk
 
 
-def fetch(name: str, models: Path | None, tell: Tell, task: Task = "paint") -> list[Path]:
+def fetch(name: str, models: Path | None, on_progress: ProgressCallback, task: Task = "paint") -> list[Path]:
     """Gets a card of the catalogue with all that it needs, or a hub id, and gives their folders. What is here is not fetched again.
 
     models  folder to put it in; none: the hub's cache
@@ -43,17 +43,17 @@ def fetch(name: str, models: Path | None, tell: Tell, task: Task = "paint") -> l
     known = CARDS | JUDGES
     if name in known:
         wanted = [known[other] for other in (*known[name].needs, name)]
-    elif is_plain(name) and "/" in name:
+    elif is_safe_name(name) and "/" in name:
         wanted = [Card(name, task, name, 0, "not known here")]
     else:
         raise ValueError(f"there is no model {name!r}; choose from {', '.join(known)}, or give a hub id owner/name")
-    return [where(card, models) or _fetched(card, models, tell) for card in wanted]
+    return [card_folder(card, models) or _download(card, models, on_progress) for card in wanted]
 
 
-def _fetched(card: Card, models: Path | None, tell: Tell) -> Path:
+def _download(card: Card, models: Path | None, on_progress: ProgressCallback) -> Path:
     if card.archive:
         name = next(name for name, other in JUDGES.items() if other == card)
-        return fetch_archive(card, models / name if models else default_folder(name), tell)
+        return fetch_archive(card, models / name if models else default_folder(name), on_progress)
     if not card.repo:
         raise ValueError(f"{card.title} is part of this repository, and its folder {card.folder} is not there; get the repository again")
     if constants.is_offline_mode():
@@ -61,16 +61,16 @@ def _fetched(card: Card, models: Path | None, tell: Tell) -> Path:
     target = {"local_dir": models / folder_name(card.repo)} if models else {}
     try:
         sizes = {file.rfilename: file.size or 0 for file in HfApi().model_info(card.repo, files_metadata=True).siblings}
-        files = _wanted(card, sizes, target)
+        files = _files_to_download(card, sizes, target)
         total = sum(sizes[file] for file in files)
         _check_space(total, models or Path(constants.HF_HUB_CACHE), card)
-        counter, path = _Counter(total, tell), ""
+        counter, path = _Counter(total, on_progress), ""
         for file in files:
             path = hf_hub_download(card.repo, file, tqdm_class=counter.bar(), **target)
             counter.finished(sizes[file])
     except (OSError, httpx2.HTTPError, HFValidationError, LocalEntryNotFoundError, EntryNotFoundError) as error:
-        raise ValueError(_in_words(card.repo, error)) from error
-    folder = where(card, models)
+        raise ValueError(_reason(card.repo, error)) from error
+    folder = card_folder(card, models)
     if folder is None:
         raise ValueError(
             f"{card.repo}: everything was fetched to {Path(path).parent}, and yet it is not whole; is it a model to {card.task} with?"
@@ -78,7 +78,7 @@ def _fetched(card: Card, models: Path | None, tell: Tell) -> Path:
     return folder
 
 
-def _wanted(card: Card, sizes: dict[str, int], target: dict[str, Any]) -> list[str]:
+def _files_to_download(card: Card, sizes: dict[str, int], target: dict[str, Any]) -> list[str]:
     """The files of a repository that a card asks for: half precision where there is, safetensors alone."""
     if card.files:
         return list(card.files)
@@ -118,10 +118,10 @@ def _check_space(num_bytes: int, folder: Path, card: Card) -> None:
 class _Counter:
     """Adds up the bytes of all files, and tells them on at most twice a second."""
 
-    def __init__(self, total: int, tell: Tell):
-        self.total, self.tell = total, tell
+    def __init__(self, total: int, on_progress: ProgressCallback):
+        self.total, self.on_progress = total, on_progress
         self.before = self.current = 0
-        self.begun = self.told = time.monotonic()
+        self.begun = self.notified = time.monotonic()
         self.fresh = 0  # bytes that came now; what an earlier attempt left is not speed
 
     def bar(self) -> type:
@@ -147,20 +147,20 @@ class _Counter:
         """Bytes of the file under way."""
         self.current += num_bytes
         self.fresh += num_bytes
-        if time.monotonic() - self.told > 0.5:
-            self._say()
+        if time.monotonic() - self.notified > 0.5:
+            self._notify()
 
     def finished(self, size: int) -> None:
         """A file is here."""
         self.before, self.current = self.before + size, 0
-        self._say()
+        self._notify()
 
-    def _say(self) -> None:
-        self.told = time.monotonic()
-        self.tell(min(self.before + self.current, self.total), self.total, self.fresh / max(self.told - self.begun, 1e-3))
+    def _notify(self) -> None:
+        self.notified = time.monotonic()
+        self.on_progress(min(self.before + self.current, self.total), self.total, self.fresh / max(self.notified - self.begun, 1e-3))
 
 
-def _in_words(repo: str, error: Exception) -> str:
+def _reason(repo: str, error: Exception) -> str:
     """One line for what a download can run into."""
     page = f"https://huggingface.co/{repo}"
     if isinstance(error, GatedRepoError):

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from trip.first_frame.catalogue import CARDS
-from trip.first_frame.whereabouts import Model, base_title, how_to_get, index_of, parts_of, where
+from trip.first_frame.local_models import Model, base_title, card_folder, download_hint, index_of, parts_of
 from trip.system.accelerator import device, precision
 
 PIPELINES: dict[tuple[str, str], type[DiffusionPipeline]] = {  # task, family
@@ -54,12 +54,12 @@ def open_pipeline(model: Model, models: Path | None = None, controlnet: Model | 
     if controlnet:
         if controlnet.card.family != model.card.family:
             raise ValueError(f"{controlnet.name} is not made for {model.name}; choose a ControlNet for {base_title(model)}")
-        more["controlnet"] = _opened(controlnet.name, lambda: _part(ControlNetModel, controlnet.folder))
+        more["controlnet"] = _open(controlnet.name, lambda: _load_component(ControlNetModel, controlnet.folder))
     folder = _base_folder(model, models)
     if model.card.files:
-        more["unet"] = _opened(model.name, lambda: _lone_unet(folder / "unet", model.folder / model.card.files[0]))
-    pipe = _opened(model.name, lambda: _whole(PIPELINES[task, model.card.family], folder, more))
-    _check_kind(pipe, task, model.name)
+        more["unet"] = _open(model.name, lambda: _load_unet(folder / "unet", model.folder / model.card.files[0]))
+    pipe = _open(model.name, lambda: _load_pipeline(PIPELINES[task, model.card.family], folder, more))
+    _check_task(pipe, task, model.name)
     if model.card.files:  # SDXL-Lightning: its own page asks for this sampler
         pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
     pipe.vae.enable_slicing()
@@ -73,7 +73,7 @@ def num_bytes_on_disk(model: Model, models: Path | None = None, controlnet: Mode
     """What the weights of a pipeline will take in memory, read from the heads of its files."""
     folder = _base_folder(model, models)
     folders = [folder / part for part, has_weights in parts_of(index_of(folder) or {}) if has_weights]
-    numbers = sum(_count(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
+    numbers = sum(_count_parameters(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
     return numbers * precision(device()).itemsize
 
 
@@ -81,31 +81,31 @@ def _base_folder(model: Model, models: Path | None) -> Path:
     """Where the pipeline lies: the model's own folder, or that of the model whose U-Net it replaces."""
     if not model.card.files:
         return model.folder
-    folder = where(CARDS[model.card.needs[0]], models)
+    folder = card_folder(CARDS[model.card.needs[0]], models)
     if folder is None:
-        raise ValueError(how_to_get(model.name, models))
+        raise ValueError(download_hint(model.name, models))
     return folder
 
 
-def _whole(kind: type[DiffusionPipeline], folder: Path, more: dict[str, Any]) -> DiffusionPipeline:
+def _load_pipeline(kind: type[DiffusionPipeline], folder: Path, more: dict[str, Any]) -> DiffusionPipeline:
     if "safety_checker" in inspect.signature(kind.__init__).parameters:
         more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False, **more}
     variant = "fp16" if any(folder.glob("*/*.fp16*.safetensors")) else None
     return kind.from_pretrained(folder, use_safetensors=True, dtype=precision(device()), variant=variant, local_files_only=True, **more)
 
 
-def _part(kind: type, folder: Path) -> torch.nn.Module:
+def _load_component(kind: type, folder: Path) -> torch.nn.Module:
     variant = "fp16" if any(folder.glob("*.fp16*.safetensors")) else None
     return kind.from_pretrained(folder, use_safetensors=True, dtype=precision(device()), variant=variant, local_files_only=True)
 
 
-def _lone_unet(folder: Path, weights: Path) -> UNet2DConditionModel:
+def _load_unet(folder: Path, weights: Path) -> UNet2DConditionModel:
     unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder)).to(precision(device()))
     unet.load_state_dict(load_file(weights))
     return unet.eval()
 
 
-def _opened(name: str, opener: Callable[[], Any]) -> Any:
+def _open(name: str, opener: Callable[[], Any]) -> Any:
     """What the opener gives; what it raises becomes one line."""
     for library in (diffusers, transformers):  # what people should know is told in notes and errors
         library.utils.logging.disable_progress_bar()
@@ -117,7 +117,7 @@ def _opened(name: str, opener: Callable[[], Any]) -> Any:
         raise ValueError(f"{name}: not a model that opens ({type(error).__name__}: {reason}); copy or fetch it again") from error
 
 
-def _check_kind(pipe: DiffusionPipeline, task: str, name: str) -> None:
+def _check_task(pipe: DiffusionPipeline, task: str, name: str) -> None:
     """An editing U-Net takes noise and photo side by side, twice the channels of a painting one."""
     sides = pipe.unet.config.in_channels / pipe.vae.config.latent_channels
     if sides != (2 if task == "edit" else 1):
@@ -125,7 +125,7 @@ def _check_kind(pipe: DiffusionPipeline, task: str, name: str) -> None:
         raise ValueError(f"{name}: wanted a model to {task} with, found {kinds.get(sides, 'one of another kind')}; choose another")
 
 
-def _count(folder: Path) -> int:
+def _count_parameters(folder: Path) -> int:
     """How many numbers the weights in a folder have, by one variant of them."""
     files = sorted(folder.glob("*.fp16*.safetensors")) or [file for file in folder.glob("*.safetensors") if "non_ema" not in file.name]
     total = 0

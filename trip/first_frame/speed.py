@@ -11,9 +11,9 @@ from PIL import Image
 
 from trip.first_frame.catalogue import cards
 from trip.first_frame.drawing import Step
-from trip.first_frame.making import Makery
-from trip.first_frame.whereabouts import is_here
-from trip.model_cache import lent_pipeline, shelf
+from trip.first_frame.generation import PictureGenerator
+from trip.first_frame.local_models import is_available
+from trip.model_cache import acquire_pipeline, shared_cache
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.system.memory import memory_in_use
 
@@ -38,7 +38,7 @@ def time_pictures(
 
 
 def _tasks(models: Path | None, num_steps: int, size: int | None) -> list[tuple[str, PictureSettings]]:
-    here = {name: card for name, card in cards().items() if all(is_here(one, models) for one in (*card.needs, name))}
+    here = {name: card for name, card in cards().items() if all(is_available(one, models) for one in (*card.needs, name))}
     tasks: list[tuple[str, PictureSettings]] = []
     for name, card in here.items():
         shared = {"size": size, "num_steps": min(num_steps, card.num_steps), "seed": 0}
@@ -53,7 +53,7 @@ def _tasks(models: Path | None, num_steps: int, size: int | None) -> list[tuple[
 
 
 @dataclass
-class Taken:
+class Cost:
     """What making one thing took: seconds and bytes in use of each stage by its name, and the most bytes at any step."""
 
     seconds: dict[str, float]
@@ -61,35 +61,35 @@ class Taken:
     most_bytes: int
 
 
-def _picture(settings: PictureSettings, photo: Image.Image, models: Path | None) -> Taken:
+def _picture(settings: PictureSettings, photo: Image.Image, models: Path | None) -> Cost:
     peak = 0
 
-    def look(step: Step) -> None:
+    def track_memory(step: Step) -> None:
         nonlocal peak
         peak = max(peak, memory_in_use())
 
-    made = Makery(models, look).make(settings, photo)
-    return Taken(made.seconds, made.num_bytes, max(peak, *made.num_bytes.values()))
+    result = PictureGenerator(models, track_memory).generate(settings, photo)
+    return Cost(result.seconds, result.num_bytes, max(peak, *result.num_bytes.values()))
 
 
-def _clip(photo: Image.Image, trip: str | None) -> Taken:
+def _clip(photo: Image.Image, trip: str | None) -> Cost:
     begun = time.monotonic()
-    with lent_pipeline(trip) as pipe:
+    with acquire_pipeline(trip) as pipe:
         opened, after_opening = time.monotonic(), memory_in_use()
         peak = after_opening
 
-        def look(*_: Any) -> None:
+        def track_memory(*_: Any) -> None:
             nonlocal peak
             peak = max(peak, memory_in_use())
 
-        pipe.animate(photo, pipe.resolve(AnimateSettings(seed=0)), callback_on_step_end=look)
+        pipe.animate(photo, pipe.resolve(AnimateSettings(seed=0)), callback_on_step_end=track_memory)
     seconds = {"open": round(opened - begun, 3), "animate": round(time.monotonic() - opened, 3)}
     num_bytes = {"open": after_opening, "animate": memory_in_use()}
-    return Taken(seconds, num_bytes, max(peak, *num_bytes.values()))
+    return Cost(seconds, num_bytes, max(peak, *num_bytes.values()))
 
 
-def _timed(name: str, make: Callable[[], Taken]) -> dict[str, Any]:
-    open_before = set(shelf())
+def _timed(name: str, make: Callable[[], Cost]) -> dict[str, Any]:
+    open_before = set(shared_cache())
     first = make()
     again = make()
     return {
@@ -98,5 +98,5 @@ def _timed(name: str, make: Callable[[], Taken]) -> dict[str, Any]:
         "again_seconds": round(sum(again.seconds.values()), 2),
         "bytes": first.num_bytes,
         "most_bytes": max(first.most_bytes, again.most_bytes),
-        "put_away": len(open_before - set(shelf())),
+        "put_away": len(open_before - set(shared_cache())),
     }

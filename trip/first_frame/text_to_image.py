@@ -4,33 +4,35 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from trip.first_frame.drawing import Picture, Pictures, Tell, draw, fitted, generator, left_unread, seeds_of
+from trip.first_frame.drawing import Picture, Pictures, StepCallback, draw, fitted, generator, seeds_of, truncation_notes
 from trip.settings import PaintSettings
 
 REFINE_FROM = 0.8  # share of the steps that the base model makes, as the refiner's page recommends
 FEWEST_REFINED = 5  # steps
 
 
-def paint(pipe: DiffusionPipeline, settings: PaintSettings, tell: Tell) -> Pictures:
+def paint(pipe: DiffusionPipeline, settings: PaintSettings, on_step: StepCallback) -> Pictures:
     """Candidates for a first frame.
 
     pipe      StableDiffusionXLPipeline or StableDiffusionPipeline
     settings  resolved
     """
-    images = draw(pipe, settings, tell, "Painting", _inputs(pipe, settings))
-    return Pictures(_with_seeds(images, settings), left_unread(pipe, picture=settings.prompt, negative_prompt=settings.negative_prompt))
+    images = draw(pipe, settings, on_step, "Painting", _inputs(pipe, settings))
+    return Pictures(
+        _with_seeds(images, settings), truncation_notes(pipe, picture=settings.prompt, negative_prompt=settings.negative_prompt)
+    )
 
 
-def paint_unfinished(pipe: DiffusionPipeline, settings: PaintSettings, tell: Tell) -> list[Any]:
+def paint_partially(pipe: DiffusionPipeline, settings: PaintSettings, on_step: StepCallback) -> list[Any]:
     """The same, left off after REFINE_FROM of the steps: latents c h w, for `refine`."""
     if settings.num_steps < FEWEST_REFINED:
         raise ValueError(f"Refine needs at least {FEWEST_REFINED} steps, got {settings.num_steps}; choose more steps")
     inputs = [one | {"denoising_end": REFINE_FROM, "output_type": "latent"} for one in _inputs(pipe, settings)]
-    return draw(pipe, settings, tell, "Painting", inputs, (0.0, REFINE_FROM))
+    return draw(pipe, settings, on_step, "Painting", inputs, (0.0, REFINE_FROM))
 
 
-def refine(refiner: DiffusionPipeline, latents: list[Any], settings: PaintSettings, tell: Tell) -> Pictures:
-    """Finishes what `paint_unfinished` left: the refiner takes the last steps.
+def refine(refiner: DiffusionPipeline, latents: list[Any], settings: PaintSettings, on_step: StepCallback) -> Pictures:
+    """Finishes what `paint_partially` left: the refiner takes the last steps.
 
     refiner  StableDiffusionXLImg2ImgPipeline
     """
@@ -45,8 +47,10 @@ def refine(refiner: DiffusionPipeline, latents: list[Any], settings: PaintSettin
         }
         for one, seed in zip(latents, seeds_of(settings), strict=True)
     ]
-    images = draw(refiner, settings, tell, "Refining", inputs, (REFINE_FROM, 1.0))
-    return Pictures(_with_seeds(images, settings), left_unread(refiner, picture=settings.prompt, negative_prompt=settings.negative_prompt))
+    images = draw(refiner, settings, on_step, "Refining", inputs, (REFINE_FROM, 1.0))
+    return Pictures(
+        _with_seeds(images, settings), truncation_notes(refiner, picture=settings.prompt, negative_prompt=settings.negative_prompt)
+    )
 
 
 def _inputs(pipe: DiffusionPipeline, settings: PaintSettings) -> list[dict[str, Any]]:

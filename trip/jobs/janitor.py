@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trip.jobs.folders import UPLOADS, drop, is_own
-from trip.jobs.store import ANYBODY, Job, JobStore, State
+from trip.jobs.folders import UPLOADS, drop, is_owned
+from trip.jobs.store import ANY_VISITOR, Job, JobStore, State
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ def tidy(store: JobStore, limits: Limits) -> list[Job]:
     """Deletes jobs beyond the limits, files included, and gives what was deleted; and drafts. Touches the app's own folders only."""
     _forget_unreadable(store, _before(limits.days))
     tidy_drafts(store.folder / DRAFTS, limits)
-    for folder in filter(is_own, (store.folder / UPLOADS).glob("*")):
+    for folder in filter(is_owned, (store.folder / UPLOADS).glob("*")):
         tidy_uploads(folder, _before(limits.upload_days))
     store.reserve.fill()
-    ended = sorted(store.jobs(ANYBODY, State.DONE, State.FAILED, State.CANCELLED), key=lambda job: job.ended or job.created)
+    ended = sorted(store.jobs(ANY_VISITOR, State.DONE, State.FAILED, State.CANCELLED), key=lambda job: job.ended or job.created)
     sizes = {job.id: size_of(store.folder_of(job)) for job in ended}
     total, count, oldest = sum(sizes.values()), len(ended), _before(limits.days)
     going = []
@@ -54,7 +54,7 @@ def tidy(store: JobStore, limits: Limits) -> list[Job]:
         going.append(job)
         total, count = total - sizes[job.id], count - 1
     paused_since = _before(limits.paused_days)
-    going += [job for job in store.jobs(ANYBODY, State.PAUSED) if max(job.created, job.started or 0) < paused_since]
+    going += [job for job in store.jobs(ANY_VISITOR, State.PAUSED) if max(job.created, job.started or 0) < paused_since]
     for job in going:
         with suppress(ValueError):  # deleted by its visitor meanwhile
             store.delete(job.id)
@@ -63,7 +63,7 @@ def tidy(store: JobStore, limits: Limits) -> list[Job]:
 
 def tidy_drafts(folder: Path, limits: Limits) -> None:
     """Deletes drafts that nobody has looked at for long, and the oldest of them where they are too large together."""
-    drafts = sorted(filter(is_own, folder.glob("*")), key=_written_at)
+    drafts = sorted(filter(is_owned, folder.glob("*")), key=_written_at)
     sizes = {path: size_of(path) for path in drafts}
     total, oldest = sum(sizes.values()), _before(limits.draft_days)
     for path in drafts:
@@ -92,7 +92,7 @@ def _forget_unreadable(store: JobStore, before: float) -> None:
             with suppress(ValueError):
                 store.delete(job_id)
     for folder in store.files.iterdir():
-        if folder.name not in known and is_own(folder) and _written_at(folder) < before:
+        if folder.name not in known and is_owned(folder) and _written_at(folder) < before:
             drop(folder)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from trip.jobs.visitor import Visitor, id_of_word
+from trip.jobs.visitor import Visitor, id_of_secret
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ class Job:
 
     visitor                  id of whose it is; nobody else sees it
     address                  stands for where it was asked from
-    kind                     what is made: a key of the worker's makers
-    settings                 what was asked, as the maker takes it
+    kind                     what is made: a key of the worker's handlers
+    settings                 what was asked, as the handler takes it
     place                    jobs of a visitor are taken in this order
     created, started, ended  seconds of `time.time`
     fraction, words          how far it is, 0 to 1, and that in words
     error                    why it failed, one line
-    result                   what the maker gave: file names in the job's folder, seed, figures
+    result                   what the handler gave: file names in the job's folder, seed, figures
     """
 
     __pydantic_config__ = ConfigDict(allow_inf_nan=False)
@@ -66,7 +66,7 @@ class Job:
     address: str = ""
 
     @property
-    def asker(self) -> Visitor:
+    def requester(self) -> Visitor:
         """Who asked for it, for a job that follows from it."""
         return Visitor(self.visitor, self.address)
 
@@ -74,7 +74,7 @@ class Job:
 _JOB = TypeAdapter(Job)
 
 
-def job_of(row: sqlite3.Row) -> Job | None:
+def job_from_row(row: sqlite3.Row) -> Job | None:
     """The job of a row; none where the row cannot be read, which is logged once."""
     values = dict(row)
     try:
@@ -90,7 +90,7 @@ def _log_once(job_id: str, reason: str) -> None:
     logger.error("the row of job %r cannot be read and is passed by: %s", job_id, reason)
 
 
-def written_down(folder: Path) -> Job | None:
+def read_job_file(folder: Path) -> Job | None:
     """The finished job that the `job.json` of a folder tells of, where there is one that can be read.
 
     One of an earlier form, without an address, has the visitor's secret word in place of the id, which is given instead.
@@ -99,7 +99,7 @@ def written_down(folder: Path) -> Job | None:
         text = (folder / "job.json").read_bytes()
         job = _JOB.validate_json(text)
         if "address" not in json.loads(text):
-            job = replace(job, visitor=id_of_word(job.visitor))
+            job = replace(job, visitor=id_of_secret(job.visitor))
     except (OSError, ValueError):
         return None
     return job if job.state == State.DONE and job.id == folder.name else None

@@ -30,31 +30,31 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from trip.jobs import caps
-from trip.jobs.aside import ASIDE
-from trip.jobs.folders import TOLD, drop, is_id, make_own
-from trip.jobs.job import Job, State, job_of
+from trip.jobs import quotas
+from trip.jobs.checkpoint import CHECKPOINT
+from trip.jobs.fair_queue import NEXT_JOB, queue_order
+from trip.jobs.folders import JOB_FILE, create_owned, drop, is_id
+from trip.jobs.job import Job, State, job_from_row
+from trip.jobs.recovery import erase_secrets, recover, refuse_foreign_files
 from trip.jobs.reserve import Reserve, is_full
-from trip.jobs.start import forget_words, refuse_strangers, take_up
 from trip.jobs.table import insert, open_table
-from trip.jobs.turns import NEXT, in_line
-from trip.jobs.visitor import address_of, id_of_word
-from trip.system.files import LEAST_FREE_BYTES, check_room, write_whole
+from trip.jobs.visitor import address_of, id_of_secret
+from trip.system.files import LEAST_FREE_BYTES, atomic_write_text, check_room
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-LASTING = {"photo.png", "map.png", "log.txt", "clips", "run", ASIDE}  # what of a job its next attempt begins with
+KEPT_FILES = {"photo.png", "map.png", "log.txt", "clips", "run", CHECKPOINT}  # what of a job its next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
 
-class Anybody:
+class AnyVisitor:
     """Stands for all visitors. A class of its own, so that nothing that a browser sends can mean it."""
 
 
-ANYBODY = Anybody()
-Whose = str | Anybody
+ANY_VISITOR = AnyVisitor()
+VisitorFilter = str | AnyVisitor
 
 
 class JobStore:
@@ -71,7 +71,7 @@ class JobStore:
         self._path = self.folder / "jobs.sqlite"
         try:
             if self.files.is_dir() and not self._path.exists():
-                refuse_strangers(self.files, known=())
+                refuse_foreign_files(self.files, known=())
             (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
             with suppress(PermissionError):  # somebody else's, who lets this app write into it
                 self.folder.chmod(0o700)
@@ -98,20 +98,20 @@ class JobStore:
                 self._connection, damage = open_table(self._path)
                 self.notices += [damage] if damage else []
                 try:
-                    refuse_strangers(self.files, self.known())
-                    forget_words(self.files)
+                    refuse_foreign_files(self.files, self.known())
+                    erase_secrets(self.files)
                     with self._changing() as table:
-                        count = take_up(table, self.files)
+                        count = recover(table, self.files)
                 except (ValueError, sqlite3.Error):
                     self._connection.close()
                     raise
-                return self._tell_of_loss(count)
+                return self._note_loss(count)
             except sqlite3.OperationalError as error:  # locked, full, not permitted: no reason to put a sound table aside
                 if has_room:
                     raise ValueError(f"{self._path}: cannot be opened ({error}); free it or choose another --output-dir") from error
                 self.reserve.release()
 
-    def _tell_of_loss(self, count: int) -> None:
+    def _note_loss(self, count: int) -> None:
         if self.notices or count:
             lost = self.notices.pop() if self.notices else "The list of jobs was lost."
             self.notices.append(f"{lost} {count} finished results were kept; what was waiting must be asked for again.")
@@ -141,14 +141,14 @@ class JobStore:
         job = replace(job, address=address_of(visitor))
         folder = self.folder_of(job)
         try:
-            make_own(folder)
+            create_owned(folder)
             for name, picture in (("photo.png", photo), ("map.png", map)):
                 if picture is not None:
                     picture.save(folder / name, compress_level=1)
             if clips is not None:
                 shutil.copytree(clips, folder / "clips")
             with self._changing() as table:
-                caps.check_new(table, job)
+                quotas.check_may_submit(table, job)
                 insert(table, job)
         except (OSError, sqlite3.Error) as error:
             drop(folder)
@@ -159,30 +159,30 @@ class JobStore:
             raise
         return job
 
-    def get(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+    def get(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> Job:
         """A job; ValueError where there is none of that id, or it is another visitor's."""
-        if (job := job_of(self._row(job_id, visitor))) is None:
+        if (job := job_from_row(self._row(job_id, visitor))) is None:
             raise ValueError("what is known of this job cannot be read; delete it and ask again")
         return job
 
-    def _row(self, job_id: str, visitor: Whose) -> sqlite3.Row:
+    def _row(self, job_id: str, visitor: VisitorFilter) -> sqlite3.Row:
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (str(job_id),)).fetchone()
-        if row is None or visitor not in (ANYBODY, row["visitor"]):
+        if row is None or visitor not in (ANY_VISITOR, row["visitor"]):
             raise ValueError("there is no such job of yours; it may have been deleted")
         return row
 
-    def jobs(self, visitor: Whose = ANYBODY, *states: State, text: str = "") -> list[Job]:
+    def jobs(self, visitor: VisitorFilter = ANY_VISITOR, *states: State, text: str = "") -> list[Job]:
         """Jobs in the order of their making, newest first; those that wait in the order in which they will be taken, before the others.
 
         text  part of the prompt, upper and lower case alike
         """
         where, values = ["1"], []
-        if visitor is not ANYBODY:
+        if visitor is not ANY_VISITOR:
             where, values = [*where, "visitor = ?"], [*values, visitor]
         if states:
             where, values = [*where, f"state IN ({', '.join('?' * len(states))})"], [*values, *states]
         query = f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY created DESC"
-        found = [job_of(row) for row in self._connection.execute(query, values)]
+        found = [job_from_row(row) for row in self._connection.execute(query, values)]
         found = [job for job in found if job and text.casefold() in str(job.settings.get("prompt", "")).casefold()]
         waiting = sorted((job for job in found if not job.state.is_final), key=lambda job: (job.state != State.RUNNING, job.place))
         return waiting + [job for job in found if job.state.is_final]
@@ -196,10 +196,10 @@ class JobStore:
         """How many jobs will be begun before this one, as things stand: the running one counts."""
         if job.state != State.QUEUED:
             return 0
-        line = in_line(self._connection)
-        return len(self.jobs(ANYBODY, State.RUNNING)) + (line.index(job.id) if job.id in line else 0)
+        line = queue_order(self._connection)
+        return len(self.jobs(ANY_VISITOR, State.RUNNING)) + (line.index(job.id) if job.id in line else 0)
 
-    def cancel(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+    def cancel(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> Job:
         """Ends a job: one that waits at once, a running one within a step."""
         job = self.get(job_id, visitor)
         self._end(job.id)
@@ -209,20 +209,20 @@ class JobStore:
         for states, words in (((State.QUEUED, State.PAUSED), "Cancelled"), ((State.RUNNING,), "Stopped")):
             self._change(job_id, states, on_reserve=True, state=State.CANCELLED, ended=time.time(), words=words)
 
-    def pause(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+    def pause(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> Job:
         """Holds a waiting job back until `resume`; ValueError where too many of its address are held back."""
         job = self.get(job_id, visitor)
-        caps.check_paused(self._connection, job)
+        quotas.check_may_pause(self._connection, job)
         self._change(job.id, (State.QUEUED,), state=State.PAUSED, words="Paused")
         return self.get(job.id)
 
-    def set_aside(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+    def suspend(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> Job:
         """Pauses a job that is being made and can go on later from what lies in its folder."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.QUEUED, State.RUNNING), state=State.PAUSED, words="Paused", attempts=0)
         return self.get(job.id)
 
-    def give_way(self, job_id: str) -> bool:
+    def preempt(self, job_id: str) -> bool:
         """Lets a job that is being made wait for its next turn, to go on from what lies in its folder; whether it was still wanted."""
         return self._change(job_id, (State.RUNNING,), state=State.QUEUED, words="Gave way, and goes on at its next turn", attempts=0)
 
@@ -231,10 +231,10 @@ class JobStore:
         query = "SELECT 1 FROM jobs WHERE state = 'queued' AND visitor != ?"
         return self._connection.execute(query, (job.visitor,)).fetchone() is not None
 
-    def hand_over(self, word: str, visitor: str) -> None:
+    def transfer(self, word: str, visitor: str) -> None:
         """Gives a visitor the jobs that were asked for under a secret word, as an earlier form of the table had it."""
         with self._changing() as table:
-            table.execute("UPDATE jobs SET visitor = ? WHERE visitor = ? AND address = ''", (str(visitor), id_of_word(word)))
+            table.execute("UPDATE jobs SET visitor = ? WHERE visitor = ? AND address = ''", (str(visitor), id_of_secret(word)))
 
     def is_served(self, path: Path, visitor: str) -> bool:
         """Whether a visitor may fetch a file: a result, of a kind in SERVED, of a job of theirs."""
@@ -246,28 +246,28 @@ class JobStore:
             return False
         return True
 
-    def resume(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+    def resume(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> Job:
         """Lets a paused job wait for its turn again."""
         job = self.get(job_id, visitor)
         self._change(job.id, (State.PAUSED,), state=State.QUEUED, words="Waiting")
         return self.get(job.id)
 
-    def put_first(self, job_id: str, visitor: Whose = ANYBODY) -> Job:
+    def put_first(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> Job:
         """Lets a job be taken before the visitor's others."""
         job = self.get(job_id, visitor)
         first = self._connection.execute("SELECT MIN(place) FROM jobs WHERE visitor = ?", (job.visitor,)).fetchone()[0]
         self._change(job.id, (State.QUEUED, State.PAUSED), place=first - 1)
         return self.get(job.id)
 
-    def delete(self, job_id: str, visitor: Whose = ANYBODY) -> None:
+    def delete(self, job_id: str, visitor: VisitorFilter = ANY_VISITOR) -> None:
         """Forgets a job and drops its files; a running one is stopped first. Works on a full disk, and with a row that cannot be read."""
         job_id = self._row(job_id, visitor)["id"]
         self._end(job_id)
         folder = self.files / job_id if is_id(job_id) else None
         if folder:
-            (folder / TOLD).unlink(missing_ok=True)  # first, so that a kill in between brings nothing back
+            (folder / JOB_FILE).unlink(missing_ok=True)  # first, so that a kill in between brings nothing back
         try:
-            self._surely(lambda: self._forget(job_id))
+            self._with_reserve(lambda: self._forget(job_id))
         except sqlite3.OperationalError:
             if not folder:
                 raise
@@ -283,7 +283,7 @@ class JobStore:
 
     def unreadable(self) -> list[str]:
         """Ids of rows that cannot be read."""
-        return [row["id"] for row in self._connection.execute("SELECT * FROM jobs") if job_of(row) is None]
+        return [row["id"] for row in self._connection.execute("SELECT * FROM jobs") if job_from_row(row) is None]
 
     def known(self) -> set[str]:
         """Ids of all rows."""
@@ -296,14 +296,14 @@ class JobStore:
         job = None
         with self._changing() as table:
             while job is None:
-                if (row := table.execute(NEXT).fetchone()) is None:
+                if (row := table.execute(NEXT_JOB).fetchone()) is None:
                     return None
                 table.execute(_TAKE, (time.time(), row["id"]))
-                job = job_of(table.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
+                job = job_from_row(table.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
                 if job is None:
                     table.execute("UPDATE jobs SET state = 'failed', ended = ? WHERE id = ?", (time.time(), row["id"]))
         for path in self.folder_of(job).glob("*"):
-            if path.name not in LASTING:
+            if path.name not in KEPT_FILES:
                 path.unlink(missing_ok=True)
         return job
 
@@ -322,8 +322,8 @@ class JobStore:
             return False
         values = {"state": State.DONE, "fraction": 1.0, "words": "Done", "ended": time.time()}
         job = replace(self.get(job_id), result=result, **values)
-        path = self.folder_of(job) / TOLD
-        self._surely(lambda: write_whole(path, json.dumps(vars(job))))  # so that a damaged table loses no result
+        path = self.folder_of(job) / JOB_FILE
+        self._with_reserve(lambda: atomic_write_text(path, json.dumps(vars(job))))  # so that a damaged table loses no result
         done = self._change(job_id, (State.RUNNING,), on_reserve=True, result=json.dumps(result), **values)
         if not done:
             path.unlink(missing_ok=True)
@@ -333,13 +333,13 @@ class JobStore:
         """Writes down why a running job could not be made."""
         self._change(job_id, (State.RUNNING,), on_reserve=True, state=State.FAILED, ended=time.time(), words="Failed", error=error)
 
-    def hand_back(self, job_id: str) -> None:
+    def requeue(self, job_id: str) -> None:
         """Lets a running job wait again, as if it had not been taken: the app is being stopped."""
         waiting = {"state": State.QUEUED, "started": None, "fraction": 0.0, "words": "Waiting", "attempts": 0}
         self._change(job_id, (State.RUNNING,), on_reserve=True, **waiting)
 
     def sweep(self, job: Job) -> None:
-        """Drops what a maker has still written while its job was being deleted."""
+        """Drops what a handler has still written while its job was being deleted."""
         if self._connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone() is None:
             drop(self.folder_of(job))
 
@@ -381,9 +381,9 @@ class JobStore:
                 query = f"UPDATE jobs SET {columns} WHERE id = ? AND state IN ({marks})"
                 return table.execute(query, (*values.values(), job_id, *states)).rowcount == 1
 
-        return self._surely(change) if on_reserve else change()
+        return self._with_reserve(change) if on_reserve else change()
 
-    def _surely(self, act: Callable[[], Result]) -> Result:
+    def _with_reserve(self, act: Callable[[], Result]) -> Result:
         """What `act` gives; where the disk is full, with the room that is kept for that."""
         try:
             return act()

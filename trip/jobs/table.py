@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from trip.jobs.job import Job
-from trip.jobs.visitor import id_of_word
+from trip.jobs.visitor import id_of_secret
 
-FORM = 1  # of the table, kept as its user_version; form 0 had visitors' secret words in place of their ids, and no addresses
+SCHEMA_VERSION = 1  # of the table, kept as its user_version; form 0 had visitors' secret words in place of their ids, and no addresses
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, visitor TEXT NOT NULL, kind TEXT NOT NULL, settings TEXT NOT NULL, state TEXT NOT NULL,
@@ -56,25 +56,25 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         if (verdict := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(str(verdict).splitlines()[0])
-        _bring_up_to_date(connection)
+        _migrate(connection)
     except sqlite3.DatabaseError:
         connection.close()
         raise
     return connection
 
 
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection) -> None:
     """Makes the table, or gives one of an earlier form ids in place of secret words, of which nothing stays in the file."""
-    is_old = connection.execute("PRAGMA user_version").fetchone()[0] < FORM
+    is_old = connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION
     if is_old and connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
-        connection.create_function("id_of_word", 1, id_of_word, deterministic=True)
+        connection.create_function("id_of_secret", 1, id_of_secret, deterministic=True)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ALTER TABLE jobs ADD COLUMN address TEXT NOT NULL DEFAULT ''")
-        connection.execute("UPDATE jobs SET visitor = id_of_word(visitor)")
-        connection.execute(f"PRAGMA user_version = {FORM}")
+        connection.execute("UPDATE jobs SET visitor = id_of_secret(visitor)")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.executescript(_TABLE)
     if is_old:  # what is right already is not written: the disk may be full
-        connection.execute(f"PRAGMA user_version = {FORM}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Self
 
-ADDRESSLESS = ""  # of what was asked for from this machine itself, or before addresses were kept
+NO_ADDRESS = ""  # of what was asked for from this machine itself, or before addresses were kept
 
 
 class Visitor(str):
@@ -16,17 +16,17 @@ class Visitor(str):
     address: str
     session: str
 
-    def __new__(cls, name: str, address: str = ADDRESSLESS, session: str = "") -> Self:
-        made = super().__new__(cls, name)
-        made.address, made.session = address, session
-        return made
+    def __new__(cls, name: str, address: str = NO_ADDRESS, session: str = "") -> Self:
+        visitor = super().__new__(cls, name)
+        visitor.address, visitor.session = address, session
+        return visitor
 
 
-def id_of_word(word: str) -> str:
+def id_of_secret(word: str) -> str:
     """The id of a visitor who is known by a secret word: what is stored does not tell the word."""
     return hashlib.sha256(f"visitor {word}".encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def address_of(visitor: object) -> str:
     """The address that somebody asks from; ADDRESSLESS where none is known."""
-    return getattr(visitor, "address", ADDRESSLESS)
+    return getattr(visitor, "address", NO_ADDRESS)

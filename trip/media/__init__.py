@@ -7,7 +7,7 @@ from trip.media.budget import Budget
 from trip.media.clip import (
     Clip,
     check_writable,
-    photo_inside,
+    embedded_photo,
     read_clip,
     read_metadata,
     with_photo,
@@ -45,7 +45,7 @@ __all__ = [
     "open_video",
     "oriented",
     "parts",
-    "photo_inside",
+    "embedded_photo",
     "read_clip",
     "read_metadata",
     "read_photo",

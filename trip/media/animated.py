@@ -26,19 +26,19 @@ def write_gif(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Pat
     if len(pictures) > 1 and all(picture.tobytes() == pictures[0].tobytes() for picture in pictures):
         pictures[0].save(path, "GIF", duration=sum(durations[:-1]), **options)
         whole = path.read_bytes().removesuffix(b";")
-        path.write_bytes(whole + _dot(pictures[0].getpixel((0, 0)), durations[-1]) + b";")
+        path.write_bytes(whole + _one_pixel_gif(pictures[0].getpixel((0, 0)), durations[-1]) + b";")
     else:
         pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=durations, **options)
 
 
-def _dot(colour: int, duration: int) -> bytes:
+def _one_pixel_gif(colour: int, duration: int) -> bytes:
     """A frame of a GIF that draws its first pixel once more."""
     control = b"\x21\xf9\x04\x04" + struct.pack("<H", duration // 10) + b"\0\0"
     codes = _LZW_CLEAR | colour << _LZW_BITS | _LZW_END << 2 * _LZW_BITS
     return control + b"\x2c" + struct.pack("<4HB", 0, 0, 1, 1, 0) + b"\x08\x04" + struct.pack("<I", codes) + b"\0"
 
 
-class _Film(Image.Image):
+class _FrameSequence(Image.Image):
     """Frames as one picture of many, the way Pillow's own readers give them: one at a time in memory."""
 
     def __init__(self, frames: Sequence[np.ndarray]):
@@ -55,7 +55,7 @@ def write_webp(frames: Sequence[np.ndarray], fps: float, metadata: str, path: Pa
     """Coded frame by frame."""
     exif = Image.Exif()
     exif[EXIF_DESCRIPTION] = metadata
-    durations, film, coded = milliseconds(len(frames), fps, unit=1), _Film(frames), io.BytesIO()
+    durations, film, coded = milliseconds(len(frames), fps, unit=1), _FrameSequence(frames), io.BytesIO()
     film.save(coded, "WEBP", save_all=True, duration=durations, loop=0, quality=90, exif=exif)
     chunks = dict(_chunks(coded.getvalue()))
     if b"ANIM" in chunks or len(frames) == 1:

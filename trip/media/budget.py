@@ -17,7 +17,7 @@ MANY_PIXELS = 8_000_000
 VIDEO_PIXELS = 64 * 10**9  # that one reading of a video decodes: 1,800 frames of 8K
 
 
-class Turns:
+class WeightedSemaphore:
     """Lets readers in as long as all of them together hold no more than so much; others wait for a while.
 
     capacity  bytes, or readers
@@ -28,7 +28,7 @@ class Turns:
         self._held, self._changed = 0, threading.Condition()
 
     @contextmanager
-    def holding(self, name: str, amount: int) -> Iterator[None]:
+    def acquire(self, name: str, amount: int) -> Iterator[None]:
         """A turn with so much of it; one that asks for more than there is gets all of it, alone. Raises MediaError where none comes."""
         amount = min(amount, self.capacity)
         with self._changed:
@@ -43,7 +43,7 @@ class Turns:
                 self._changed.notify_all()
 
 
-DECODING, PHOTOS = Turns(DECODING_BYTES), Turns(PHOTOS_AT_ONCE)
+DECODING_MEMORY, OPEN_PHOTOS = WeightedSemaphore(DECODING_BYTES), WeightedSemaphore(PHOTOS_AT_ONCE)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Budget:
             raise MediaError(f"{name}: could not be read within {self.seconds:g} s; cut it, make it smaller, or bring fewer at once")
 
 
-def give_back_memory(pixels: int) -> None:
+def trim_memory(pixels: int) -> None:
     """Gives what was freed back to the system after so many pixels were decoded at once, where they are many: glibc keeps it for each
     thread that has ever decoded, which adds up.
     """

@@ -21,7 +21,7 @@ from trip.media.files import MediaError, check_target, opened
 from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo, shrunk
 from trip.media.video import Video, open_video
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 MAX_CLIP_BYTES = 2**30  # decoded
 MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characters fit, even when each is stored as "\ud83d\ude00"
@@ -48,7 +48,7 @@ class Clip:
             raise MediaError(f"wanted frames as f h w 3 uint8, got {self.frames.dtype} {self.frames.shape}")
         if not 0.01 <= self.fps <= 1000:
             raise MediaError(f"wanted 0.01 to 1000 frames per second, got {self.fps}")
-        if not _is_plain(self.metadata):
+        if not _is_flat(self.metadata):
             raise MediaError("wanted metadata of text, finite numbers and None by name, got something else")
 
 
@@ -64,7 +64,7 @@ def with_photo(metadata: Metadata, photo: Image.Image) -> Metadata:
     return {**metadata, PHOTO: base64.b64encode(data.getvalue()).decode()}
 
 
-def photo_inside(metadata: Metadata) -> Image.Image | None:
+def embedded_photo(metadata: Metadata) -> Image.Image | None:
     """The photo that `with_photo` put into a clip's metadata, checked like any upload; none where there is none."""
     if not isinstance(data := metadata.get(PHOTO), str):
         return None
@@ -121,7 +121,7 @@ def _target(path: str | Path, metadata: Metadata) -> Iterator[tuple[Path, str]]:
     if len(text) > MAX_METADATA_BYTES:
         raise MediaError(f"cannot write {path}: wanted at most {MAX_METADATA_BYTES} bytes of metadata, got {len(text)}; shorten the prompt")
     try:
-        with replacing(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
+        with atomic_write(path.absolute()) as partial:  # a relative "name:rest" would be taken for an address
             yield partial, text
     except MediaError:
         raise
@@ -199,15 +199,15 @@ def _parsed(text: str | bytes | None) -> Metadata:
         metadata = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {_sound(key): _sound(value) for key, value in metadata.items()} if _is_plain(metadata) else {}
+    return {_without_surrogates(key): _without_surrogates(value) for key, value in metadata.items()} if _is_flat(metadata) else {}
 
 
-def _is_plain(metadata: object) -> bool:
+def _is_flat(metadata: object) -> bool:
     if not isinstance(metadata, dict) or not all(isinstance(key, str) for key in metadata):
         return False
     return all(isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value)) for value in metadata.values())
 
 
-def _sound(value: str | int | float | None) -> str | int | float | None:
+def _without_surrogates(value: str | int | float | None) -> str | int | float | None:
     """Half a surrogate pair is legal in JSON, and stops whatever prints it."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value

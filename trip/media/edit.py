@@ -14,7 +14,7 @@ from PIL import Image
 from trip.media.clip import Clip, Metadata
 from trip.media.files import MediaError, check_target
 from trip.media.video import Video
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 GIF_SHORT = 384  # pixels of the short side of a GIF where no size was asked for: it weighs ten times an .mp4
 PARTS = "parts"  # metadata of a joined clip: JSON list of its parts' metadata, in the order they play
@@ -91,7 +91,7 @@ def write_png_zip(clip: Clip, path: str | Path) -> Path:
     """
     path = check_target(path, (".zip",))
     try:
-        with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:  # stored: a PNG is compressed already
+        with atomic_write(path) as partial, zipfile.ZipFile(partial, "w") as archive:  # stored: a PNG is compressed already
             archive.writestr("settings.json", json.dumps({**clip.metadata, "fps": clip.fps}, indent=2))
             for index, pixels in enumerate(clip.frames):
                 picture = io.BytesIO()

@@ -26,7 +26,7 @@ def write_mp4(frames: Iterable[np.ndarray], fps: float, metadata: str, target: P
     """
     rate, coming = Fraction(fps).limit_denominator(1001), iter(frames)
     first = next(coming)
-    with _opened(target, metadata) as container:
+    with _open_container(target, metadata) as container:
         stream = container.add_stream("libx264", rate=rate, options=CODING)
         stream.height, stream.width, stream.pix_fmt = *(side + side % 2 for side in first.shape[:2]), "yuv420p"
         coder = stream.codec_context  # players guess where this is left out, and not all the same: BT.709 (1), limited range (1)
@@ -55,7 +55,7 @@ def go_on(start: Path, frames: Iterable[np.ndarray], fps: float, metadata: str, 
             before, after = first.streams.video[0], second.streams.video[0]
             if (before.codec_context.extradata, before.time_base) != (after.codec_context.extradata, after.time_base):
                 return False
-            with _opened(path, metadata) as container:
+            with _open_container(path, metadata) as container:
                 stream = container.add_stream_from_template(before)
                 for packet in chain(_packets(first), _packets(second, later=before.duration)):
                     packet.stream = stream
@@ -63,7 +63,7 @@ def go_on(start: Path, frames: Iterable[np.ndarray], fps: float, metadata: str, 
     return True
 
 
-def _opened(target: Path | BinaryIO, metadata: str) -> OutputContainer:
+def _open_container(target: Path | BinaryIO, metadata: str) -> OutputContainer:
     if isinstance(target, Path):
         container = av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"})
     else:

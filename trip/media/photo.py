@@ -24,10 +24,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from trip.media.budget import DECODING, PHOTOS, give_back_memory
+from trip.media.budget import DECODING_MEMORY, OPEN_PHOTOS, trim_memory
 from trip.media.colours import upright_srgb
 from trip.media.files import MediaError, check_size, opened
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 Box = tuple[float, float, float, float]
 
@@ -68,7 +68,7 @@ def read_photo(source: str | Path | bytes | Image.Image, most_side: int | None =
         with _named("the image"):
             return _decoded(source, "the image", most_side)
     photo, pixels = _read(source, most_side)
-    give_back_memory(pixels)
+    trim_memory(pixels)
     return photo
 
 
@@ -128,7 +128,7 @@ def write_picture(image: Image.Image, path: str | Path, metadata: dict[str, str 
     if metadata:
         inside.add_text("trip", json.dumps(metadata))
     try:
-        with replacing(Path(path)) as partial:
+        with atomic_write(Path(path)) as partial:
             image.save(partial, "PNG", pnginfo=inside)
     except OSError as error:
         raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
@@ -162,7 +162,7 @@ def photo_header(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     if kind is None:
         came = "a HEIC photo" if re.match(_HEIC, head, re.DOTALL) else "another kind of file"
         raise MediaError(f"{name}: wanted a photo (JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF), got {came}; save it as JPEG or PNG")
-    with _named(name), PHOTOS.holding(name, 1), kind(file, name) as image:
+    with _named(name), OPEN_PHOTOS.acquire(name, 1), kind(file, name) as image:
         yield image
 
 
@@ -173,6 +173,6 @@ def _decoded(image: Image.Image, name: str, most_side: int | None) -> Image.Imag
         raise MediaError(f"{name}: wanted at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}; choose a larger photo")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise MediaError(f"{name}: wanted a photo at most {MAX_RATIO} times as long as wide, got {width} x {height}; crop it")
-    with DECODING.holding(name, DECODING_PIXEL_BYTES * width * height):
+    with DECODING_MEMORY.acquire(name, DECODING_PIXEL_BYTES * width * height):
         image = upright_srgb(image, name, _BROKEN)
         return shrunk(image, most_side) if most_side else image

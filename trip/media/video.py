@@ -15,7 +15,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from trip.media.budget import DECODING, Budget, give_back_memory
+from trip.media.budget import DECODING_MEMORY, Budget, trim_memory
 from trip.media.files import MediaError, check_size, opened
 
 logger = logging.getLogger(__name__)
@@ -133,12 +133,12 @@ def open_video(path: str | Path, budget: Budget | None = None) -> Iterator[Video
             num_frames = stream.frames or round(float(seconds) * fps)
             if not num_frames or not fps:  # as browsers record
                 num_frames, fps = _counted(path, budget)
-            with DECODING.holding(path.name, DECODING_PIXEL_BYTES * pixels):
+            with DECODING_MEMORY.acquire(path.name, DECODING_PIXEL_BYTES * pixels):
                 yield Video(path.name, container, stream, (coder.width, coder.height), fps, num_frames, budget, aspect)
     except av.FFmpegError as error:
         raise MediaError(f"{path.name}: wanted a video, got a file that does not decode ({error.strerror}); choose another") from error
     finally:
-        give_back_memory(pixels)
+        trim_memory(pixels)
 
 
 def oriented(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
-from trip.system.files import check_header, replacing
+from trip.system.files import atomic_write, check_header
 
 LAYERS = {  # choice -> names of the 3D-UNet's layers
     "motion": r"(.*\.)?(temp_attentions|temp_convs|transformer_in|frame_time_embedding)\..*|.*attn2\.to_(k|v)",
@@ -95,7 +95,7 @@ def save_lora(path: Path, unet: TripUNet, fusion: NoiseFusion, card: LoraCard) -
     """Writes the changes of a 3D-UNet that `add_lora` was called on, and the fusion."""
     tensors = {name: value.detach().half().cpu().contiguous() for name, value in _learnt(unet, fusion).items()}
     known = {name: json.dumps(value) for name, value in asdict(card).items()}
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata={"format": FORMAT, **known})
 
 

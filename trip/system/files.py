@@ -16,12 +16,12 @@ LEAST_FREE_BYTES = 200 * 2**20  # that stay on the disk, whatever is taken in
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, another one each time; what stands there at the end takes the place of `path`, and nothing
     where writing failed. A link stays one: what it leads to is replaced.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
-    partial = _beside(path)
+    partial = _partial_path(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -29,13 +29,13 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def atomic_write_text(path: Path, text: str) -> None:
     """Writes a file of text whole or not at all."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text)
 
 
-def _beside(path: Path) -> Path:
+def _partial_path(path: Path) -> Path:
     """A new hidden path in the same folder, whose name is short however long the other one is."""
     return path.with_name(f".{secrets.token_hex(8)}.partial")
 
@@ -50,7 +50,7 @@ def target_fault(path: Path) -> str:
             return "a folder has that name; choose another"
         if path.exists() and not path.is_file():  # a device or a pipe
             return "what has that name is no file; choose another"
-        partial = _beside(path)
+        partial = _partial_path(path)
         partial.touch(exist_ok=False)
         partial.unlink()
     except (OSError, ValueError) as error:
@@ -58,7 +58,7 @@ def target_fault(path: Path) -> str:
     return ""
 
 
-def check_run(folder: Path) -> None:
+def check_run_folder(folder: Path) -> None:
     """ValueError, in one line, where a folder is not there and cannot be made, or cannot be written to. Worth asking before a long run."""
     place = Path(os.path.realpath(folder))
     try:
@@ -119,13 +119,13 @@ def bounded_text(path: Path, most_bytes: int, wanted: str) -> str:
 ANSI_IN_UTF8 = "ansi-in-utf8"  # how to decode what is no UTF-8: as Windows' Western code page, which was the rule before
 
 
-def _ansi(error: UnicodeError) -> tuple[str, int]:
+def _decode_as_cp1252(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
 
 
-codecs.register_error(ANSI_IN_UTF8, _ansi)
+codecs.register_error(ANSI_IN_UTF8, _decode_as_cp1252)
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 
 class Average:
@@ -68,7 +68,7 @@ class Average:
             if writes:
                 tensors[name] = part.cpu().contiguous()
         if writes:
-            with replacing(path) as partial:
+            with atomic_write(path) as partial:
                 save_file(tensors, partial, metadata={"steps": str(self.ema.optimization_step)})
 
     def load(self, path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 from trip.training.average import Average
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def best_of(folder: Path) -> dict[str, Any] | None:
 
 def note_best(folder: Path, step: int, figure: float) -> None:
     """Notes that the evaluation at a step is the best so far."""
-    write_whole(folder / "best.json", json.dumps({"step": step, "figure": figure}))
+    atomic_write_text(folder / "best.json", json.dumps({"step": step, "figure": figure}))
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
@@ -128,4 +128,4 @@ def forget_metrics_from(path: Path, stage: str, step: int) -> None:
             break
         if record["stage"] != stage or record["step"] < step or (record["step"] == step and "loss" not in record):
             kept.append(line)
-    write_whole(path, "".join(f"{line}\n" for line in kept))
+    atomic_write_text(path, "".join(f"{line}\n" for line in kept))

@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
 from trip.settings import ModelSettings
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 
 
 def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, ...], *, writes: bool = True) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, 
         changed = [name for name in fixed if name in known and known[name] != settings[name]]  # an older run may not name all
         if not changed:
             if writes:
-                write_whole(path, json.dumps(settings, indent=1))
+                atomic_write_text(path, json.dumps(settings, indent=1))
             return known
     except OSError as error:
         raise ValueError(f"{folder}: wanted a folder that can be written ({error.strerror}); choose another --output") from error

@@ -6,14 +6,14 @@ from typing import Any
 import gradio as gr
 
 from trip.system.environment import ASSETS
-from trip.ui import api, elements, visit
+from trip.ui import api, elements, page_state
+from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.form import leave_empty
 from trip.ui.panels import figure, inside, layout, models, training
-from trip.ui.security.gate import Page
-from trip.ui.security.visitors import Visitors
+from trip.ui.security.page import Page
+from trip.ui.security.visitors import VisitorRegistry
 from trip.ui.studio import Studio
 from trip.ui.tabs import animate, edit, finetune, text_to_video
-from trip.ui.workshop import Workshop
 
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
@@ -42,15 +42,15 @@ def build(studio: Studio) -> Page:
         notices = "".join(f"<p role='alert'>{html.escape(notice)}</p>" for notice in studio.store.notices)
         return f"{notices}<p>{html.escape(studio.card())}</p>"
 
-    def arrive(earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
-        return visit.arrive(studio, earlier, job_id, request)
+    def open_page(earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
+        return page_state.open_page(studio, earlier, job_id, request)
 
-    workshop = Workshop(studio)
+    finetunes = FinetuneStudio(studio)
     look = {"title": "TRIP: photo to clip", "analytics_enabled": False, "delete_cache": (3600, CACHE_AGE)}
-    with Page(Visitors(studio.outputs), studio.store.is_served, **look) as page:
-        api.publish(studio, workshop)  # before all else, so that no handler takes an endpoint's name
-        state = visit.build()
-        page.whose = state.visitor
+    with Page(VisitorRegistry(studio.outputs), studio.store.is_served, **look) as page:
+        api.publish(studio, finetunes)  # before all else, so that no handler takes an endpoint's name
+        state = page_state.build()
+        page.visitor_component = state.visitor
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
         shared = layout.build(studio, state)
@@ -62,17 +62,17 @@ def build(studio: Studio) -> Page:
             with gr.Tab("Edit", id="edit"):
                 photo, edited = edit.build(studio, state)
             with gr.Tab("Fine-tune", id="finetune"):
-                finetune.build(workshop, state)
-        with shared.endings:
-            tuned = training.build(workshop, state, form, tabs)
+                finetune.build(finetunes, state)
+        with shared.views:
+            tuned = training.build(finetunes, state, form, tabs)
             beside = figure.build()
         inside.build(studio, state)
         fetched = models.build(studio, state)
-        layout.follow_jobs(studio, state, shared, [*painting.endings, *edited, beside, tuned, fetched])
-        painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
+        layout.follow_jobs(studio, state, shared, [*painting.views, *edited, beside, tuned, fetched])
+        painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **page_state.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
         leave_empty(page)
-        page.load(arrive, [state.earlier, state.job], [state.visitor, state.job], **visit.QUICK)
-        page.load(card, None, weights, **visit.QUICK)
+        page.load(open_page, [state.earlier, state.job], [state.visitor, state.job], **page_state.QUICK)
+        page.load(card, None, weights, **page_state.QUICK)
     return page

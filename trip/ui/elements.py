@@ -40,7 +40,7 @@ ROUNDING = 1e-6  # how far outside a photo a box may lie before it is an error
 
 
 @dataclass(frozen=True)
-class Shown:
+class ComparedClip:
     """A clip as the browser needs it.
 
     src     address, or a file that the app may serve: in Gradio's cache or `allowed_paths`
@@ -56,11 +56,11 @@ class Shown:
 
 
 def player(src: str | Path, fps: float, frames: int, label: str = "") -> str:
-    """HTML of a clip in a loop that can be stepped by frames, with keys, mouse or touch; the arguments are those of `Shown`."""
+    """HTML of a clip in a loop that can be stepped by frames, with keys, mouse or touch; the arguments are those of `ComparedClip`."""
     return _element("trip-player", src=_address(src), fps=f"{fps:g}", frames=str(frames), label=label)
 
 
-def compare(clips: Sequence[Shown], label: str = "Comparison") -> str:
+def compare(clips: Sequence[ComparedClip], label: str = "Comparison") -> str:
     """HTML of clips side by side that play, stop and step together; two can be wiped over each other.
 
     Clips run in real time; a shorter one holds its last frame until the longest ends.

@@ -50,7 +50,7 @@ def leave_empty(page: gr.Blocks) -> None:
 
 
 def uploaded(file: Any) -> str | None:
-    """Where an upload lies, or a file that the page itself was given, as the gate let it pass; ValueError for anything else."""
+    """Where an upload lies, or a file that the page itself was given, as `Page` let it pass; ValueError for anything else."""
     if not file:
         return None
     path = file.get("path") if isinstance(file, dict) else getattr(file, "path", None)

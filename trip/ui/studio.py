@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trip.jobs.folders import UPLOADS
-from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateMaker, likeness
+from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateHandler, clip_psnr
 from trip.jobs.handlers.estimate import Estimate, Timings
-from trip.jobs.handlers.fetch import FetchMaker
-from trip.jobs.handlers.finetune import FinetuneMaker
-from trip.jobs.handlers.pictures import SCHEMAS, PictureMaker
+from trip.jobs.handlers.fetch import FetchHandler
+from trip.jobs.handlers.finetune import FinetuneHandler
+from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
 from trip.jobs.janitor import Limits, tidy
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
@@ -23,8 +23,8 @@ from trip.media import (
     GIF_SHORT,
     Clip,
     boomerang,
+    embedded_photo,
     parts,
-    photo_inside,
     read_clip,
     read_metadata,
     read_photo,
@@ -35,7 +35,7 @@ from trip.media import (
 )
 from trip.settings import AnimateSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 from trip.training.requests import ask
 from trip.ui.security.visitors import KEY
 
@@ -74,11 +74,11 @@ class Studio:
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
-        makers = {"animate": AnimateMaker(model, self.timings), "finetune": FinetuneMaker(model)}
-        makers |= dict.fromkeys(SCHEMAS, PictureMaker(models))
+        handlers = {"animate": AnimateHandler(model, self.timings), "finetune": FinetuneHandler(model)}
+        handlers |= dict.fromkeys(SCHEMAS, PictureHandler(models))
         if fetches:
-            makers["fetch"] = FetchMaker(models)
-        self.worker = Worker(self.store, makers, before=lambda: tidy(self.store, limits))
+            handlers["fetch"] = FetchHandler(models)
+        self.worker = Worker(self.store, handlers, before=lambda: tidy(self.store, limits))
 
     # the model
 
@@ -90,16 +90,16 @@ class Studio:
 
     def load(self) -> None:
         """Get ready for the first clip; a failure is logged, and told again with that clip."""
-        maker = self.worker.makers["animate"]
+        clips = self.worker.handlers["animate"]
         try:
             self.pipeline()
             if not on_spaces_gpu():
                 with self.worker.lease:
-                    maker.calibrate()
+                    clips.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        tuner = self.worker.makers["finetune"]
-        _ = maker.sampling, self.worker.makers["paint"].drawing, tuner.slicing, tuner.planning
+        finetunes = self.worker.handlers["finetune"]
+        _ = clips.sampling, self.worker.handlers["paint"].drawing, finetunes.slicing, finetunes.planning
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
@@ -172,11 +172,11 @@ class Studio:
         return job
 
     def draft(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
-        """Asks for a clip of few steps, which `finished` makes whole."""
+        """Asks for a clip of few steps, which `finish_draft` makes whole."""
         steps = settings.num_steps or self.defaults().get("num_steps", 1)
         return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}), **more)
 
-    def again(self, job_id: str, visitor: str, **changes: Any) -> Job:
+    def rerun(self, job_id: str, visitor: str, **changes: Any) -> Job:
         """The same photo and settings once more, with these changed."""
         job = self.store.get(job_id, visitor)
         settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
@@ -184,16 +184,16 @@ class Studio:
 
     def best_of(self, job_id: str, visitor: str) -> list[Job]:
         """The same photo and settings with BEST_OF seeds more, to choose from."""
-        return [self.again(job_id, visitor, seed=None) for _ in range(BEST_OF)]
+        return [self.rerun(job_id, visitor, seed=None) for _ in range(BEST_OF)]
 
-    def finished(self, job_id: str, visitor: str) -> Job:
+    def finish_draft(self, job_id: str, visitor: str) -> Job:
         """A draft's clip with the same seed and more steps."""
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
         settings = used.model_copy(update={"num_steps": min(1000, FINAL_STEPS * used.num_steps)})
         return self.animate(visitor, self.photo_of(job), settings, draft=job.id, **self._after(job))
 
-    def continued(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
+    def continue_clip(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
         """A clip that goes on from the last frame of another one, and shows both."""
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
@@ -245,10 +245,10 @@ class Studio:
         known = {**job.settings, **job.result.get("settings", {})}
         return AnimateSettings.checked(**{name: known.get(name) for name in AnimateSettings.model_fields})
 
-    def compared(self, first: str, second: str, visitor: str) -> dict[str, Any]:
+    def compare(self, first: str, second: str, visitor: str) -> dict[str, Any]:
         """How alike two done clips are, and the figures of each."""
         one, other = (self._done(job_id, visitor) for job_id in (first, second))
-        likeness_db = likeness(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
+        likeness_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
         return {
             "likeness_db": likeness_db,
             "figures": [{label: value for label, value, _ in job.result["figures"]} for job in (one, other)],
@@ -287,14 +287,15 @@ class Studio:
             raise ValueError(f"unknown format {name!r}; choose {', '.join(FORMATS)}")
         target = clip.with_suffix(FORMATS[name])
         if not target.exists():
-            made = read_clip(clip)
+            converted = read_clip(clip)
             if name == "There and back":
-                made = boomerang(made)
+                converted = boomerang(converted)
             elif name == "GIF":
-                made = smaller(made, GIF_SHORT)
+                converted = smaller(converted, GIF_SHORT)
             if name not in ("MP4", "There and back"):  # the photo travels in the MP4 alone
-                made = Clip(made.frames, made.fps, {key: value for key, value in made.metadata.items() if key != "photo"})
-            (write_png_zip if name == "PNG frames" else write_clip)(made, target)
+                metadata = {key: value for key, value in converted.metadata.items() if key != "photo"}
+                converted = Clip(converted.frames, converted.fps, metadata)
+            (write_png_zip if name == "PNG frames" else write_clip)(converted, target)
         return target
 
     def download_all(self, visitor: str) -> Path:
@@ -303,7 +304,7 @@ class Studio:
         if not done:
             raise ValueError("there are no clips of yours yet")
         target = self.store.folder_of(done[0]) / ALL_CLIPS
-        with self._packing, replacing(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+        with self._packing, atomic_write(target) as partial, zipfile.ZipFile(partial, "w") as archive:
             for job in done:
                 if self.clip_of(job).exists():  # else deleted meanwhile
                     archive.write(self.clip_of(job), f"{job.id}-{job.result['clip']}")
@@ -322,11 +323,11 @@ class Studio:
             raise ValueError("the next steps of this clip will show here")
         return Inside.load(path)
 
-    def restored(self, path: str) -> tuple[AnimateSettings, "Image.Image | None"]:
+    def restore(self, path: str) -> tuple[AnimateSettings, "Image.Image | None"]:
         """Settings and photo out of a clip that was made here; ValueError, in one line, for any other file."""
         metadata = read_metadata(path)
         last = parts(metadata)[-1:] or [{}]  # of a clip that was continued: its photo is the last part's
         known = {name: value for name, value in last[0].items() if name in AnimateSettings.model_fields}
         if not known:
             raise ValueError("this clip does not say how it was made; choose an MP4 that was made here")
-        return AnimateSettings.checked(**known), photo_inside(metadata)
+        return AnimateSettings.checked(**known), embedded_photo(metadata)

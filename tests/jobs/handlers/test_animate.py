@@ -1,4 +1,4 @@
-"""The maker of clips with the real pipeline: what a job gives, what it goes on from, and how it ends early."""
+"""The handler of clips with the real pipeline: what a job gives, what it goes on from, and how it ends early."""
 
 import io
 import time
@@ -12,11 +12,11 @@ from PIL import Image
 from trip.evaluation.likeness import SAME_DB
 from trip.inside import Inside
 from trip.jobs.handlers import sampling
-from trip.jobs.handlers.animate import AnimateMaker
+from trip.jobs.handlers.animate import AnimateHandler
 from trip.jobs.handlers.estimate import Timings
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.media import fit_photo, parts, photo_inside, read_clip, read_metadata
+from trip.media import embedded_photo, fit_photo, parts, read_clip, read_metadata
 from trip.settings import AnimateSettings
 
 SECONDS = 20  # that anything here may take
@@ -33,7 +33,7 @@ def worker(tiny_model: Path, tmp_path: Path) -> Iterator[Worker]:
         return tiny_model.name, "cpu", 32 * 32 * (settings.num_frames or 4), settings.num_steps or 2
 
     timings = Timings(tmp_path / "timings.jsonl", shape_of)
-    worker = Worker(store, {"animate": AnimateMaker(str(tiny_model), timings)})
+    worker = Worker(store, {"animate": AnimateHandler(str(tiny_model), timings)})
     yield worker
     worker.stop(SECONDS)
     store.close()
@@ -92,7 +92,7 @@ def test_the_clip_carries_settings_and_photo(worker, photo):
     job = done(worker, photo, seed=3)
     metadata = read_metadata(worker.store.folder_of(job) / job.result["clip"])
     assert {name: value for name, value in metadata.items() if name != "photo"} == job.result["settings"]
-    inside = photo_inside(metadata)
+    inside = embedded_photo(metadata)
     assert inside.size == photo.size
     assert np.abs(np.asarray(inside).astype(int) - np.asarray(photo)).mean() < 12  # a JPEG of it
 
@@ -131,7 +131,7 @@ def test_a_continued_clip_shows_both_and_the_shared_frame_once(worker, photo):
     each = first.result["num_frames"]
     assert len(clip.frames) == second.result["num_frames"] == 2 * each - 1
     assert [part["seed"] for part in parts(clip.metadata)] == [1, 2]
-    assert photo_inside(clip.metadata) is not None
+    assert embedded_photo(clip.metadata) is not None
     assert np.array_equal(clip.frames[:each], read_clip(folder / first.result["clip"]).frames)
 
 
@@ -215,7 +215,7 @@ def test_a_job_whose_photo_is_gone_says_so_and_the_next_is_made(worker, photo, s
 
 
 def test_a_checkpoint_that_is_not_there_fails_the_job_in_one_line(worker, photo):
-    worker.makers["animate"].model = "no/such/folder"
+    worker.handlers["animate"].model = "no/such/folder"
     job = made(worker, photo)
     assert job.state == State.FAILED and job.error.startswith("no/such/folder: ")
     assert "running" not in files(worker, job)
@@ -262,20 +262,20 @@ def test_a_stopped_app_hands_its_clip_back_and_the_next_one_makes_it(worker, pho
     assert not worker._thread.is_alive()
     with worker.store._changing() as table:
         table.execute("UPDATE jobs SET settings = replace(settings, '1000', '2') WHERE id = ?", (job.id,))
-    again = Worker(worker.store, worker.makers)
+    again = Worker(worker.store, worker.handlers)
     again.work_until(job.id)
     assert worker.store.get(job.id).state == State.DONE
 
 
 def test_steps_tell_how_far_they_are_and_show_frames(worker, photo, monkeypatch):
-    told, report = [], worker.store.report
+    reports, report = [], worker.store.report
     monkeypatch.setattr(
-        worker.store, "report", lambda job_id, fraction, words: told.append((fraction, words)) or report(job_id, fraction, words)
+        worker.store, "report", lambda job_id, fraction, words: reports.append((fraction, words)) or report(job_id, fraction, words)
     )
     job = done(worker, photo, num_steps=3)
-    steps = [(fraction, words) for fraction, words in told if words.startswith("Step")]
+    steps = [(fraction, words) for fraction, words in reports if words.startswith("Step")]
     assert [words.split(",")[0] for _, words in steps] == ["Step 1 of 3", "Step 2 of 3", "Step 3 of 3"]
-    assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
+    assert [fraction for fraction, _ in reports] == sorted(fraction for fraction, _ in reports)
     with Image.open(io.BytesIO((worker.store.folder_of(job) / "preview.jpg").read_bytes())) as strip:
         assert strip.height == 96
 
@@ -287,7 +287,7 @@ def test_memory_that_runs_out_is_tried_once_more_and_then_told(worker, photo, mo
         tries.append(1)
         raise MemoryError
 
-    monkeypatch.setattr(sampling, "sampled_once", runs_out)
+    monkeypatch.setattr(sampling, "sample_once", runs_out)
     job = made(worker, photo)
     assert job.error == "there is not enough memory for 4 frames; choose fewer frames or a smaller model"
     assert len(tries) == 2

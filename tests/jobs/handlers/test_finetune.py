@@ -15,7 +15,7 @@ from tests.training.test_finetune import write_moving_square
 from trip.data.uploads import write_captions
 from trip.jobs.handlers import finetune
 from trip.jobs.handlers.draft import ClipsDraft
-from trip.jobs.handlers.finetune import FinetuneMaker, curve, progress_of, samples_of
+from trip.jobs.handlers.finetune import FinetuneHandler, curve, progress_of, samples_of
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.model.lora import read_card
@@ -76,18 +76,18 @@ def test_a_job_trains_is_paused_goes_on_gives_way_where_others_wait_and_is_done(
     monkeypatch.setattr(finetune, "LOOK_SECONDS", 0.1)
     made = []
 
-    def other(desk):
+    def other(context):
         made.append(len(steps_in(run)))
         return {}
 
-    worker = Worker(store, {"finetune": FinetuneMaker(str(tiny_model)), "other": other})
+    worker = Worker(store, {"finetune": FinetuneHandler(str(tiny_model)), "other": other})
     job = submitted(store, clips, max_steps=400, sample_every=400)
     run = store.folder_of(job) / "run"
     worker.start()
     try:
         wait_for(lambda: len(steps_in(run)) > 2)
         wait_for(lambda: "s a step" in store.get(job.id).words)
-        assert store.set_aside(job.id).state == State.PAUSED
+        assert store.suspend(job.id).state == State.PAUSED
         wait_for(lambda: worker.lease.acquire(blocking=False))  # the process has ended, and others may compute
         worker.lease.release()
         reached = len(steps_in(run))
@@ -110,8 +110,8 @@ def test_a_job_trains_is_paused_goes_on_gives_way_where_others_wait_and_is_done(
 def test_a_killed_app_takes_its_training_with_it_and_the_next_goes_on(clips, tiny_model, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from trip.jobs.store import JobStore; from trip.jobs.worker import Worker;"
-        "from trip.jobs.handlers.finetune import FinetuneMaker; store = JobStore(Path(sys.argv[1]));"
-        "Worker(store, {'finetune': FinetuneMaker(sys.argv[2])}).start(); time.sleep(600)"
+        "from trip.jobs.handlers.finetune import FinetuneHandler; store = JobStore(Path(sys.argv[1]));"
+        "Worker(store, {'finetune': FinetuneHandler(sys.argv[2])}).start(); time.sleep(600)"
     )
     store = JobStore(tmp_path / "outputs")
     job = submitted(store, clips, max_steps=400, sample_every=400)
@@ -124,7 +124,7 @@ def test_a_killed_app_takes_its_training_with_it_and_the_next_goes_on(clips, tin
     wait_for(lambda: list((run / "finetune").glob("step-*")) and _is_free(run))  # it has saved and gone
     reached = len(steps_in(run))
     store = JobStore(tmp_path / "outputs")
-    worker = Worker(store, {"finetune": FinetuneMaker(str(tiny_model))})
+    worker = Worker(store, {"finetune": FinetuneHandler(str(tiny_model))})
     worker.start()
     try:
         stop_after(store, job, reached)
@@ -157,19 +157,19 @@ def lent_gpu(monkeypatch) -> None:
 def test_where_a_gpu_is_lent_to_each_call_it_trains_in_slices(store, clips, tiny_model, monkeypatch, lent_gpu):
     monkeypatch.setattr(finetune, "SLICE_MINUTES", 0.0001)  # a step or so
     job = submitted(store, clips)
-    Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}).work_until(job.id)
+    Worker(store, {"finetune": FinetuneHandler(str(tiny_model))}).work_until(job.id)
     done = store.get(job.id)
     assert done.state == State.DONE, done.error
     assert steps_in(store.folder_of(job) / "run") == [0, 1, 2]
 
 
 def test_slices_save_for_a_pause_and_end_when_asked(store, clips, tiny_model, lent_gpu):
-    worker, job = Worker(store, {"finetune": FinetuneMaker(str(tiny_model))}), submitted(store, clips, max_steps=400, sample_every=400)
+    worker, job = Worker(store, {"finetune": FinetuneHandler(str(tiny_model))}), submitted(store, clips, max_steps=400, sample_every=400)
     run = store.folder_of(job) / "run"
     worker.start()
     try:
         wait_for(lambda: len(steps_in(run)) > 1)
-        store.set_aside(job.id)
+        store.suspend(job.id)
         wait_for(lambda: worker.lease.acquire(blocking=False))
         worker.lease.release()
         assert store.get(job.id).state == State.PAUSED
@@ -186,7 +186,7 @@ def test_slices_save_for_a_pause_and_end_when_asked(store, clips, tiny_model, le
 
 def test_what_the_training_refuses_is_the_jobs_error(store, clips, tmp_path):
     job = submitted(store, clips)
-    Worker(store, {"finetune": FinetuneMaker(str(tmp_path / "nowhere"))}).work_until(job.id)
+    Worker(store, {"finetune": FinetuneHandler(str(tmp_path / "nowhere"))}).work_until(job.id)
     failed = store.get(job.id)
     assert failed.state == State.FAILED and "nowhere" in failed.error and "\n" not in failed.error
 
@@ -215,16 +215,16 @@ def test_a_draft_is_mended_captioned_and_handed_over(tmp_path):
     write_moving_square(brought / "short.mp4", 1, num_frames=2)
     draft = ClipsDraft(tmp_path / "draft", min_frames=4)
     rows = draft.take_in([str(path) for path in brought.iterdir()])
-    verdicts = {row.look.name: row.look.verdict for row in rows}
+    verdicts = {row.inspection.name: row.inspection.verdict for row in rows}
     assert verdicts["jumping_0.mp4"] == "good" and "too short" in verdicts["short.mp4"] and "the same as" in verdicts["twin.mp4"]
-    rows = draft.mend_all(rows)
-    assert [row.look.name for row in rows] == ["jumping_0.mp4", "jumping_1.mp4", "jumping_2.mp4"]
+    rows = draft.fix_all(rows)
+    assert [row.inspection.name for row in rows] == ["jumping_0.mp4", "jumping_1.mp4", "jumping_2.mp4"]
     assert {row.caption for row in rows} == {"jumping"}
-    handed = draft.hand_over(rows)
+    handed = draft.export(rows)
     names = sorted(path.relative_to(handed).as_posix() for path in handed.rglob("*.mp4"))
     assert names == ["held-out/jumping_2.mp4", "train/jumping_0.mp4", "train/jumping_1.mp4"]
     with pytest.raises(ValueError, match="no clip to learn from"):
-        draft.hand_over([])
+        draft.export([])
     with pytest.raises(ValueError, match="no such clip"):
         draft.drop(rows, "../brought/twin.mp4")
     assert os.path.exists(brought / "twin.mp4")

@@ -13,12 +13,12 @@ from PIL import Image
 from trip import model_cache
 from trip.jobs import worker as workers
 from trip.jobs.handlers import pictures
-from trip.jobs.handlers.animate import AnimateMaker
+from trip.jobs.handlers.animate import AnimateHandler
 from trip.jobs.handlers.estimate import Timings
-from trip.jobs.handlers.pictures import SCHEMAS, PictureMaker
+from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
-from trip.model_cache import Shelf
+from trip.model_cache import ModelCache
 
 SECONDS = 60
 QUICK = {"size": 64, "num_steps": 2, "seed": 3}
@@ -27,13 +27,13 @@ QUICK = {"size": 64, "num_steps": 2, "seed": 3}
 @pytest.fixture
 def worker(picture_models: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """A worker that makes pictures and clips with tiny models."""
-    shelf = Shelf(torch.device("cpu"), 10**9)
-    monkeypatch.setattr(model_cache, "shelf", lambda: shelf)
-    monkeypatch.setattr("trip.first_frame.making.shelf", lambda: shelf)
+    cache = ModelCache(torch.device("cpu"), 10**9)
+    monkeypatch.setattr(model_cache, "shared_cache", lambda: cache)
+    monkeypatch.setattr("trip.first_frame.generation.shared_cache", lambda: cache)
     store = JobStore(tmp_path)
     timings = Timings(tmp_path / "timings.jsonl", lambda settings: (tiny_model.name, "cpu", 32 * 32 * 4, 2))
-    maker = PictureMaker(picture_models)
-    worker = Worker(store, {"animate": AnimateMaker(str(tiny_model), timings), **dict.fromkeys(SCHEMAS, maker)})
+    handler = PictureHandler(picture_models)
+    worker = Worker(store, {"animate": AnimateHandler(str(tiny_model), timings), **dict.fromkeys(SCHEMAS, handler)})
     yield worker
     worker.stop(SECONDS)
     store.close()
@@ -73,7 +73,7 @@ def test_an_edit_and_a_drawing_over_a_map(worker, photo):
 
 
 def test_a_map_alone_needs_no_model_and_can_be_edited_before_it_is_used(worker, photo):
-    worker.makers["map"] = PictureMaker(None)
+    worker.handlers["map"] = PictureHandler(None)
     job = done(worker, "map", photo)
     folder = worker.store.folder_of(job)
     assert files(worker, job) == {"photo.png", "control.png"} and job.result["pictures"] == []
@@ -129,10 +129,10 @@ def test_a_picture_stage_is_stopped_within_a_step(worker):
 
 
 def test_steps_are_told_with_pictures_to_look_at(worker, monkeypatch):
-    told, report = [], worker.store.report
-    monkeypatch.setattr(worker.store, "report", lambda *news: told.append(news[1:]) or report(*news))
+    reports, report = [], worker.store.report
+    monkeypatch.setattr(worker.store, "report", lambda *news: reports.append(news[1:]) or report(*news))
     job = done(worker, "paint", prompt="a red house", num_pictures=2)
-    fractions, words = zip(*told, strict=True)
+    fractions, words = zip(*reports, strict=True)
     assert list(fractions) == sorted(fractions)
     assert any(line.startswith("Opening Stable Diffusion XL") for line in words)
     assert "Painting, picture 2 of 2: step 1 of 2" in words

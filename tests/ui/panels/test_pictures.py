@@ -26,16 +26,16 @@ def client(app) -> Client:
 
 
 def test_words_become_a_picture_and_a_clip(client):
-    clip, picture, made = client.predict("a red house", motion_prompt="the camera pans right", api_name="/text_to_video", **QUICK)
+    clip, picture, info = client.predict("a red house", motion_prompt="the camera pans right", api_name="/text_to_video", **QUICK)
     assert len(read_clip(clip).frames) == 12 and read_metadata(clip)["prompt"] == "the camera pans right"
     assert Image.open(picture).size == (64, 64)
-    assert (made["picture"]["seed"], made["picture"]["picture_model"], made["clip"]["prompt"]) == (3, "sdxl", "the camera pans right")
+    assert (info["picture"]["seed"], info["picture"]["picture_model"], info["clip"]["prompt"]) == (3, "sdxl", "the camera pans right")
 
 
 def test_a_photo_is_edited_and_animated(client):
-    clip, picture, made = client.predict(handle_file(PHOTO), "make it winter", api_name="/edit_and_animate", **QUICK)
+    clip, picture, info = client.predict(handle_file(PHOTO), "make it winter", api_name="/edit_and_animate", **QUICK)
     assert len(read_clip(clip).frames) == 12 and Image.open(picture).width > Image.open(picture).height
-    assert made["notes"] == [] and made["picture"]["image_guidance"] == 1.5
+    assert info["notes"] == [] and info["picture"]["image_guidance"] == 1.5
 
 
 def test_a_control_map_needs_no_model(client):
@@ -70,8 +70,8 @@ def _small(page: Page, prefix: str) -> None:
     page.locator(f"#{prefix}-size input").fill("64")
 
 
-def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):
-    page = visit.page
+def test_words_become_pictures_to_choose_from_and_one_a_clip(session):
+    page = session.page
     page.get_by_role("tab", name="Text to video").click()
     page.locator("#paint-prompt textarea").fill("a red house under a blue sky")
     _small(page, "paint")
@@ -96,8 +96,8 @@ def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):
     expect(page.locator("#models-list li.here").first).to_contain_text("on this machine")
 
 
-def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):
-    page = visit.page
+def test_a_photo_its_edit_and_its_drawing_move_side_by_side(session):
+    page = session.page
     page.get_by_role("tab", name="Text to video").click()
     page.set_input_files("#paint-picture input[type=file]", PHOTO)
     expect(page.locator("#paint-picture img")).to_be_visible()
@@ -128,8 +128,8 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):
     clips = page.locator("#figure-clips video")
     expect(clips).to_have_count(3)
     expect(page.locator("#figure-missing")).to_be_hidden()
-    assert not visit.errors
-    visit.reload()
+    assert not session.errors
+    session.reload()
     expect(clips).to_have_count(3)
     expect(page.locator("#figure-clips")).to_contain_text("edit: make it winter")
 

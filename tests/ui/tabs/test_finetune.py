@@ -22,8 +22,8 @@ def clips(tmp_path_factory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):
-    page = visit.page
+def test_clips_become_a_model_that_is_used_and_compared(session, clips, request):
+    page = session.page
     page.get_by_role("tab", name="Fine-tune").click()
     page.set_input_files("#clips input[type=file]", clips)
     seen = page.locator("#clips-seen")
@@ -65,8 +65,8 @@ def test_clips_become_a_model_that_is_used_and_compared(visit, clips, request):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_what_is_no_clip_is_refused_in_a_toast(visit, tmp_path):
-    page = visit.page
+def test_what_is_no_clip_is_refused_in_a_toast(session, tmp_path):
+    page = session.page
     (tmp_path / "clips.zip").write_bytes(b"PK no archive")
     page.get_by_role("tab", name="Fine-tune").click()
     page.set_input_files("#clips input[type=file]", tmp_path / "clips.zip")

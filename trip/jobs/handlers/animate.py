@@ -1,7 +1,7 @@
 """The job "animate": a photo and settings become a clip in the job's folder, with its figures.
 
-A clip of many steps holds the worker no longer than TURN_SECONDS while somebody else waits: then it is set aside between two steps
-(`trip.jobs.aside`), and comes out, turns later, as it would have in one.
+A clip of many steps holds the worker no longer than TURN_SECONDS while somebody else waits: then it is suspended between two steps
+(`trip.jobs.checkpoint`), and comes out, turns later, as it would have in one.
 """
 
 import time
@@ -16,13 +16,13 @@ from PIL import Image
 
 from trip.evaluation.figures import figures
 from trip.evaluation.likeness import frame_psnr
-from trip.jobs.aside import forget
+from trip.jobs.checkpoint import discard
 from trip.jobs.handlers.estimate import Timings
 from trip.jobs.handlers.figure import FIGURE
-from trip.jobs.handlers.sampling import SET_ASIDE, Sampled, Step, sample, sampled_once
+from trip.jobs.handlers.sampling import SUSPEND, SamplingResult, Step, sample, sample_once
 from trip.jobs.handlers.stream import compute_thread
 from trip.jobs.store import State
-from trip.jobs.worker import Cancelled, Desk
+from trip.jobs.worker import Cancelled, JobContext
 from trip.media import (
     Clip,
     check_joins,
@@ -53,19 +53,19 @@ TURN_SECONDS = 60.0  # of sampling, while others wait
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
 
-def likeness(clip: np.ndarray, other: np.ndarray) -> float | None:
+def clip_psnr(clip: np.ndarray, other: np.ndarray) -> float | None:
     """PSNR of a clip to another of the same shape, f h w 3, dB, over the frames after the photo; none where the shapes differ."""
     return round(float(frame_psnr(clip[1:], other[1:]).mean()), 1) if clip.shape == other.shape else None
 
 
-class _Watched(Sequence[np.ndarray]):
-    """Frames of a rendering from number `first` on: tells how far it is, and keeps what the figures look at.
+class _ObservedFrames(Sequence[np.ndarray]):
+    """Frames of a rendering from number `first` on: reports how far it is, and keeps what the figures look at.
 
     seen  by number, the frames nearest to those that the network drew, first and last included
     """
 
-    def __init__(self, frames: "Rendering", first: int, tell: Callable[[float], None]):
-        self.frames, self.first, self.tell = frames, first, tell
+    def __init__(self, frames: "Rendering", first: int, on_progress: Callable[[float], None]):
+        self.frames, self.first, self.on_progress = frames, first, on_progress
         num_drawn = len(frames.made.frames)
         self.kept = {0, *(int(np.abs(frames.at - index).argmin()) for index in range(num_drawn)), len(frames) - 1}
         self.seen = {0: frames[0]}
@@ -78,11 +78,11 @@ class _Watched(Sequence[np.ndarray]):
         frame = self.frames[index]
         if index in self.kept:
             self.seen[index] = frame
-            self.tell(index / len(self.frames))
+            self.on_progress(index / len(self.frames))
         return frame
 
 
-class AnimateMaker:
+class AnimateHandler:
     """Makes "animate" jobs with one checkpoint.
 
     A job's settings are those of `AnimateSettings`, and may name earlier jobs: `after`, whose clip this one goes on from with its
@@ -93,10 +93,10 @@ class AnimateMaker:
 
     def __init__(self, model: str | None, timings: Timings):
         self.model, self.timings = model, timings
-        self._sampling: Callable[..., Iterator[Step | Sampled]] | None = None
+        self._sampling: Callable[..., Iterator[Step | SamplingResult]] | None = None
 
     @property
-    def sampling(self) -> Callable[..., Iterator[Step | Sampled]]:
+    def sampling(self) -> Callable[..., Iterator[Step | SamplingResult]]:
         """`sample`, with a Spaces GPU around it where the app runs on one."""
         if self._sampling is None:
             from trip.system.accelerator import gpu
@@ -113,60 +113,60 @@ class AnimateMaker:
         pipe = load_pipeline(self.model)
         settings = pipe.resolve(AnimateSettings(num_steps=1, num_frames=CALIBRATION_FRAMES, guidance_scale=1))
         for _ in range(2):  # the first one also warms up
-            made = compute_thread().submit(sampled_once, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
-        self.timings.add(made.result().timing)
+            timed = compute_thread().submit(sample_once, pipe, Image.new("RGB", (64, 64), "grey"), settings, None, lambda step: None)
+        self.timings.add(timed.result().timing)
 
-    def __call__(self, desk: Desk) -> dict[str, Any]:
+    def __call__(self, context: JobContext) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
         from trip.pipeline import Interrupted
 
-        asked = {name: value for name, value in desk.job.settings.items() if name != FIGURE}
-        earlier = {name: self._file_of(desk, name, asked.pop(name)) for name in EARLIER if name in asked}
-        photo, (model, lora) = self._photo(desk), self._weights(desk, asked.pop("lora", None))
-        settings, ticket, begun = AnimateSettings.checked(**asked), desk.folder / "running", time.monotonic()
-        desk.report(0.0, "Loading the model")
-        expected, gives_way = self.timings.estimate(settings).seconds, False
+        asked = {name: value for name, value in context.job.settings.items() if name != FIGURE}
+        earlier = {name: self._file_of(context, name, asked.pop(name)) for name in EARLIER if name in asked}
+        photo, (model, lora) = self._photo(context), self._weights(context, asked.pop("lora", None))
+        settings, ticket, begun = AnimateSettings.checked(**asked), context.folder / "running", time.monotonic()
+        context.report(0.0, "Loading the model")
+        expected, is_preempted = self.timings.estimate(settings).seconds, False
         ticket.touch()
         try:
             with closing(self.sampling(model, photo, settings, str(ticket), lora)) as steps:
                 for step in steps:
-                    if isinstance(step, Sampled):
+                    if isinstance(step, SamplingResult):
                         break
                     left = step.seconds * (step.num_steps - step.number)
                     words = f"Step {step.number} of {step.num_steps}, about {left:.0f} s left"
-                    desk.report(RENDERING * step.number / step.num_steps, words, step.preview)
-                    if step.inside and (desk.folder / WATCHED).exists():
-                        step.inside.save(desk.folder / INSIDE)
-                    if not gives_way and step.number < step.num_steps and self._is_turn_over(desk, begun):
-                        gives_way = ticket.write_text(SET_ASIDE) > 0
+                    context.report(RENDERING * step.number / step.num_steps, words, step.preview)
+                    if step.inside and (context.folder / WATCHED).exists():
+                        step.inside.save(context.folder / INSIDE)
+                    if not is_preempted and step.number < step.num_steps and self._should_preempt(context, begun):
+                        is_preempted = ticket.write_text(SUSPEND) > 0
         except Interrupted as error:
-            if gives_way:
-                desk.store.give_way(desk.job.id)
+            if is_preempted:
+                context.store.preempt(context.job.id)
             raise Cancelled from error
         finally:
             ticket.unlink(missing_ok=True)
-        desk.report(RENDERING, "Rendering the clip", step.output.frames)
-        result = self._written(desk, step, photo, settings, earlier, begun, expected)
-        forget(desk.folder)
+        context.report(RENDERING, "Rendering the clip", step.output.frames)
+        result = self._write(context, step, photo, settings, earlier, begun, expected)
+        discard(context.folder)
         return result
 
     @staticmethod
-    def _is_turn_over(desk: Desk, begun: float) -> bool:
+    def _should_preempt(context: JobContext, begun: float) -> bool:
         """Whether the clip is to give way; where it could not be kept, on a full disk, it goes on."""
         is_long = time.monotonic() - begun > TURN_SECONDS
-        return is_long and desk.store.others_wait(desk.job) and has_room(desk.folder, LEAST_FREE_BYTES)
+        return is_long and context.store.others_wait(context.job) and has_room(context.folder, LEAST_FREE_BYTES)
 
     @staticmethod
-    def _photo(desk: Desk) -> Image.Image:
+    def _photo(context: JobContext) -> Image.Image:
         try:
-            return read_photo(desk.folder / "photo.png")
+            return read_photo(context.folder / "photo.png")
         except ValueError as error:
             raise ValueError("the photo of this job is not there any more; choose it again") from error
 
-    def _written(
+    def _write(
         self,
-        desk: Desk,
-        sampled: Sampled,
+        context: JobContext,
+        sampled: SamplingResult,
         photo: Image.Image,
         settings: AnimateSettings,
         earlier: dict[str, Path],
@@ -174,12 +174,12 @@ class AnimateMaker:
         expected: float | None,
     ) -> dict[str, Any]:
         output, seed, rendering = sampled.output, sampled.output.metadata["seed"], time.monotonic()
-        sampled.inside.save(desk.folder / INSIDE)
-        (desk.folder / WATCHED).unlink(missing_ok=True)
+        sampled.inside.save(context.folder / INSIDE)
+        (context.folder / WATCHED).unlink(missing_ok=True)
         as_drawn = with_photo(output.metadata | {"size": "model"}, photo)
-        drawn = write_clip(Clip(output.frames, output.fps, as_drawn), desk.folder / f"drawn-{seed}.mp4")
+        drawn = write_clip(Clip(output.frames, output.fps, as_drawn), context.folder / f"drawn-{seed}.mp4")
         frames = self._rendering(output, settings, earlier.get("after"))
-        path, num_frames, shown = self._rendered(desk, frames, photo, earlier.get("after"))
+        path, num_frames, shown = self._render(context, frames, photo, earlier.get("after"))
         measured = figures(shown, fit_photo(photo, *frames.shape, settings.crop))
         self.timings.add(replace(sampled.timing, rendering=round(time.monotonic() - rendering, 3)))
         return {
@@ -195,33 +195,33 @@ class AnimateMaker:
             "figures": [_own_pixels(frames.photo_share), *measured.rows()],
             "photo_kept_db": measured.photo_kept_db,
             "motion_pixels": measured.motion.median,
-            "draft_db": likeness(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,
+            "draft_db": clip_psnr(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,
             "loop_gap": round(loop_gap(shown), 2),
             "seconds": round(sampled.earlier + time.monotonic() - begun, 2),
             "expected_seconds": expected and round(expected, 2),
         }
 
     @staticmethod
-    def _rendered(desk: Desk, frames: "Rendering", photo: Image.Image, after: Path | None) -> tuple[Path, int, np.ndarray]:
+    def _render(context: JobContext, frames: "Rendering", photo: Image.Image, after: Path | None) -> tuple[Path, int, np.ndarray]:
         """Writes the clip, its first and its last frame; gives its file, its number of frames, and those that are looked at, f h w 3."""
         metadata, num_frames = frames.made.metadata, len(frames)
-        path = desk.folder / f"trip-{metadata['seed']}.mp4"
+        path = context.folder / f"trip-{metadata['seed']}.mp4"
         begun = time.monotonic()
 
-        def tell(share: float) -> None:
-            desk.hold_to(begun, "a smaller size, a lower frame rate or fewer frames")
-            desk.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip")
+        def on_progress(share: float) -> None:
+            context.enforce_time_limit(begun, "a smaller size, a lower frame rate or fewer frames")
+            context.report(RENDERING + (1 - RENDERING) * share, "Rendering the clip")
 
-        watched = _Watched(frames, 1 if after else 0, tell)
+        observed = _ObservedFrames(frames, 1 if after else 0, on_progress)
         if after:  # it ends with the first frame
             with open_video(after) as video:
                 num_frames += video.num_frames - 1
-            write_continuation(after, watched, frames.fps, with_photo(joined_metadata(read_metadata(after), metadata), photo), path)
+            write_continuation(after, observed, frames.fps, with_photo(joined_metadata(read_metadata(after), metadata), photo), path)
         else:
-            write_frames(watched, frames.fps, path, with_photo(metadata, photo))
-        shown = np.stack([watched.seen[index] for index in sorted(watched.seen)])
+            write_frames(observed, frames.fps, path, with_photo(metadata, photo))
+        shown = np.stack([observed.seen[index] for index in sorted(observed.seen)])
         for name, frame in (("first", shown[0]), ("last", shown[-1])):
-            Image.fromarray(frame).save(desk.folder / f"{name}.png", compress_level=1)
+            Image.fromarray(frame).save(context.folder / f"{name}.png", compress_level=1)
         return path, num_frames, shown
 
     @staticmethod
@@ -237,24 +237,24 @@ class AnimateMaker:
                 check_joins(video, output.frames.shape[1:3], output.fps)
             return Rendering(output, settings.size, video.fps, shape=(height, width))
 
-    def _weights(self, desk: Desk, job_id: str | None) -> tuple[str | None, str | None]:
-        """Checkpoint and LoRA to sample with: this maker's own, or what an earlier fine-tune has made."""
+    def _weights(self, context: JobContext, job_id: str | None) -> tuple[str | None, str | None]:
+        """Checkpoint and LoRA to sample with: this handler's own, or what an earlier fine-tune has made."""
         if job_id is None:
             return self.model, None
-        tuned = desk.store.get(job_id, desk.job.visitor)
+        tuned = context.store.get(job_id, context.job.visitor)
         if tuned.kind != "finetune" or tuned.state != State.DONE:
             raise ValueError("the fine-tune to use is not done; choose another")
-        path = desk.store.folder_of(tuned) / tuned.result["file"]
+        path = context.store.folder_of(tuned) / tuned.result["file"]
         return (str(path), None) if path.is_dir() else (self.model, str(path))
 
     @staticmethod
-    def _file_of(desk: Desk, name: str, job_id: str) -> Path:
+    def _file_of(context: JobContext, name: str, job_id: str) -> Path:
         """The clip of an earlier job; of a draft what the network drew, where it was kept."""
-        earlier = desk.store.get(job_id, desk.job.visitor)
+        earlier = context.store.get(job_id, context.job.visitor)
         if earlier.state != State.DONE:
             raise ValueError("the clip to go on from is not done; choose another")
         file = earlier.result["drawn" if name == "draft" and "drawn" in earlier.result else "clip"]
-        path = desk.store.folder_of(earlier) / file
+        path = context.store.folder_of(earlier) / file
         if not path.exists():
             raise ValueError("the clip to go on from is not there any more; choose another")
         return path

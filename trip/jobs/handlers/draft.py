@@ -1,4 +1,4 @@
-"""Clips on their way to a fine-tune: brought, looked at, mended, captioned, and handed over as a job's folder."""
+"""Clips on their way to a fine-tune: brought, looked at, fixed, captioned, and exported as a job's folder."""
 
 import os
 import shutil
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trip.data.clips import CLIP_SUFFIXES, find_clips
-from trip.data.intake import MENDS, Look, caption_from_name, look_at, mark_duplicates, trim
+from trip.data.intake import FIXES, ClipInspection, caption_from_name, inspect_clip, mark_duplicates, trim
 from trip.data.uploads import take_in, write_captions
-from trip.jobs.folders import drop, make_own
+from trip.jobs.folders import create_owned, drop
 from trip.media import Budget
 from trip.system.files import check_room
 
 HELD_OUT_SHARE = 5  # one in so many clips is proposed to be held out
-MOST_ROUNDS = 4  # of mending
+MOST_ROUNDS = 4  # of fixing
 MOST_PIXELS = 200 * 10**9  # that one look at a draft decodes, of all its clips: 100 of ten seconds in 1080p, at 30 frames a second, have 62
 MOST_SECONDS = 300.0  # that it takes
 
@@ -22,7 +22,7 @@ MOST_SECONDS = 300.0  # that it takes
 class Row:
     """One clip of a draft: what was seen of it, what happens in it, and whether it is only measured."""
 
-    look: Look
+    inspection: ClipInspection
     caption: str
     is_held_out: bool = False
 
@@ -38,7 +38,7 @@ class ClipsDraft:
         """The clips of an upload; ValueError, in one line, where there are none or an archive cannot be trusted."""
         drop(self.folder)
         try:
-            make_own(self.folder)
+            create_owned(self.folder)
             take_in(uploads, self.folder, self.notes.append)
         except OSError as error:
             drop(self.folder)
@@ -52,55 +52,55 @@ class ClipsDraft:
         """The clips as they are now; captions and choices of `known` ones stay, also with what was made of them."""
         os.utime(self.folder) if self.folder.is_dir() else None  # it is in use: the janitor goes by that
         budget = Budget(pixels=MOST_PIXELS, seconds=MOST_SECONDS)
-        looks = mark_duplicates([look_at(path, min_frames=self.min_frames, budget=budget) for path in self._paths()])
+        inspections = mark_duplicates([inspect_clip(path, min_frames=self.min_frames, budget=budget) for path in self._paths()])
         captions = self._captions()
         rows = []
-        for look in looks:
-            of = (row for row in known if look.name.startswith(Path(row.look.name).stem))  # of several, the one with the longest name
-            old = max(of, key=lambda row: len(Path(row.look.name).stem), default=None)
-            caption = old.caption if old else captions.get(look.name) or caption_from_name(Path(look.name))
-            rows.append(Row(replace(look, greys=None), caption, bool(old and old.is_held_out)))
+        for inspection in inspections:
+            matching = [row for row in known if inspection.name.startswith(Path(row.inspection.name).stem)]
+            old = max(matching, key=lambda row: len(Path(row.inspection.name).stem), default=None)  # the one with the longest name
+            caption = old.caption if old else captions.get(inspection.name) or caption_from_name(Path(inspection.name))
+            rows.append(Row(replace(inspection, greys=None), caption, bool(old and old.is_held_out)))
         return rows if known else _with_some_held_out(rows)
 
-    def mend_all(self, rows: list[Row]) -> list[Row]:
+    def fix_all(self, rows: list[Row]) -> list[Row]:
         """Splits at cuts, crops bars, and drops what cannot be learnt from: too short, still, twice."""
-        for _ in range(MOST_ROUNDS):  # what one mend leaves is seen at the next look
+        for _ in range(MOST_ROUNDS):  # what one fix leaves is seen at the next inspection
             for row in rows:
-                path = self._path(row.look.name)
-                if row.look.mends:
-                    MENDS[row.look.mends[0]](path, row.look)
-                elif row.look.faults:
+                path = self._path(row.inspection.name)
+                if row.inspection.fixes:
+                    FIXES[row.inspection.fixes[0]](path, row.inspection)
+                elif row.inspection.faults:
                     path.unlink()
             rows = self.rows(rows)
-            if not any(row.look.faults for row in rows):
+            if not any(row.inspection.faults for row in rows):
                 break
         return rows if any(row.is_held_out for row in rows) else _with_some_held_out(rows)
 
     def drop(self, rows: list[Row], name: str) -> list[Row]:
         """Without one clip."""
         self._path(name).unlink()
-        return self.rows([row for row in rows if row.look.name != name])
+        return self.rows([row for row in rows if row.inspection.name != name])
 
     def trim(self, rows: list[Row], name: str, start: float, end: float) -> list[Row]:
         """With one clip from one second to another."""
         trim(self._path(name), start, end)
         return self.rows(rows)
 
-    def hand_over(self, rows: list[Row]) -> Path:
+    def export(self, rows: list[Row]) -> Path:
         """The folder that a job begins with: `train` and `held-out`, with captions. ValueError where there is nothing to learn."""
-        usable = [row for row in rows if row.look.usable]
+        usable = [row for row in rows if row.inspection.usable]
         if not any(not row.is_held_out for row in usable):
             raise ValueError("there is no clip to learn from: add some, or hold fewer of them out")
         target = self.folder / "job"
         shutil.rmtree(target, ignore_errors=True)
-        check_room(self.folder, 2 * sum(self._path(row.look.name).stat().st_size for row in usable))  # once here, once in the job
+        check_room(self.folder, 2 * sum(self._path(row.inspection.name).stat().st_size for row in usable))  # once here, once in the job
         for name, chosen in (("train", False), ("held-out", True)):
             part = [row for row in usable if row.is_held_out == chosen]
             if part:
                 (target / name).mkdir(parents=True)
                 for row in part:
-                    shutil.copyfile(self._path(row.look.name), target / name / row.look.name)
-                write_captions(target / name, {row.look.name: row.caption for row in part})
+                    shutil.copyfile(self._path(row.inspection.name), target / name / row.inspection.name)
+                write_captions(target / name, {row.inspection.name: row.caption for row in part})
         return target
 
     def _paths(self) -> list[Path]:
@@ -122,7 +122,7 @@ class ClipsDraft:
 
 def _with_some_held_out(rows: list[Row]) -> list[Row]:
     """The rows, the last usable ones proposed to be held out: one in HELD_OUT_SHARE, from three on."""
-    usable = [row.look.name for row in rows if row.look.usable and not row.look.faults]
+    usable = [row.inspection.name for row in rows if row.inspection.usable and not row.inspection.faults]
     count = max(1, len(usable) // HELD_OUT_SHARE) if len(usable) > 2 else 0
     chosen = set(usable[len(usable) - count :])
-    return [replace(row, is_held_out=row.look.name in chosen) for row in rows]
+    return [replace(row, is_held_out=row.inspection.name in chosen) for row in rows]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trip.settings import AnimateSettings
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Timings:
                 continue
         known = known[-KEPT_TIMINGS:]
         if len(known) < len(lines):
-            write_whole(self.path, "".join(_line(timing) for timing in known))
+            atomic_write_text(self.path, "".join(_line(timing) for timing in known))
         return known
 
     def add(self, timing: Timing) -> None:

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.jobs.worker import Cancelled, Desk
+from trip.jobs.worker import Cancelled, JobContext
 from trip.settings import FinetuneSettings
 from trip.system.environment import on_spaces_gpu
 from trip.training.requests import ask, forget_requests
@@ -165,7 +165,7 @@ def _run_here(model: str | None, clips: Path, run: Path, settings: FinetuneSetti
     return FinetuneRun(pipe, *files, run, settings)
 
 
-class FinetuneMaker:
+class FinetuneHandler:
     """Makes "finetune" jobs: settings are those of `FinetuneSettings`; the result is what `_result` says."""
 
     def __init__(self, model: str | None):
@@ -185,44 +185,44 @@ class FinetuneMaker:
 
         return gpu(plan_here, lambda *_: SLICE_LEASE)
 
-    def __call__(self, desk: Desk) -> dict[str, Any]:
+    def __call__(self, context: JobContext) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
-        settings, begun = FinetuneSettings.checked(**desk.job.settings), time.monotonic()
-        if not (desk.folder / "clips" / "train").is_dir():
+        settings, begun = FinetuneSettings.checked(**context.job.settings), time.monotonic()
+        if not (context.folder / "clips" / "train").is_dir():
             raise ValueError("the clips of this job are not there any more; choose them again")
-        desk.report(0.0, "Loading the model")
-        how = self._train_in_slices if on_spaces_gpu() else self._train_apart
-        how(desk, settings)
-        return self._result(desk, settings, time.monotonic() - begun)
+        context.report(0.0, "Loading the model")
+        how = self._train_in_slices if on_spaces_gpu() else self._train_in_process
+        how(context, settings)
+        return self._result(context, settings, time.monotonic() - begun)
 
-    def _train_apart(self, desk: Desk, settings: FinetuneSettings) -> None:
+    def _train_in_process(self, context: JobContext, settings: FinetuneSettings) -> None:
         """In a process of its own, which stops and saves as soon as the job is not wanted, its turn is over, or this process is gone."""
-        run, begun = desk.folder / "run", time.monotonic()
+        run, begun = context.folder / "run", time.monotonic()
         reached = progress_of(run, settings.max_steps).step
-        words = [*command(self.model, desk.folder / "clips", run, with_minutes_left(settings, run)), "--while-stdin"]
-        with (desk.folder / "output.txt").open("wb") as output:
+        words = [*command(self.model, context.folder / "clips", run, with_minutes_left(settings, run)), "--while-stdin"]
+        with (context.folder / "output.txt").open("wb") as output:
             process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=output, stderr=output)
             try:
                 while process.poll() is None:
-                    self._tell(desk, settings)
+                    self._report(context, settings)
                     if time.monotonic() - begun > TURN_SECONDS and progress_of(run, settings.max_steps).step > reached:
-                        self._give_way(desk)
+                        self._preempt(context)
                     time.sleep(LOOK_SECONDS)
             finally:
-                _leave(process, run)
+                _terminate(process, run)
         if process.returncode:
-            raise ValueError(_last_words(desk.folder / "output.txt", process.returncode))
+            raise ValueError(_exit_reason(context.folder / "output.txt", process.returncode))
 
-    def _train_in_slices(self, desk: Desk, settings: FinetuneSettings) -> None:
+    def _train_in_slices(self, context: JobContext, settings: FinetuneSettings) -> None:
         """Inside calls that hold a GPU, one after the other, until all steps are done, the minutes are over or somebody asks to stop."""
-        clips, run, begun, reached = desk.folder / "clips", desk.folder / "run", time.monotonic(), -1
+        clips, run, begun, reached = context.folder / "clips", context.folder / "run", time.monotonic(), -1
         forget_requests(run)
         while (step := progress_of(run, settings.max_steps).step) < settings.max_steps and step > reached:
             reached = step
             with closing(self.slicing(self.model, clips, run, settings)) as records:
                 try:
                     for record in records:
-                        self._tell(desk, settings)
+                        self._report(context, settings)
                         is_stopped = record.get("stopped", False)
                 except Cancelled:
                     ask(run, "stop")
@@ -231,40 +231,40 @@ class FinetuneMaker:
             if is_stopped or (settings.max_minutes and time.monotonic() - begun > 60 * settings.max_minutes):
                 return
             if time.monotonic() - begun > TURN_SECONDS:
-                self._give_way(desk)
+                self._preempt(context)
 
     @staticmethod
-    def _give_way(desk: Desk) -> None:
+    def _preempt(context: JobContext) -> None:
         """Ends this turn where somebody else's job waits."""
-        if desk.store.others_wait(desk.job) and desk.store.give_way(desk.job.id):
+        if context.store.others_wait(context.job) and context.store.preempt(context.job.id):
             raise Cancelled
 
     @staticmethod
-    def _tell(desk: Desk, settings: FinetuneSettings) -> None:
-        progress = progress_of(desk.folder / "run", settings.max_steps)
-        desk.report(0.99 * progress.step / settings.max_steps, progress.words)
+    def _report(context: JobContext, settings: FinetuneSettings) -> None:
+        progress = progress_of(context.folder / "run", settings.max_steps)
+        context.report(0.99 * progress.step / settings.max_steps, progress.words)
 
     @staticmethod
-    def _result(desk: Desk, settings: FinetuneSettings, seconds: float) -> dict[str, Any]:
+    def _result(context: JobContext, settings: FinetuneSettings, seconds: float) -> dict[str, Any]:
         """`file` and `samples` by their names in the job's folder, `num_steps`, losses before and after, `settings` and `seconds`."""
-        run = desk.folder / "run"
+        run = context.folder / "run"
         progress = progress_of(run, settings.max_steps)
-        made = run / ("lora.safetensors" if settings.what == "lora" else "model")
-        if not made.exists():
+        output = run / ("lora.safetensors" if settings.what == "lora" else "model")
+        if not output.exists():
             raise ValueError("it was stopped before there was a result; start it again")
         return {
-            "file": made.relative_to(desk.folder).as_posix(),
-            "samples": [path.relative_to(desk.folder).as_posix() for path in samples_of(run)],
+            "file": output.relative_to(context.folder).as_posix(),
+            "samples": [path.relative_to(context.folder).as_posix() for path in samples_of(run)],
             "num_steps": progress.step,
             "held_out_loss": progress.held_out,
             "base_loss": progress.base,
-            "num_bytes": sum(path.stat().st_size for path in ([made] if made.is_file() else made.rglob("*")) if path.is_file()),
+            "num_bytes": sum(path.stat().st_size for path in ([output] if output.is_file() else output.rglob("*")) if path.is_file()),
             "settings": settings.model_dump(),
             "seconds": round(seconds, 1),
         }
 
 
-def _leave(process: subprocess.Popen, run: Path) -> None:
+def _terminate(process: subprocess.Popen, run: Path) -> None:
     """Ends the process where it has not ended: it is asked to save first."""
     if process.poll() is None:
         try:
@@ -279,7 +279,7 @@ def _leave(process: subprocess.Popen, run: Path) -> None:
     process.stdin.close()
 
 
-def _last_words(output: Path, code: int) -> str:
+def _exit_reason(output: Path, code: int) -> str:
     """Why a process ended, in a line."""
     lines = [line for line in output.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
     last = lines[-1].removeprefix("trip: ").strip() if lines else "it said nothing"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from trip.jobs.handlers.stream import streamed
-from trip.jobs.worker import Cancelled, Desk
+from trip.jobs.worker import Cancelled, JobContext
 from trip.media import read_photo, write_picture
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.system.environment import on_spaces_gpu
@@ -17,7 +17,7 @@ from trip.system.environment import on_spaces_gpu
 if TYPE_CHECKING:
     from trip.first_frame.control import ControlMap
     from trip.first_frame.drawing import Step
-    from trip.first_frame.making import Made
+    from trip.first_frame.generation import GenerationResult
 
 SCHEMAS: dict[str, type[PictureSettings]] = {
     "paint": PaintSettings,
@@ -26,7 +26,7 @@ SCHEMAS: dict[str, type[PictureSettings]] = {
     "map": ControlSettings,  # the control map alone
 }
 LEASE_SECONDS, LEASE_A_PICTURE = 30, 15  # asked for on a shared GPU: to move the models in, and for each picture
-Pictured = "Step | Made | ControlMap"
+Pictured = "Step | GenerationResult | ControlMap"
 
 
 def pictures(
@@ -38,22 +38,22 @@ def pictures(
     ticket  as in `trip.jobs.handlers.stream.streamed`; once it is gone, this raises `trip.pipeline.Interrupted`
     """
 
-    def work(tell: Callable[["Step"], None]) -> "Made | ControlMap":
-        from trip.first_frame.making import Makery
+    def work(on_step: Callable[["Step"], None]) -> "GenerationResult | ControlMap":
+        from trip.first_frame.generation import PictureGenerator
         from trip.pipeline import Interrupted
 
-        def tell_if_wanted(step: "Step") -> None:
+        def stop_or_report(step: "Step") -> None:
             if not Path(ticket).exists():
                 raise Interrupted(f"stopped at {step.words}")
-            tell(step)
+            on_step(step)
 
-        makery = Makery(models, tell_if_wanted)
-        return makery.map(photo, settings) if kind == "map" else makery.make(settings, photo, found)
+        generator = PictureGenerator(models, stop_or_report)
+        return generator.make_map(photo, settings) if kind == "map" else generator.generate(settings, photo, found)
 
     yield from streamed(work, ticket)
 
 
-class PictureMaker:
+class PictureHandler:
     """Makes the jobs of SCHEMAS.
 
     A job's settings are those of its schema, and may have `then`: settings of a clip, which is asked for with the first picture.
@@ -75,63 +75,63 @@ class PictureMaker:
             self._drawing = gpu(pictures, lambda kind, models, settings, *_: LEASE_SECONDS + LEASE_A_PICTURE * settings.num_pictures)
         return self._drawing
 
-    def __call__(self, desk: Desk) -> dict[str, Any]:
+    def __call__(self, context: JobContext) -> dict[str, Any]:
         """The result of a job; ValueError, in one line, for people."""
         from trip.system.memory import free_memory, is_out_of_memory
 
-        begun, made, asked = time.monotonic(), None, dict(desk.job.settings)
+        begun, generated, asked = time.monotonic(), None, dict(context.job.settings)
         then = asked.pop("then", None)
         try:
-            made = self._made(desk, SCHEMAS[desk.job.kind].checked(**asked))
+            generated = self._generate(context, SCHEMAS[context.job.kind].checked(**asked))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        if made is None:  # here: inside the except block the traceback would still hold what is to be freed
+        if generated is None:  # here: inside the except block the traceback would still hold what is to be freed
             free_memory()
             raise ValueError("there is not enough memory for this; choose a smaller size or a smaller model")
-        result = self._written(desk, made, begun)
-        if then is not None and desk.is_wanted:
-            first = made.pictures.pictures[0].image
-            result["next"] = desk.store.submit(desk.job.asker, "animate", AnimateSettings.checked(**then).model_dump(), first).id
+        result = self._write(context, generated, begun)
+        if then is not None and context.is_wanted:
+            first = generated.pictures.pictures[0].image
+            result["next"] = context.store.submit(context.job.requester, "animate", AnimateSettings.checked(**then).model_dump(), first).id
         return result
 
-    def _made(self, desk: Desk, settings: PictureSettings) -> "Made | ControlMap":
+    def _generate(self, context: JobContext, settings: PictureSettings) -> "GenerationResult | ControlMap":
         from trip.pipeline import Interrupted
 
-        desk.report(0.0, "Looking for the models")
-        photo, found = self._picture(desk, "photo.png"), self._picture(desk, "map.png")
-        if on_spaces_gpu() and desk.job.kind != "map":  # opened here, the models stay for the next call
-            self._makery(desk).prepare(settings)
-        ticket = desk.folder / "running"
+        context.report(0.0, "Looking for the models")
+        photo, found = self._read_picture(context, "photo.png"), self._read_picture(context, "map.png")
+        if on_spaces_gpu() and context.job.kind != "map":  # opened here, the models stay for the next call
+            self._generator(context).prepare(settings)
+        ticket = context.folder / "running"
         ticket.touch()
         try:
-            with closing(self.drawing(desk.job.kind, self.models, settings, photo, found, str(ticket))) as steps:
-                return self._last(desk, steps)
+            with closing(self.drawing(context.job.kind, self.models, settings, photo, found, str(ticket))) as steps:
+                return self._await_result(context, steps)
         except Interrupted as error:
             raise Cancelled from error
         finally:
             ticket.unlink(missing_ok=True)
 
-    def _makery(self, desk: Desk) -> Any:
-        from trip.first_frame.making import Makery
+    def _generator(self, context: JobContext) -> Any:
+        from trip.first_frame.generation import PictureGenerator
 
-        return Makery(self.models, lambda step: desk.report(step.fraction, step.words))
+        return PictureGenerator(self.models, lambda step: context.report(step.fraction, step.words))
 
     @staticmethod
-    def _last(desk: Desk, steps: Iterator[Pictured]) -> "Made | ControlMap":
+    def _await_result(context: JobContext, steps: Iterator[Pictured]) -> "GenerationResult | ControlMap":
         from trip.first_frame.drawing import Step
 
         begun = time.monotonic()
         for step in steps:
             if not isinstance(step, Step):
                 return step
-            desk.hold_to(begun, "fewer pictures, fewer steps or a smaller size")
-            desk.report(0.95 * step.fraction, step.words, None if step.preview is None else step.preview[None])
+            context.enforce_time_limit(begun, "fewer pictures, fewer steps or a smaller size")
+            context.report(0.95 * step.fraction, step.words, None if step.preview is None else step.preview[None])
         raise AssertionError("the stream ended without a result")
 
     @staticmethod
-    def _picture(desk: Desk, name: str) -> Image.Image | None:
-        path = desk.folder / name
+    def _read_picture(context: JobContext, name: str) -> Image.Image | None:
+        path = context.folder / name
         if not path.exists():
             return None
         try:
@@ -140,19 +140,19 @@ class PictureMaker:
             raise ValueError("the photo of this job cannot be read any more; choose it again") from error
 
     @staticmethod
-    def _written(desk: Desk, made: "Made | ControlMap", begun: float) -> dict[str, Any]:
-        desk.report(0.97, "Writing the pictures")
-        result: dict[str, Any] = {"pictures": [], "map": None, "stages": {}, "settings": desk.job.settings}
-        if desk.job.kind == "map":
-            found, result["notes"] = made.image, made.notes
+    def _write(context: JobContext, generated: "GenerationResult | ControlMap", begun: float) -> dict[str, Any]:
+        context.report(0.97, "Writing the pictures")
+        result: dict[str, Any] = {"pictures": [], "map": None, "stages": {}, "settings": context.job.settings}
+        if context.job.kind == "map":
+            found, result["notes"] = generated.image, generated.notes
         else:
-            found, result["notes"] = made.pictures.map, made.pictures.notes
-            result |= {"stages": made.seconds, "settings": made.settings.model_dump()}
-            for picture in made.pictures.pictures:
-                path = desk.folder / f"picture-{picture.seed}.png"
+            found, result["notes"] = generated.pictures.map, generated.pictures.notes
+            result |= {"stages": generated.seconds, "settings": generated.settings.model_dump()}
+            for picture in generated.pictures.pictures:
+                path = context.folder / f"picture-{picture.seed}.png"
                 write_picture(picture.image, path, result["settings"] | {"seed": picture.seed, "num_pictures": 1})
                 result["pictures"].append({"file": path.name, "seed": picture.seed})
         if found is not None:
-            found.save(desk.folder / "control.png")
+            found.save(context.folder / "control.png")
             result["map"] = "control.png"
         return result | {"seconds": round(time.monotonic() - begun, 2)}

@@ -1,4 +1,4 @@
-"""Sampling as a job does it: a step told at a time, ended within a step or set aside between two, and once more with less memory.
+"""Sampling as a job does it: a step reported at a time, ended within a step or suspended between two, and once more with less memory.
 
 A ticket, which is a file in the job's folder, says what is wanted. A file, since on some hosts sampling runs in another process than
 the page.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from trip.jobs.aside import Aside
+from trip.jobs.checkpoint import SamplingCheckpoint
 from trip.jobs.handlers.estimate import Timing
 from trip.jobs.handlers.stream import streamed
 from trip.settings import AnimateSettings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SET_ASIDE = "set aside"  # in the ticket: keep what there is, and end
+SUSPEND = "suspend"  # in the ticket: keep what there is, and end
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SamplingResult:
     """What sampling gives: the clip, what its steps said, what it took, and of that the seconds of earlier turns."""
 
     output: "AnimatedClip"
@@ -56,39 +56,41 @@ class Sampled:
 
 def sample(
     model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str, lora: str | None = None
-) -> Iterator[Step | Sampled]:
+) -> Iterator[Step | SamplingResult]:
     """Where the clip stands after each denoising step, and the finished clip last.
 
     ticket  path of the ticket: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`;
-            so it does once it reads SET_ASIDE, and what it takes to go on lies in that folder then
+            so it does once it reads SUSPEND, and what it takes to go on lies in that folder then
     lora    file of a fine-tune, whose changes are added to the model
     """
 
-    def work(tell: Callable[[Step], None]) -> Sampled:
-        from trip.model_cache import lent_pipeline
+    def work(on_step: Callable[[Step], None]) -> SamplingResult:
+        from trip.model_cache import acquire_pipeline
 
-        with lent_pipeline(model, lora) as pipe:
-            aside = Aside.of(Path(ticket).parent, pipe)
-            return _sampled(pipe, photo, aside.settings if aside else pipe.resolve(settings), ticket, tell, aside)
+        with acquire_pipeline(model, lora) as pipe:
+            checkpoint = SamplingCheckpoint.load(Path(ticket).parent, pipe)
+            return _sample_with_retry(
+                pipe, photo, checkpoint.settings if checkpoint else pipe.resolve(settings), ticket, on_step, checkpoint
+            )
 
     yield from streamed(work, ticket)
 
 
-def _sampled(
+def _sample_with_retry(
     pipe: "TripPipeline",
     photo: Image.Image,
     settings: AnimateSettings,
     ticket: str,
-    tell: Callable[[Step], None],
-    aside: Aside | None,
-) -> Sampled:
+    on_step: Callable[[Step], None],
+    checkpoint: SamplingCheckpoint | None,
+) -> SamplingResult:
     """Samples, and once more with less memory where there was not enough."""
     from trip.model_cache import save_memory
     from trip.system.memory import free_memory, is_out_of_memory
 
     for attempt in range(2):
         try:
-            return sampled_once(pipe, photo, settings, ticket, tell, aside)
+            return sample_once(pipe, photo, settings, ticket, on_step, checkpoint)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -99,42 +101,42 @@ def _sampled(
     raise ValueError(f"there is not enough memory for {settings.num_frames} frames; choose fewer frames or a smaller model")
 
 
-def sampled_once(
+def sample_once(
     pipe: "TripPipeline",
     photo: Image.Image,
     settings: AnimateSettings,
     ticket: str | None,
-    tell: Callable[[Step], None],
-    aside: Aside | None = None,
-) -> Sampled:
-    """What one attempt gives, with every step told; see `sample`. The settings must be resolved.
+    on_step: Callable[[Step], None],
+    checkpoint: SamplingCheckpoint | None = None,
+) -> SamplingResult:
+    """What one attempt gives, with every step reported; see `sample`. The settings must be resolved.
 
-    ticket  none: nobody will want it to end
-    aside   where it goes on from
+       ticket  none: nobody will want it to end
+    checkpoint  where it goes on from
     """
     from trip.inside import InsideRecorder
     from trip.pipeline import Interrupted
     from trip.system.accelerator import device
     from trip.system.memory import memory_in_use
 
-    recorder, begun = InsideRecorder(settings.num_steps, aside and aside.inside), time.monotonic()
-    earlier, stepped, peak = aside.seconds if aside else 0.0, begun, aside.num_bytes if aside else 0
+    recorder, begun = InsideRecorder(settings.num_steps, checkpoint and checkpoint.inside), time.monotonic()
+    earlier, stepped, peak = checkpoint.seconds if checkpoint else 0.0, begun, checkpoint.num_bytes if checkpoint else 0
 
     def after_step(pipe: "TripPipeline", step: int, timestep: int, tensors: dict) -> None:
         nonlocal stepped, peak
-        pipe.interrupt = ticket is not None and _reads(ticket) != ""
+        pipe.interrupt = ticket is not None and _read_ticket(ticket) != ""
         recorder(pipe, step, timestep, tensors)
         peak = max(peak, memory_in_use())
         inside = recorder.result() if step in recorder.picture_steps else None
-        tell(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"]), inside))
+        on_step(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors["z_0"]), inside))
         stepped = time.monotonic()
 
     try:
-        output = pipe.animate(photo, settings, callback_on_step_end=after_step, so_far=aside and aside.so_far)
+        output = pipe.animate(photo, settings, callback_on_step_end=after_step, so_far=checkpoint and checkpoint.so_far)
     except Interrupted as stop:
-        if _reads(ticket) == SET_ASIDE:
+        if _read_ticket(ticket) == SUSPEND:
             took = earlier + time.monotonic() - begun
-            Aside(stop.so_far, recorder.result(), settings, took, peak).keep(Path(ticket).parent, pipe)
+            SamplingCheckpoint(stop.so_far, recorder.result(), settings, took, peak).save(Path(ticket).parent, pipe)
         raise Interrupted(str(stop)) from None  # without its tensors: it may go to another process
     height, width = pipe.frame_shape(settings.aspect)
     timing = Timing(
@@ -145,11 +147,11 @@ def sampled_once(
         seconds=earlier + time.monotonic() - begun,
         num_bytes=max(peak, memory_in_use()),
     )
-    return Sampled(output, recorder.result(), timing, earlier)
+    return SamplingResult(output, recorder.result(), timing, earlier)
 
 
-def _reads(ticket: str) -> str | None:
-    """What a ticket says: nothing, or SET_ASIDE; none once it is gone."""
+def _read_ticket(ticket: str) -> str | None:
+    """What a ticket says: nothing, or SUSPEND; none once it is gone."""
     try:
         return Path(ticket).read_text()
     except OSError:

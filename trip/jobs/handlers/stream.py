@@ -1,4 +1,4 @@
-"""Work that tells its steps from a thread, as a generator: what a job iterates over, here or in the process that a GPU is lent to."""
+"""Work that reports its steps from a thread, as a generator: what a job iterates over, here or in the process that a GPU is lent to."""
 
 import queue
 from collections.abc import Callable, Iterator
@@ -9,18 +9,18 @@ from typing import Any
 
 
 def streamed(work: Callable[[Callable[[Any], None]], Any], ticket: str) -> Iterator[Any]:
-    """What `work` tells, one after the other, and what it returns last. What it raises is raised here.
+    """What `work` reports, one after the other, and what it returns last. What it raises is raised here.
 
-    work    called with a function that takes what is told
+    work    called with a function that takes what is reported
     ticket  path of a file that `work` looks for in each step, to end once it is gone: removed where nobody iterates any more.
             A file, since on some hosts this runs in another process than the page
     """
-    news = queue.SimpleQueue()
-    future = compute_thread().submit(work, news.put)
-    future.add_done_callback(lambda _: news.put(None))
+    queued = queue.SimpleQueue()
+    future = compute_thread().submit(work, queued.put)
+    future.add_done_callback(lambda _: queued.put(None))
     try:
-        while (told := news.get()) is not None:
-            yield told
+        while (item := queued.get()) is not None:
+            yield item
         yield future.result()
     finally:
         Path(ticket).unlink(missing_ok=True)

@@ -22,16 +22,16 @@ from transformers import CLIPTokenizer
 from trip.checkpoint import check_checkpoint, weights_of
 from trip.data.cache import LatentCache, Sample, data_digest, digest, encode_cache
 from trip.data.edits import apply_edit
+from trip.data.instructions import draw_instruction
 from trip.data.photos import Photo, random_crop, read_photos
-from trip.data.wordings import draw_instruction
 from trip.model.build import build_text_encoder
 from trip.model.editor import build_editor_scheduler, build_editor_unet
 from trip.model.latents import encode_video, fold_statistics
 from trip.model.text import train_tokenizer
 from trip.model.weights import check_finite
 from trip.settings import EditorSettings, StageSettings
+from trip.training.editor.instructions import InstructionStage
 from trip.training.editor.stage import Editor, EditorStage
-from trip.training.editor.words import EditWordsStage
 from trip.training.loop import Stage, train
 
 HELD_OUT_PHOTOS = 96
@@ -68,7 +68,7 @@ class EditorRun:
             build_editor_unet(self.settings, self.vae.config.latent_channels), build_text_encoder(self.settings, len(tokenizer))
         )
         yield from self._train(
-            EditWordsStage(editor.text_encoder, tokenizer, self.photos[False], self.settings.words, seed=self.seed), self.settings.words
+            InstructionStage(editor.text_encoder, tokenizer, self.photos[False], self.settings.words, seed=self.seed), self.settings.words
         )
         for name, size, settings in (
             ("half-size", self.settings.size // 2, self.settings.half_size),

@@ -96,7 +96,7 @@ class EditorStage:
         rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
         batch = _pairs(self.held_out, np.arange(len(self.held_out)), rng)
         loss, _ = self.loss(self.model, batch, generator)
-        error = (self._first_look(batch, generator) - batch["z_edited"]).square().mean()
+        error = (self._first_step(batch, generator) - batch["z_edited"]).square().mean()
         return {"held_out_loss": loss.item(), "held_out_first_look": error.item()}
 
     @torch.no_grad()
@@ -104,13 +104,13 @@ class EditorStage:
         """Held-out photos, their known edits, and the model's first look, side by side; the instructions beside it."""
         count = 24
         batch = _pairs(self.held_out, np.arange(min(count, len(self.held_out))), np.random.default_rng(1))
-        looks = self._first_look(batch, torch.Generator().manual_seed(1))
+        looks = self._first_step(batch, torch.Generator().manual_seed(1))
         rows = torch.stack([batch["z_photo"], batch["z_edited"], looks], dim=2)
         pixels = rearrange(decode_video(self.vae, rows), "b c f h w -> (f h) (b w) c")
         Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()).save(path)
         path.with_suffix(".txt").write_text("\n".join(batch["instructions"]) + "\n")
 
-    def _first_look(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+    def _first_step(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         """What one call at the last timestep, where no signal is left, makes of pure noise: z_0 = -v."""
         device = next(self.model.parameters()).device
         eps = torch.randn(batch["z_photo"].shape, generator=generator).to(device)

@@ -63,7 +63,7 @@ class Memory:
         return self.free_mb > (1 + SPARE_SHARE) * self.needed_mb
 
 
-def measured_plan(stage: ClipsStage, settings: FinetuneSettings, folder: Path, encoding: float, num_held_out: int) -> Plan:
+def measure_plan(stage: ClipsStage, settings: FinetuneSettings, folder: Path, encoding: float, num_held_out: int) -> Plan:
     """Runs a few steps forwards and backwards, and one measurement; the weights stay as they are.
 
     stage         with some clips
@@ -71,7 +71,7 @@ def measured_plan(stage: ClipsStage, settings: FinetuneSettings, folder: Path, e
     num_held_out  of them that are measured each time
     """
     device = stage.pipe.device
-    memory, moments = measured_memory(stage), [time.monotonic()]
+    memory, moments = measure_memory(stage), [time.monotonic()]
     for step in range(PROBES):
         _step(stage, step)
         moments.append(time.monotonic())
@@ -100,7 +100,7 @@ def measured_plan(stage: ClipsStage, settings: FinetuneSettings, folder: Path, e
     )
 
 
-def measured_memory(stage: ClipsStage) -> Memory:
+def measure_memory(stage: ClipsStage) -> Memory:
     """What a step takes, measured, where the memory suffices for one, and what the optimizer will keep, counted."""
     device = stage.pipe.device
     free = available_memory(device)

@@ -38,9 +38,9 @@ from trip.model.latents import encode_video
 from trip.model.lora import LoraCard, add_lora, checked_card, read_card, save_lora
 from trip.pipeline import TripPipeline
 from trip.settings import FINETUNE_PRESETS, FinetuneSettings
-from trip.system.files import replacing, write_whole
+from trip.system.files import atomic_write, atomic_write_text
 from trip.training import checkpoint
-from trip.training.finetune.plan import Plan, measured_memory, measured_plan
+from trip.training.finetune.plan import Plan, measure_memory, measure_plan
 from trip.training.finetune.stage import ClipsStage, last_record
 from trip.training.loop import train
 from trip.training.requests import Deadline
@@ -100,9 +100,9 @@ class FinetuneRun:
         Raises ValueError where the disk is full: the last whole checkpoint stays. Raises FloatingPointError where a loss is not finite.
         """
         try:
-            with alone(self.folder):
-                write_whole(self.folder / "settings.json", json.dumps(self.asked, indent=1))
-                yield from self._stretches()
+            with run_lock(self.folder):
+                atomic_write_text(self.folder / "settings.json", json.dumps(self.asked, indent=1))
+                yield from self._train_in_periods()
         except (OSError, SafetensorError) as error:
             whole = checkpoint.completed(self.folder / ClipsStage.name)
             kept = f"{whole[-1].name} is whole" if whole else "there was no checkpoint yet"
@@ -113,13 +113,13 @@ class FinetuneRun:
                 f"not enough memory for {self.settings.batch_size} clips a step; take fewer, a lower rank, or the layers of motion alone"
             ) from error
 
-    def _stretches(self) -> Iterator[dict[str, Any]]:
-        stage = yield from self._prepared()
+    def _train_in_periods(self) -> Iterator[dict[str, Any]]:
+        stage = yield from self._prepare()
         end = time.monotonic() + 60 * self.settings.max_minutes if self.settings.max_minutes else float("inf")
         asked = {"save"}
         while asked and asked <= {"save", "sample"}:  # those end a stretch, and the next one goes on from there
             asked.clear()
-            yield from self._stretch(stage, Deadline(end, self.folder, asked))
+            yield from self._train_period(stage, Deadline(end, self.folder, asked))
         self.is_stopped = "stop" in asked
 
     def plan(self) -> Plan:
@@ -134,10 +134,10 @@ class FinetuneRun:
                 list(self._encode(Path(aside) / name, clips, PLANNED_WINDOWS))
             seconds_each = (time.monotonic() - begun) / (2 * PLANNED_WINDOWS)
             encoding = seconds_each * (WINDOWS_EACH * len(self.clips) + HELD_OUT_WINDOWS)
-            plan = measured_plan(self._stage(Path(aside), self.settings), self.settings, self.folder, encoding, HELD_OUT_WINDOWS)
+            plan = measure_plan(self._stage(Path(aside), self.settings), self.settings, self.folder, encoding, HELD_OUT_WINDOWS)
             for name, values in () if plan.fits else reversed(FINETUNE_PRESETS.items()):
                 lighter = self.settings.model_copy(update=values)
-                memory = measured_memory(self._stage(Path(aside), lighter))
+                memory = measure_memory(self._stage(Path(aside), lighter))
                 if memory.fits and memory.needed_mb < plan.memory_mb:
                     return replace(plan, advice=name)
         return plan
@@ -147,7 +147,7 @@ class FinetuneRun:
         path = self.folder / ("lora.safetensors" if self.settings.what == "lora" else "model")
         return path if path.exists() else None
 
-    def _stretch(self, stage: ClipsStage, deadline: float) -> Iterator[dict[str, Any]]:
+    def _train_period(self, stage: ClipsStage, deadline: float) -> Iterator[dict[str, Any]]:
         """Steps until the deadline, then figures, samples and a checkpoint; the averaged weights are then in the model."""
         for left in (self.folder / stage.name).glob("*.partial"):
             shutil.rmtree(left)
@@ -163,7 +163,7 @@ class FinetuneRun:
         ):
             yield {"max_steps": self.settings.max_steps, **record}
 
-    def _prepared(self) -> Generator[dict[str, Any], None, ClipsStage]:
+    def _prepare(self) -> Generator[dict[str, Any], None, ClipsStage]:
         """The stage, with clips encoded and the base measured; yields records on the way."""
         self._to_device()
         yield from self._encode(self.folder / "windows", self.clips, WINDOWS_EACH * len(self.clips))
@@ -224,9 +224,9 @@ class FinetuneRun:
         path, frames = self.folder / "base.json", self.folder / "base.npz"
         if not path.exists():
             stage.model.eval()
-            with replacing(frames) as partial, partial.open("wb") as file:
+            with atomic_write(frames) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, *stage.animated())
-            write_whole(path, json.dumps(self._figures(stage)))
+            atomic_write_text(path, json.dumps(self._figures(stage)))
         self.base_figures = json.loads(path.read_text())
         with np.load(frames) as known:
             stage.base_clips = [known[name] for name in known.files]
@@ -275,7 +275,7 @@ class FinetuneRun:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Holds the run folder, so that no two processes train in it; waits for one that is just stopping.
 
     Raises ValueError, in one line, where another one goes on.

@@ -12,14 +12,14 @@ from gradio.data_classes import FileData
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.ui.form import uploaded
-from trip.ui.panels.result import told
-from trip.ui.security.gate import visitor_of
+from trip.ui.panels.result import or_toast
+from trip.ui.security.page import visitor_of
 from trip.ui.studio import Studio
 
 SECONDS = 0.25  # between two looks at a job that is waited for
 
 
-async def ended(studio: Studio, job: Job) -> Job:
+async def wait_for_job(studio: Studio, job: Job) -> Job:
     """The job once it is done; a toast of one line where it failed or was stopped."""
     studio.worker.wake()
     await asyncio.to_thread(studio.work_until, job.id)
@@ -30,7 +30,7 @@ async def ended(studio: Studio, job: Job) -> Job:
     return job
 
 
-def clip_of(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, Any]]:
+def clip_response(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, Any]]:
     """What a program gets of a clip: the file, its seed, and its settings with the id of the job."""
     return (
         FileData(path=str(studio.clip_of(job))),
@@ -104,7 +104,7 @@ class ClipEndpoints:
             the clip as MP4, its seed, and the settings that made it with the id of its job and notes, such as
                 what of the prompt was not read
         """
-        settings = told(
+        settings = or_toast(
             AnimateSettings.checked,
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -122,11 +122,11 @@ class ClipEndpoints:
             size=size,
             frame_rate=frame_rate,
         )
-        tuned = {"lora": told(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
+        tuned = {"lora": or_toast(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
         more = {**tuned, "only_shown": only_shown is True}
         async with self.reading:
-            job = await asyncio.to_thread(told, self.studio.animate, visitor_of(request), told(uploaded, image), settings, **more)
-        return clip_of(self.studio, await ended(self.studio, job))
+            job = await asyncio.to_thread(or_toast, self.studio.animate, visitor_of(request), or_toast(uploaded, image), settings, **more)
+        return clip_response(self.studio, await wait_for_job(self.studio, job))
 
     async def continue_clip(self, job: str, prompt: str = "", request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
         """Go on from the last frame of a clip, and wait; the result shows both.
@@ -135,35 +135,37 @@ class ClipEndpoints:
             job: id of a job that is done
             prompt: what moves now; empty: as before
         """
-        asked = await asyncio.to_thread(told, self.studio.continued, job, visitor_of(request), prompt or None)
-        return clip_of(self.studio, await ended(self.studio, asked))
+        asked = await asyncio.to_thread(or_toast, self.studio.continue_clip, job, visitor_of(request), prompt or None)
+        return clip_response(self.studio, await wait_for_job(self.studio, asked))
 
     def jobs(self, request: gr.Request = None) -> list[dict[str, Any]]:
         """All jobs of yours, those that wait first."""
-        return [told_job(job) for job in self.studio.store.jobs(visitor_of(request))]
+        return [job_summary(job) for job in self.studio.store.jobs(visitor_of(request))]
 
     def job(self, job: str, request: gr.Request = None) -> dict[str, Any]:
         """Where a job stands, and once it is done its figures."""
-        return told_job(told(self.studio.store.get, job, visitor_of(request)))
+        return job_summary(or_toast(self.studio.store.get, job, visitor_of(request)))
 
     def cancel(self, job: str, request: gr.Request = None) -> dict[str, Any]:
         """End a job: one that waits at once, a running one within a step."""
-        return told_job(told(self.studio.store.cancel, job, visitor_of(request)))
+        return job_summary(or_toast(self.studio.store.cancel, job, visitor_of(request)))
 
     def estimate(
         self, num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"
     ) -> dict[str, Any]:
         """Seconds and bytes that a clip should take on this machine, from the clips before it; null where there were none."""
-        settings = told(AnimateSettings.checked, num_frames=num_frames, num_steps=num_steps, guidance_scale=guidance_scale, aspect=aspect)
-        return vars(told(self.studio.estimate, settings))
+        settings = or_toast(
+            AnimateSettings.checked, num_frames=num_frames, num_steps=num_steps, guidance_scale=guidance_scale, aspect=aspect
+        )
+        return vars(or_toast(self.studio.estimate, settings))
 
     def compare(self, first: str, second: str, request: gr.Request = None) -> dict[str, Any]:
         """How alike two clips are, in dB of peak signal-to-noise ratio, with the figures of both."""
         visitor = visitor_of(request)
-        return told(self.studio.compared, first, second, visitor)
+        return or_toast(self.studio.compare, first, second, visitor)
 
 
-def told_job(job: Job) -> dict[str, Any]:
+def job_summary(job: Job) -> dict[str, Any]:
     """A job as programs see it."""
     schema = FinetuneSettings if job.kind == "finetune" else AnimateSettings
     settings = {name: job.settings.get(name) for name in schema.model_fields}

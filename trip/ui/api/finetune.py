@@ -7,14 +7,14 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from trip.settings import FinetuneSettings
-from trip.ui.api.clips import told_job
+from trip.ui.api.clips import job_summary
+from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.form import uploaded
-from trip.ui.panels.result import told
-from trip.ui.security.gate import visitor_of
-from trip.ui.workshop import Workshop
+from trip.ui.panels.result import or_toast
+from trip.ui.security.page import visitor_of
 
 
-def publish(workshop: Workshop) -> None:
+def publish(finetunes: FinetuneStudio) -> None:
     """Adds the endpoint to the current `gr.Blocks`."""
 
     async def fine_tune(
@@ -47,7 +47,7 @@ def publish(workshop: Workshop) -> None:
         Returns:
             the job, whose id /animate takes as `lora` once its state is done
         """
-        settings = told(
+        settings = or_toast(
             FinetuneSettings.checked,
             what=what,
             layers=layers,
@@ -61,9 +61,9 @@ def publish(workshop: Workshop) -> None:
         )
         visitor = visitor_of(request)
 
-        brought = [told(uploaded, clips)]
-        job = await asyncio.to_thread(told, workshop.begin_at_once, visitor, brought, settings)
-        await asyncio.to_thread(workshop.studio.work_until, job.id)  # where a GPU is lent to calls alone, the whole training
-        return told_job(workshop.store.get(job.id))
+        brought = [or_toast(uploaded, clips)]
+        job = await asyncio.to_thread(or_toast, finetunes.start_now, visitor, brought, settings)
+        await asyncio.to_thread(finetunes.studio.work_until, job.id)  # where a GPU is lent to calls alone, the whole training
+        return job_summary(finetunes.store.get(job.id))
 
     gr.api(fine_tune, api_name="fine_tune", concurrency_limit=None)

@@ -8,11 +8,11 @@ from gradio.data_classes import FileData
 
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings
-from trip.ui.api.clips import clip_of, ended
+from trip.ui.api.clips import clip_response, wait_for_job
 from trip.ui.form import uploaded
 from trip.ui.panels import pictures
-from trip.ui.panels.result import told
-from trip.ui.security.gate import visitor_of
+from trip.ui.panels.result import or_toast
+from trip.ui.security.page import visitor_of
 from trip.ui.studio import Studio
 
 
@@ -31,10 +31,10 @@ class PictureEndpoints:
 
     async def _pictured(self, job: Job) -> tuple[FileData, FileData, dict[str, Any]]:
         """The clip, the picture that it was made of, and how both were made."""
-        drawn = await ended(self.studio, job)
-        clip, _, made = clip_of(self.studio, await ended(self.studio, self.studio.store.get(drawn.result["next"])))
+        drawn = await wait_for_job(self.studio, job)
+        clip, _, clip_info = clip_response(self.studio, await wait_for_job(self.studio, self.studio.store.get(drawn.result["next"])))
         picture = FileData(path=pictures.paths_of(self.studio, drawn)[0])
-        return clip, picture, {"picture": drawn.result["settings"], "clip": made, "notes": drawn.result["notes"], "job": drawn.id}
+        return clip, picture, {"picture": drawn.result["settings"], "clip": clip_info, "notes": drawn.result["notes"], "job": drawn.id}
 
     async def text_to_video(
         self,
@@ -67,12 +67,12 @@ class PictureEndpoints:
         Returns:
             the clip as MP4, the picture as PNG, and how both were made
         """
-        settings = told(
+        settings = or_toast(
             PaintSettings.checked, prompt=prompt, picture_model=picture_model, negative_prompt=negative_prompt, num_steps=num_steps,
             guidance_scale=guidance_scale, size=size, aspect=aspect, refine=refine, seed=seed,
         )  # fmt: skip
-        then = told(AnimateSettings.checked, prompt=motion_prompt or prompt, aspect=aspect)
-        return await self._pictured(told(pictures.ask, self.studio, visitor_of(request), settings, then=then))
+        then = or_toast(AnimateSettings.checked, prompt=motion_prompt or prompt, aspect=aspect)
+        return await self._pictured(or_toast(pictures.ask, self.studio, visitor_of(request), settings, then=then))
 
     async def edit_and_animate(
         self,
@@ -103,12 +103,14 @@ class PictureEndpoints:
         Returns:
             the clip as MP4, the edited picture as PNG, and how both were made
         """
-        settings = told(
+        settings = or_toast(
             EditSettings.checked, instruction=instruction, picture_model=picture_model, num_steps=num_steps,
             guidance_scale=guidance_scale, image_guidance=image_guidance, size=size, seed=seed,
         )  # fmt: skip
-        then = told(AnimateSettings.checked, prompt=motion_prompt)
-        job = await asyncio.to_thread(told, pictures.ask, self.studio, visitor_of(request), settings, told(uploaded, image), then=then)
+        then = or_toast(AnimateSettings.checked, prompt=motion_prompt)
+        job = await asyncio.to_thread(
+            or_toast, pictures.ask, self.studio, visitor_of(request), settings, or_toast(uploaded, image), then=then
+        )
         return await self._pictured(job)
 
     async def control_map(
@@ -132,8 +134,8 @@ class PictureEndpoints:
         Returns:
             the map as PNG, and what there is to know of it
         """
-        settings = told(ControlSettings.checked, annotator=annotator, low=low, high=high, size=size)
-        visitor, photo = visitor_of(request), told(uploaded, image)
-        asked = await asyncio.to_thread(told, pictures.ask, self.studio, visitor, settings, photo, kind=pictures.MAP)
-        job = await ended(self.studio, asked)
+        settings = or_toast(ControlSettings.checked, annotator=annotator, low=low, high=high, size=size)
+        visitor, photo = visitor_of(request), or_toast(uploaded, image)
+        asked = await asyncio.to_thread(or_toast, pictures.ask, self.studio, visitor, settings, photo, kind=pictures.MAP)
+        job = await wait_for_job(self.studio, asked)
         return FileData(path=pictures.map_of(self.studio, job)), job.result["notes"]

@@ -11,7 +11,7 @@ from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings
 from trip.ui import elements
 from trip.ui.panels import pictures
-from trip.ui.panels.layout import Ending
+from trip.ui.panels.layout import JobView
 from trip.ui.studio import Studio
 
 TO_COME = {  # kind of job -> what is left out where there is none of it
@@ -26,8 +26,8 @@ def ask(studio: Studio, visitor: str, photo: str | None, chosen: tuple[str, int 
     photo   the form's; none: that of the pictures which are shown
     chosen  id of the job whose pictures are shown, and the seed of the one that was chosen
     """
-    made = studio.store.get(chosen[0], visitor) if chosen[0] else None
-    photo = photo or (studio.photo_of(made) if made else None)
+    pictured = studio.store.get(chosen[0], visitor) if chosen[0] else None
+    photo = photo or (studio.photo_of(pictured) if pictured else None)
     if photo is None:
         raise ValueError("there is no photo yet: choose one first")
     found = {kind: _newest(studio, visitor, kind, photo) for kind in TO_COME}
@@ -44,7 +44,7 @@ def ask(studio: Studio, visitor: str, photo: str | None, chosen: tuple[str, int 
 
 def _newest(studio: Studio, visitor: str, kind: str, photo: str) -> Job | None:
     """The newest job of that kind that worked on the same photo."""
-    wanted = np.asarray(pictures.small(photo))
+    wanted = np.asarray(pictures.read_photo_small(photo))
     for job in studio.store.jobs(visitor, State.DONE):
         path = studio.store.folder_of(job) / "photo.png"
         if job.kind == kind and path.exists():
@@ -55,20 +55,20 @@ def _newest(studio: Studio, visitor: str, kind: str, photo: str) -> Job | None:
 
 
 def _label(job: Job) -> str:
-    made = job.settings
-    return f"edit: {made['instruction']}" if job.kind == "edit" else f"{made['annotator']}: {made['prompt']}"
+    settings = job.settings
+    return f"edit: {settings['instruction']}" if job.kind == "edit" else f"{settings['annotator']}: {settings['prompt']}"
 
 
 def _missing(studio: Studio, kind: str) -> str:
-    return (pictures.lacking(studio, ControlSettings()) if kind == "control" else "") or TO_COME[kind]
+    return (pictures.missing_model(studio, ControlSettings()) if kind == "control" else "") or TO_COME[kind]
 
 
-def build() -> Ending:
+def build() -> JobView:
     """Lay out the comparison, hidden; gives what the last clip of a figure ends in."""
     with gr.Column(visible=False, elem_id="figure") as box:
         clips, missing = gr.HTML(elem_id="figure-clips"), gr.HTML(elem_id="figure-missing")
         download = gr.DownloadButton("Download side by side", size="sm", elem_id="figure-download")
-    return Ending("animate", [box, clips, missing, download], _shown, is_live=True)
+    return JobView("animate", [box, clips, missing, download], _shown, is_live=True)
 
 
 def _shown(studio: Studio, job: Job | None) -> list[Any]:
@@ -77,7 +77,9 @@ def _shown(studio: Studio, job: Job | None) -> list[Any]:
     done = [part for part in parts if part.state == State.DONE]
     if len(done) < 2:
         return [gr.update(visible=False), "", gr.skip(), gr.skip()]
-    shown = [elements.Shown(studio.clip_of(part), figure.label_of(part), part.result["fps"], part.result["num_frames"]) for part in done]
+    shown = [
+        elements.ComparedClip(studio.clip_of(part), figure.label_of(part), part.result["fps"], part.result["num_frames"]) for part in done
+    ]
     left_out = [f"Left out: {line}" for line in job.settings[figure.FIGURE]["missing"]]
     clips = elements.compare(shown, "Side by side, with one seed and one sentence")
-    return [gr.update(visible=True), clips, pictures.noted(left_out), gr.update(value=str(figure.written(studio.store, done)))]
+    return [gr.update(visible=True), clips, pictures.notes_list(left_out), gr.update(value=str(figure.written(studio.store, done)))]

@@ -8,9 +8,9 @@ import gradio as gr
 from trip.jobs.handlers.figure import label_of
 from trip.jobs.store import Job, State
 from trip.ui import elements
-from trip.ui.panels.result import told
+from trip.ui.page_state import QUICK, PageState
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
-from trip.ui.visit import QUICK, Visit
 
 ORDERS = {
     "newest first": lambda job: -(job.ended or 0),
@@ -34,7 +34,7 @@ class History:
         return [self.gallery, self.listed, self.compared]
 
 
-def build(studio: Studio, visit: Visit) -> History:
+def build(studio: Studio, state: PageState) -> History:
     """Lay out the panel."""
     with gr.Accordion("History", open=False, elem_id="history"):
         with gr.Row(equal_height=True):
@@ -67,23 +67,23 @@ def build(studio: Studio, visit: Visit) -> History:
         return listed[event.index]
 
     def drop(visitor: str, job_id: str, text: str, order: str) -> list:
-        told(studio.delete, job_id, visitor)
+        or_toast(studio.delete, job_id, visitor)
         gr.Info("Deleted, also from the disk")
         return ["", *shown(studio, visitor, text, order)]
 
     def pack(visitor: str) -> Any:
-        return gr.File(str(told(studio.download_all, visitor)), visible=True)
+        return gr.File(str(or_toast(studio.download_all, visitor)), visible=True)
 
     def side_by_side(visitor: str, chosen: list[str]) -> Any:
-        jobs = [told(studio.store.get, job_id, visitor) for job_id in chosen or []]
+        jobs = [or_toast(studio.store.get, job_id, visitor) for job_id in chosen or []]
         return gr.update(value=comparison_of(studio, jobs) if len(jobs) > 1 else "", visible=len(jobs) > 1)
 
-    filters = [visit.visitor, text, order]
+    filters = [state.visitor, text, order]
     gr.on([text.input, order.input], listing, filters, panel.outputs, **QUICK)
-    gallery.select(choose, listed, visit.job, **QUICK)
-    delete.click(drop, [visit.visitor, visit.job, text, order], [visit.job, *panel.outputs], **QUICK)
-    everything.click(pack, visit.visitor, archive, **QUICK)
-    compared.input(side_by_side, [visit.visitor, compared], comparison, **QUICK)
+    gallery.select(choose, listed, state.job, **QUICK)
+    delete.click(drop, [state.visitor, state.job, text, order], [state.job, *panel.outputs], **QUICK)
+    everything.click(pack, state.visitor, archive, **QUICK)
+    compared.input(side_by_side, [state.visitor, compared], comparison, **QUICK)
     return panel
 
 
@@ -98,14 +98,16 @@ def comparison_of(studio: Studio, jobs: list[Job]) -> str:
     """HTML of done jobs' clips on one clock; ValueError where one is not done."""
     if waiting := [job for job in jobs if job.state != State.DONE]:
         raise ValueError(f"a clip to compare is {waiting[0].state}; wait until it is done")
-    return elements.compare([elements.Shown(studio.clip_of(job), title(job), job.result["fps"], job.result["num_frames"]) for job in jobs])
+    return elements.compare(
+        [elements.ComparedClip(studio.clip_of(job), title(job), job.result["fps"], job.result["num_frames"]) for job in jobs]
+    )
 
 
 def title(job: Job) -> str:
     """A done job in a few words."""
-    made = job.result["settings"]
+    settings = job.result["settings"]
     more = [label_of(job), "fine-tuned" if "lora" in job.settings else ""]
-    words = [made["prompt"] or "no prompt", f"{made['num_steps']} steps", f"seed {job.result['seed']}", *filter(None, more)]
+    words = [settings["prompt"] or "no prompt", f"{settings['num_steps']} steps", f"seed {job.result['seed']}", *filter(None, more)]
     return " · ".join(words)
 
 

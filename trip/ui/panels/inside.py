@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from trip.inside import heat_map, sheet
-from trip.ui.panels.result import told
+from trip.ui.page_state import QUICK, PageState
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
-from trip.ui.visit import QUICK, Visit
 
 WORDS = (
     "At every step the *image noise prior* says what the noise would be if a frame still showed the photo, the *residual* is what the "
@@ -16,7 +16,7 @@ WORDS = (
 )
 
 
-def build(studio: Studio, visit: Visit) -> None:
+def build(studio: Studio, state: PageState) -> None:
     """Lay out the panel, folded; nothing is computed before it is opened, and then it follows the job."""
     with gr.Accordion("Inside TRIP", open=False, elem_id="inside") as folded:
         gr.Markdown(WORDS)
@@ -39,10 +39,10 @@ def build(studio: Studio, visit: Visit) -> None:
         return shown(visitor, job_id) if is_open else [gr.skip()] * len(panel)
 
     def at_step(visitor: str, job_id: str, number: int) -> object:
-        return told(sheet, told(studio.inside, job_id, visitor), number, studio.pipeline().decode)
+        return or_toast(sheet, or_toast(studio.inside, job_id, visitor), number, studio.pipeline().decode)
 
     private = {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "inside"}
-    folded.expand(lambda: True, None, is_open, **QUICK).then(shown, [visit.visitor, visit.job], panel, **private)
+    folded.expand(lambda: True, None, is_open, **QUICK).then(shown, [state.visitor, state.job], panel, **private)
     folded.collapse(lambda: False, None, is_open, **QUICK)
-    visit.seen.change(followed, [visit.visitor, visit.job, is_open], panel, **private | {"show_progress": "hidden"})
-    step.input(at_step, [visit.visitor, visit.job, step], clips, **private)
+    state.seen.change(followed, [state.visitor, state.job, is_open], panel, **private | {"show_progress": "hidden"})
+    step.input(at_step, [state.visitor, state.job, step], clips, **private)

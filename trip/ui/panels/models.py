@@ -6,11 +6,11 @@ from typing import Any
 import gradio as gr
 
 from trip.first_frame.catalogue import Card, cards, size_of
-from trip.first_frame.whereabouts import where
+from trip.first_frame.local_models import card_folder
 from trip.jobs.store import Job
-from trip.ui import visit
-from trip.ui.panels.layout import Ending
-from trip.ui.panels.result import told
+from trip.ui import page_state
+from trip.ui.panels.layout import JobView
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
 WORDS = (
@@ -27,7 +27,7 @@ TASKS = {
 }
 
 
-def build(studio: Studio, state: visit.Visit) -> Ending:
+def build(studio: Studio, state: page_state.PageState) -> JobView:
     """Lay out the panel, folded; gives what a download ends in."""
     with gr.Accordion("Models for first frames", open=False, elem_id="models") as folded:
         gr.Markdown(WORDS + (HERE if studio.fetches else "."))
@@ -38,7 +38,9 @@ def build(studio: Studio, state: visit.Visit) -> Ending:
 
     def shown() -> list[Any]:
         lacking = [
-            (f"{card.title}, about {size_of(card.about_bytes)}", name) for name, card in cards().items() if not where(card, studio.models)
+            (f"{card.title}, about {size_of(card.about_bytes)}", name)
+            for name, card in cards().items()
+            if not card_folder(card, studio.models)
         ]
         return [cards_of(studio), gr.update(choices=lacking)]
 
@@ -47,16 +49,16 @@ def build(studio: Studio, state: visit.Visit) -> Ending:
             raise gr.Error("this page downloads no models", print_exception=False)
         if not name:
             raise gr.Error("choose a model first", print_exception=False)
-        job = told(studio.store.submit, visitor, "fetch", {"name": name})
+        job = or_toast(studio.store.submit, visitor, "fetch", {"name": name})
         studio.worker.wake()
         return job.id
 
     def fetched(studio: Studio, job: Job | None) -> list[Any]:
         return shown() if job and job.state.is_final else [gr.skip()] * 2
 
-    folded.expand(shown, None, [listed, wanted], **visit.QUICK)
-    fetch.click(ask, [state.visitor, wanted], state.job, **visit.QUICK)
-    return Ending("fetch", [listed, wanted], fetched)
+    folded.expand(shown, None, [listed, wanted], **page_state.QUICK)
+    fetch.click(ask, [state.visitor, wanted], state.job, **page_state.QUICK)
+    return JobView("fetch", [listed, wanted], fetched)
 
 
 def cards_of(studio: Studio) -> str:
@@ -69,7 +71,7 @@ def cards_of(studio: Studio) -> str:
 
 
 def _card(studio: Studio, name: str, card: Card) -> str:
-    here = where(card, studio.models) is not None
+    here = card_folder(card, studio.models) is not None
     place = "on this machine" if here else f"not here, about {size_of(card.about_bytes)}"
     repo = html.escape(card.repo or "")
     source = f'<a href="{html.escape(card.source)}" target="_blank" rel="noopener">{repo}</a>' if repo else "embedded"

@@ -6,8 +6,8 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.settings import AnimateSettings
-from trip.ui.panels.result import told
-from trip.ui.visit import QUICK, SECRET
+from trip.ui.page_state import QUICK, SECRET
+from trip.ui.panels.result import or_toast
 
 NAMES = (
     "motion", "num_frames", "aspect", "num_steps", "guidance_scale", "scheduler", "fps", "loop", "negative_prompt", "size", "frame_rate"
@@ -31,14 +31,14 @@ def build(settings: dict[str, Component]) -> None:
     controls = [settings[one] for one in NAMES]
 
     def choose(name: str | None, kept: dict[str, Any]) -> list[Any]:
-        values = told(AnimateSettings.checked, **(GIVEN | _sound(kept)).get(name, {}))
+        values = or_toast(AnimateSettings.checked, **(GIVEN | _sound(kept)).get(name, {}))
         return [getattr(values, one) for one in NAMES]
 
     def store(name: str, kept: dict[str, Any], *values: Any) -> tuple[dict[str, Any], Any]:
         name = str(name or "").strip()
         if not name or name in GIVEN:
             raise gr.Error("give the preset a name of its own first", print_exception=False)
-        asked = told(AnimateSettings.checked, **dict(zip(NAMES, values, strict=True)))
+        asked = or_toast(AnimateSettings.checked, **dict(zip(NAMES, values, strict=True)))
         kept = {**_sound(kept), name: {one: getattr(asked, one) for one in NAMES}}
         if len(kept) > MOST_KEPT:
             raise gr.Error(f"{MOST_KEPT} presets are kept already; use one of their names", print_exception=False)

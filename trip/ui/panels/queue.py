@@ -11,9 +11,9 @@ import gradio as gr
 from PIL import Image
 
 from trip.jobs.store import Job, State
-from trip.ui.panels.result import told
+from trip.ui.page_state import QUICK, PageState
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
-from trip.ui.visit import QUICK, Visit
 
 THUMBNAIL = 56  # pixels
 
@@ -32,7 +32,7 @@ class QueuePanel:
         return [self.below, self.cards, self.chosen]
 
 
-def build(studio: Studio, visit: Visit) -> QueuePanel:
+def build(studio: Studio, state: PageState) -> QueuePanel:
     """Lay out the panel; it shows itself while something besides the job that is shown waits or runs."""
     with gr.Accordion("Waiting", open=True, visible=False, elem_id="queue") as below:
         cards = gr.HTML()
@@ -50,11 +50,11 @@ def build(studio: Studio, visit: Visit) -> QueuePanel:
         def change(visitor: str, job_id: str | None, name: str = name) -> list:
             if not job_id:
                 raise gr.Error("choose a job first", print_exception=False)
-            told(getattr(studio.store, name), job_id, visitor)
+            or_toast(getattr(studio.store, name), job_id, visitor)
             studio.worker.wake()
             return shown(studio, visitor)
 
-        button.click(change, [visit.visitor, chosen], panel.outputs, **QUICK)
+        button.click(change, [state.visitor, chosen], panel.outputs, **QUICK)
     return panel
 
 

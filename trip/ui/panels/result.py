@@ -12,8 +12,8 @@ from trip.jobs.handlers.figure import label_of
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
 from trip.ui import elements
+from trip.ui.page_state import QUICK, PageState, find_job
 from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
-from trip.ui.visit import QUICK, Visit, look
 
 PREDICTED_DB = 22.0  # a draft that comes so close to its final looks like it
 
@@ -37,7 +37,7 @@ class ResultPanel:
         return [self.clip, self.below, self.drawn, self.facts, self.formats, self.download]
 
 
-def build(studio: Studio, visit: Visit) -> ResultPanel:
+def build(studio: Studio, state: PageState) -> ResultPanel:
     """Lay out the panel; it stays folded until there is a clip."""
     clip = gr.HTML(elem_id="clip", visible=False)
     with gr.Column(visible=False) as below:
@@ -69,18 +69,18 @@ def build(studio: Studio, visit: Visit) -> ResultPanel:
         facts = gr.HTML(elem_id="facts")
 
     def converted(visitor: str, job_id: str, name: str) -> gr.DownloadButton:
-        return _offered(told(studio.download, job_id, visitor, name), name)
+        return _offered(or_toast(studio.download, job_id, visitor, name), name)
 
     def view(visitor: str, job_id: str, as_drawn: bool) -> str:
-        job = look(studio, visitor, job_id)
+        job = find_job(studio, visitor, job_id)
         return gr.skip() if job is None or "clip" not in job.result else player_of(studio, job, as_drawn=as_drawn)
 
-    formats.input(converted, [visit.visitor, visit.job, formats], download, **QUICK)
-    drawn.input(view, [visit.visitor, visit.job, drawn], clip, **QUICK)
+    formats.input(converted, [state.visitor, state.job, formats], download, **QUICK)
+    drawn.input(view, [state.visitor, state.job, drawn], clip, **QUICK)
     return ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, actions)
 
 
-def told(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+def or_toast(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
     """The call's value; a ValueError becomes a toast of one line."""
     try:
         return call(*arguments, **more)
@@ -90,17 +90,17 @@ def told(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
 
 def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str) -> Job:
     """The job that a button of the panel asks for."""
-    if look(studio, visitor, job_id) is None:
+    if find_job(studio, visitor, job_id) is None:
         raise gr.Error("there is no clip yet: make one first", print_exception=False)
     if action == "continue":
-        return told(studio.continued, job_id, visitor, prompt.strip() or None)
+        return or_toast(studio.continue_clip, job_id, visitor, prompt.strip() or None)
     if action == "finish":
-        return told(studio.finished, job_id, visitor)
+        return or_toast(studio.finish_draft, job_id, visitor)
     if action == "best":
-        jobs = told(studio.best_of, job_id, visitor)
+        jobs = or_toast(studio.best_of, job_id, visitor)
         gr.Info(f"{BEST_OF} clips are on their way; they appear in the history, and can be sorted there")
         return jobs[0]
-    return told(studio.again, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {}))
+    return or_toast(studio.rerun, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {}))
 
 
 def shown(studio: Studio, job: Job | None) -> list[Any]:
@@ -113,12 +113,12 @@ def shown(studio: Studio, job: Job | None) -> list[Any]:
 
 def player_of(studio: Studio, job: Job, *, as_drawn: bool = False) -> str:
     """HTML of a done job's clip, or of what the network drew for it."""
-    made = job.result
-    label = f"{made['settings']['prompt'] or 'no prompt'}, seed {made['seed']}"
+    result = job.result
+    label = f"{result['settings']['prompt'] or 'no prompt'}, seed {result['seed']}"
     label = " · ".join(filter(None, [label_of(job), label]))
-    if as_drawn and "drawn" in made:
-        return elements.player(studio.drawn_of(job), made["drawn_fps"], made["drawn_frames"], f"{label}, as the network drew it")
-    return elements.player(studio.clip_of(job), made["fps"], made["num_frames"], label)
+    if as_drawn and "drawn" in result:
+        return elements.player(studio.drawn_of(job), result["drawn_fps"], result["drawn_frames"], f"{label}, as the network drew it")
+    return elements.player(studio.clip_of(job), result["fps"], result["num_frames"], label)
 
 
 def _offered(path: Path, name: str) -> gr.DownloadButton:
@@ -127,20 +127,20 @@ def _offered(path: Path, name: str) -> gr.DownloadButton:
 
 def facts_of(job: Job) -> str:
     """HTML of what was measured of a clip, and of the settings that made it."""
-    made = job.result
-    measured = [(label, value, title) for label, value, title in made["figures"]]
-    if made["settings"].get("loop"):
+    result = job.result
+    measured = [(label, value, title) for label, value, title in result["figures"]]
+    if result["settings"].get("loop"):
         measured.append(
-            ("Loop", f"{made['loop_gap']:.1f} steps", "how far the last frame is from the first; 1 is as smooth as any other step")
+            ("Loop", f"{result['loop_gap']:.1f} steps", "how far the last frame is from the first; 1 is as smooth as any other step")
         )
-    if made.get("draft_db") is not None:
-        verdict = "the draft showed what this became" if made["draft_db"] >= PREDICTED_DB else "the draft did not predict this clip"
-        measured.append(("Draft", f"{made['draft_db']:.1f} dB", f"how like the draft this clip is: {verdict}"))
-    used = sorted(made["settings"].items(), key=lambda row: row[0] != "seed")
+    if result.get("draft_db") is not None:
+        verdict = "the draft showed what this became" if result["draft_db"] >= PREDICTED_DB else "the draft did not predict this clip"
+        measured.append(("Draft", f"{result['draft_db']:.1f} dB", f"how like the draft this clip is: {verdict}"))
+    used = sorted(result["settings"].items(), key=lambda row: row[0] != "seed")
     settings = table("Made with", [(_words(name), value, "") for name, value in used])
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in made.get("notes", []))
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in result.get("notes", []))
     notes = f'<ul class="trip-notes" role="status">{notes}</ul>' if notes else ""
-    return f"{notes}{table('Measured', measured)}<details><summary>Seed {made['seed']} and settings</summary>{settings}</details>"
+    return f"{notes}{table('Measured', measured)}<details><summary>Seed {result['seed']} and settings</summary>{settings}</details>"
 
 
 def table(caption: str, rows: list[tuple[str, Any, str]]) -> str:

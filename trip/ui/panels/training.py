@@ -11,18 +11,18 @@ import pandas as pd
 from trip.jobs.handlers.finetune import change, curve, samples_of
 from trip.jobs.store import Job, State
 from trip.media import MediaError, open_video
-from trip.ui import elements, visit
+from trip.ui import elements, page_state
+from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.panels.history import comparison_of
-from trip.ui.panels.layout import Ending
-from trip.ui.panels.result import told
+from trip.ui.panels.layout import JobView
+from trip.ui.panels.result import or_toast
 from trip.ui.tabs.animate import NO_LORA, Form
-from trip.ui.workshop import Workshop
 
 WHILE_RUNNING, WHILE_PAUSED = ("sample", "save", "pause"), ("go on",)  # buttons
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrainingPanel:
     """The components: the box around them, plot, samples, facts, buttons by name, and what comes when it is done."""
 
     box: gr.Column
@@ -43,15 +43,15 @@ class Bench:
         return [self.box, self.plot, self.samples, self.facts, *buttons, self.after, self.download, self.comparison]
 
 
-def build(workshop: Workshop, state: visit.Visit, animate: Form, tabs: gr.Tabs) -> Ending:
+def build(finetunes: FinetuneStudio, state: page_state.PageState, animate: Form, tabs: gr.Tabs) -> JobView:
     """Lay out the panel inside the current column and wire it."""
-    bench = _bench()
-    _wire_asking(workshop, state, bench)
-    _wire_using(workshop, state, bench, animate, tabs)
-    return Ending("finetune", bench.outputs, lambda studio, job: _shown(workshop, job), is_live=True)
+    panel = _components()
+    _wire_asking(finetunes, state, panel)
+    _wire_using(finetunes, state, panel, animate, tabs)
+    return JobView("finetune", panel.outputs, lambda studio, job: _shown(finetunes, job), is_live=True)
 
 
-def _bench() -> Bench:
+def _components() -> TrainingPanel:
     with gr.Column(visible=False, elem_id="training") as box:
         with gr.Row():
             buttons = {
@@ -72,86 +72,86 @@ def _bench() -> Bench:
                 buttons["push"] = gr.Button("Push, as a private repository", size="sm", elem_id="push")
         plot = gr.LinePlot(x="step", y="loss", color="line", title="Loss", height=220, elem_id="loss", buttons=[])
         samples, facts = gr.HTML(elem_id="samples"), gr.HTML(elem_id="finetune-facts")
-    return Bench(box, plot, samples, facts, buttons, after, download, comparison, repository, token)
+    return TrainingPanel(box, plot, samples, facts, buttons, after, download, comparison, repository, token)
 
 
-def _wire_asking(workshop: Workshop, state: visit.Visit, bench: Bench) -> None:
+def _wire_asking(finetunes: FinetuneStudio, state: page_state.PageState, panel: TrainingPanel) -> None:
     """What can be asked of a training: now and then, and to rest."""
 
     def sample(visitor: str, job_id: str) -> None:
-        told(workshop.ask, job_id, visitor, "sample")
+        or_toast(finetunes.ask, job_id, visitor, "sample")
         gr.Info("It saves, measures and draws with the next step")
 
     def save(visitor: str, job_id: str) -> None:
-        told(workshop.ask, job_id, visitor, "save")
+        or_toast(finetunes.ask, job_id, visitor, "save")
         gr.Info("It saves with the next step")
 
     calls: dict[str, Callable[[str, str], None]] = {
         "sample": sample,
         "save": save,
-        "pause": lambda visitor, job_id: told(workshop.pause, job_id, visitor),
-        "go on": lambda visitor, job_id: told(workshop.go_on, job_id, visitor),
+        "pause": lambda visitor, job_id: or_toast(finetunes.pause, job_id, visitor),
+        "go on": lambda visitor, job_id: or_toast(finetunes.resume, job_id, visitor),
     }
     for name, call in calls.items():
-        bench.buttons[name].click(call, [state.visitor, state.job], None, **visit.QUICK).then(
-            lambda: gr.Timer(active=True), None, state.timer, **visit.QUICK
+        panel.buttons[name].click(call, [state.visitor, state.job], None, **page_state.QUICK).then(
+            lambda: gr.Timer(active=True), None, state.timer, **page_state.QUICK
         )
 
 
-def _wire_using(workshop: Workshop, state: visit.Visit, bench: Bench, animate: Form, tabs: gr.Tabs) -> None:
+def _wire_using(finetunes: FinetuneStudio, state: page_state.PageState, panel: TrainingPanel, animate: Form, tabs: gr.Tabs) -> None:
     """What can be done with a finished one."""
 
     def use(visitor: str, job_id: str) -> list[Any]:
-        job, _ = told(workshop.result, job_id, visitor)
-        return [lora_choices(workshop, visitor, job.id), workshop.caption_of(job), gr.Tabs(selected="animate")]
+        job, _ = or_toast(finetunes.result, job_id, visitor)
+        return [lora_choices(finetunes, visitor, job.id), finetunes.caption_of(job), gr.Tabs(selected="animate")]
 
     def beside_base(visitor: str, job_id: str) -> Any:
-        told(workshop.compared, job_id, visitor)
+        or_toast(finetunes.compare_with_base, job_id, visitor)
         gr.Info("Two clips are on their way, of one photo and seed: by the base, and by the fine-tune")
         return gr.Timer(active=True)
 
     def push(visitor: str, job_id: str, repository: str, token: str) -> None:
-        told(workshop.push, job_id, visitor, repository.strip(), token.strip())
+        or_toast(finetunes.push, job_id, visitor, repository.strip(), token.strip())
         gr.Info(f"Uploaded to {html.escape(repository.strip())}")
 
     def choices(visitor: str) -> Any:
-        return lora_choices(workshop, visitor)
+        return lora_choices(finetunes, visitor)
 
     known = [state.visitor, state.job]
-    bench.buttons["use"].click(use, known, [animate.lora, animate.settings["prompt"], tabs], **visit.QUICK)
-    bench.buttons["compare"].click(beside_base, known, state.timer, **visit.QUICK)
-    bench.buttons["push"].click(push, [*known, bench.repository, bench.token], None, **visit.QUICK | {"show_progress": "minimal"})
-    gr.on([state.visitor.change, state.seen.change], choices, state.visitor, animate.lora, **visit.QUICK)
+    panel.buttons["use"].click(use, known, [animate.lora, animate.settings["prompt"], tabs], **page_state.QUICK)
+    panel.buttons["compare"].click(beside_base, known, state.timer, **page_state.QUICK)
+    panel.buttons["push"].click(push, [*known, panel.repository, panel.token], None, **page_state.QUICK | {"show_progress": "minimal"})
+    gr.on([state.visitor.change, state.seen.change], choices, state.visitor, animate.lora, **page_state.QUICK)
 
 
-def lora_choices(workshop: Workshop, visitor: str, chosen: str | None = None) -> Any:
+def lora_choices(finetunes: FinetuneStudio, visitor: str, chosen: str | None = None) -> Any:
     """The picker of the Animate tab: the model as it is, or with one of the visitor's fine-tunes."""
-    done = [(f"{workshop.caption_of(job) or 'no caption'} · {job.result['num_steps']} steps", job.id) for job in workshop.done(visitor)]
+    done = [(f"{finetunes.caption_of(job) or 'no caption'} · {job.result['num_steps']} steps", job.id) for job in finetunes.done(visitor)]
     value = {} if chosen is None else {"value": chosen}
     return gr.update(choices=[NO_LORA, *done], visible=bool(done), **value)
 
 
-def _shown(workshop: Workshop, job: Job | None) -> list[Any]:
-    """Values for `Bench.outputs`."""
+def _shown(finetunes: FinetuneStudio, job: Job | None) -> list[Any]:
+    """Values for `TrainingPanel.outputs`."""
     if job is None:
         return [gr.update(visible=False), None, "", "", *[gr.update()] * 4, gr.update(visible=False), gr.update(), ""]
-    run = workshop.run_of(job)
+    run = finetunes.run_of(job)
     points = curve(run)
     plot = pd.DataFrame(points) if points else None
     buttons = [gr.update(visible=job.state == State.RUNNING) for _ in WHILE_RUNNING]
     buttons += [gr.update(visible=job.state == State.PAUSED) for _ in WHILE_PAUSED]
     box = gr.update(visible=True)
     if job.state != State.DONE:
-        facts = f"<p>{html.escape(workshop.holder())}</p>"
-        return [box, plot, _samples(workshop, job), facts, *buttons, gr.update(visible=False), gr.update(), ""]
-    made = workshop.store.folder_of(job) / job.result["file"]
-    file = gr.update(value=str(made) if made.is_file() else None, visible=made.is_file())
-    return [box, plot, _samples(workshop, job), _facts(job), *buttons, gr.update(visible=True), file, _comparison(workshop, job)]
+        facts = f"<p>{html.escape(finetunes.accelerator_status())}</p>"
+        return [box, plot, _samples(finetunes, job), facts, *buttons, gr.update(visible=False), gr.update(), ""]
+    path = finetunes.store.folder_of(job) / job.result["file"]
+    file = gr.update(value=str(path) if path.is_file() else None, visible=path.is_file())
+    return [box, plot, _samples(finetunes, job), _facts(job), *buttons, gr.update(visible=True), file, _comparison(finetunes, job)]
 
 
-def _samples(workshop: Workshop, job: Job) -> str:
+def _samples(finetunes: FinetuneStudio, job: Job) -> str:
     """HTML of the newest samples: the base on the left, the model on the right."""
-    newest = samples_of(workshop.run_of(job))[-1:]
+    newest = samples_of(finetunes.run_of(job))[-1:]
     for path in newest:
         try:
             with open_video(path) as video:
@@ -163,13 +163,14 @@ def _samples(workshop: Workshop, job: Job) -> str:
 
 
 def _facts(job: Job) -> str:
-    made = job.result
-    size = f"{made['num_bytes'] / 1e6:.1f} MB"
-    loss = f"{made['held_out_loss']:.3f}, {change(made['held_out_loss'], made['base_loss'])}" if made["held_out_loss"] else "not measured"
-    return f"<p>{made['num_steps']} steps, {size}; loss from fixed noise {loss}</p>"
+    result = job.result
+    size = f"{result['num_bytes'] / 1e6:.1f} MB"
+    held_out, base = result["held_out_loss"], result["base_loss"]
+    loss = f"{held_out:.3f}, {change(held_out, base)}" if held_out else "not measured"
+    return f"<p>{result['num_steps']} steps, {size}; loss from fixed noise {loss}</p>"
 
 
-def _comparison(workshop: Workshop, job: Job) -> str:
+def _comparison(finetunes: FinetuneStudio, job: Job) -> str:
     """HTML of the two clips that were asked for, once both are done."""
-    jobs = workshop.pair_of(job)
-    return comparison_of(workshop.studio, jobs) if jobs and all(one.state == State.DONE for one in jobs) else ""
+    jobs = finetunes.comparison_jobs(job)
+    return comparison_of(finetunes.studio, jobs) if jobs and all(one.state == State.DONE for one in jobs) else ""

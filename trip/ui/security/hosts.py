@@ -11,7 +11,7 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 EVERYWHERE = {"0.0.0.0", "::", ""}
 
 
-class Hosts:
+class AllowedHosts:
     """Which names are right.
 
     listening  address that the app listens on; none: this machine alone
@@ -31,7 +31,7 @@ class Hosts:
         """Lets the page be asked for under the name in an address, such as that of a public link."""
         self.names |= {hostname(url)} - {""} if url else set()
 
-    def are_right(self, host: str) -> bool:
+    def allows(self, host: str) -> bool:
         """Whether a Host header names this app."""
         name = hostname(host)
         return self.is_space or name in self.names or (self.any_address and _is_address(name))

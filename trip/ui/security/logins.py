@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from trip.ui.security.visitors import TooMuch
+from trip.ui.security.visitors import QuotaExceeded
 
 FREE_TRIES = 5
 LONGEST_WAIT = 300.0  # seconds
@@ -15,7 +15,7 @@ FORGOTTEN = 3600.0  # seconds after the last wrong one
 MOST_ADDRESSES = 10_000
 
 
-class Logins:
+class LoginThrottle:
     """Counts wrong passwords by address."""
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Logins:
 
     @contextmanager
     def trying(self, address: str) -> Iterator[None]:
-        """One try; TooMuch where the address must wait, or has another one under way."""
+        """One try; QuotaExceeded where the address must wait, or has another one under way."""
         if address in self._trying:
-            raise TooMuch("another try is under way; wait a moment")
+            raise QuotaExceeded("another try is under way; wait a moment")
         if (wait := self.wait_of(address)) > 0:
-            raise TooMuch(f"too many wrong passwords; wait {wait:.0f} s")
+            raise QuotaExceeded(f"too many wrong passwords; wait {wait:.0f} s")
         self._trying.add(address)
         try:
             yield

@@ -16,7 +16,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from trip.jobs.visitor import Visitor, id_of_word
+from trip.jobs.visitor import Visitor, id_of_secret
 
 KEY = "visitors.key"  # in the output folder: signs secrets
 LONGEST_SECRET = 128  # characters
@@ -28,11 +28,11 @@ NEW_ADDRESS = 20_000  # visitors of one address who call for the first time, an 
 LEAST_FREE_BYTES = 2**30  # on the disk, besides an upload
 
 
-class TooMuch(ValueError):
+class QuotaExceeded(ValueError):
     """A visitor or an address asks for more than its share."""
 
 
-class Rates:
+class RateLimiter:
     """Amounts of the last hour by name; the names longest unused are forgotten."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Rates:
         return True
 
 
-class Visitors:
+class VisitorRegistry:
     """The visitors of one output folder.
 
     Raises ValueError, in one line, where the key that signs secrets can be neither read nor written.
@@ -74,7 +74,7 @@ class Visitors:
         self._public: set[str] = set()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._sessions: OrderedDict[str, str] = OrderedDict()
-        self._uploads, self._arrivals = Rates(), Rates()
+        self._uploads, self._arrivals = RateLimiter(), RateLimiter()
         self._busy: defaultdict[str, int] = defaultdict(int)
 
     def _sign(self, text: str) -> str:
@@ -92,14 +92,14 @@ class Visitors:
         if not secret or len(secret) > LONGEST_SECRET or not secret.isascii():
             return None
         word, _, signature = secret.partition(".")
-        return id_of_word(word) if hmac.compare_digest(signature, self._sign(word)[:32]) else None
+        return id_of_secret(word) if hmac.compare_digest(signature, self._sign(word)[:32]) else None
 
-    def arrive(self, visitor: Visitor) -> None:
-        """Counts a visitor who calls for the first time; TooMuch where too many new ones come from one address."""
+    def register(self, visitor: Visitor) -> None:
+        """Counts a visitor who calls for the first time; QuotaExceeded where too many new ones come from one address."""
         with self._lock:
             is_new = str(visitor) not in self._seen
         if is_new and not self._arrivals.spend(visitor.address, 1, NEW_ADDRESS):
-            raise TooMuch("too many new visitors come from your address; keep the cookie that you were given")
+            raise QuotaExceeded("too many new visitors come from your address; keep the cookie that you were given")
         with self._lock:
             self._seen[str(visitor)] = None
             self._seen.move_to_end(str(visitor))
@@ -128,7 +128,7 @@ class Visitors:
 
     # files
 
-    def give(self, visitor: str, paths: Iterable[str]) -> None:
+    def grant(self, visitor: str, paths: Iterable[str]) -> None:
         """Remembers files as a visitor's: they uploaded them, or a job of theirs made them."""
         with self._lock:
             own = self._files.setdefault(str(visitor), OrderedDict())
@@ -145,7 +145,7 @@ class Visitors:
         """Lets everybody have files: what the page itself shows."""
         self._public.update(map(_real, paths))
 
-    def may_have(self, visitor: str, path: str) -> bool:
+    def may_read(self, visitor: str, path: str) -> bool:
         """Whether a file is a visitor's, or everybody's."""
         real = _real(path)
         with self._lock:
@@ -154,24 +154,24 @@ class Visitors:
     # shares
 
     def spend_upload(self, visitor: Visitor, num_bytes: int, folder: str) -> None:
-        """Counts an upload into a folder; TooMuch where that is more than a share, or than the disk has."""
+        """Counts an upload into a folder; QuotaExceeded where that is more than a share, or than the disk has."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder).free) < LEAST_FREE_BYTES + num_bytes:
-            raise TooMuch(f"the disk is almost full ({free >> 20} MB left); try again later")
+            raise QuotaExceeded(f"the disk is almost full ({free >> 20} MB left); try again later")
         if not self._uploads.spend(visitor, num_bytes, UPLOADS_EACH):
-            raise TooMuch(f"you have uploaded {UPLOADS_EACH >> 20} MB within an hour; wait a while")
+            raise QuotaExceeded(f"you have uploaded {UPLOADS_EACH >> 20} MB within an hour; wait a while")
         if not self._uploads.spend(f"address {visitor.address}", num_bytes, UPLOADS_ADDRESS):
-            raise TooMuch(f"{UPLOADS_ADDRESS >> 30} GB were uploaded from your address within an hour; wait a while")
+            raise QuotaExceeded(f"{UPLOADS_ADDRESS >> 30} GB were uploaded from your address within an hour; wait a while")
 
-    def begin(self, name: str, most: int) -> bool:
-        """Whether one more of what a name stands for may be under way; then `end` must be called."""
+    def acquire(self, name: str, most: int) -> bool:
+        """Whether one more of what a name stands for may be under way; then `release` must be called."""
         with self._lock:
             if self._busy[name] >= most:
                 return False
             self._busy[name] += 1
             return True
 
-    def end(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """One less is under way."""
         with self._lock:
             self._busy[name] -= 1

@@ -12,12 +12,12 @@ from gradio.components import Component
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.system.environment import EXAMPLES
-from trip.ui import elements, visit
+from trip.ui import elements, page_state
 from trip.ui.form import control, uploaded
+from trip.ui.page_state import RAW
 from trip.ui.panels import presets
-from trip.ui.panels.result import told
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
-from trip.ui.visit import RAW
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
 CROPPED = "Otherwise the rest of the photo is used where the camera goes there, and the whole photo is inside the MP4"
@@ -44,7 +44,7 @@ class Form:
         return {self.photo, self.randomize, *self.settings.values()}
 
 
-def build(studio: Studio, state: visit.Visit) -> Form:
+def build(studio: Studio, state: page_state.PageState) -> Form:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
     form = _form()
     examples = gr.Examples(
@@ -107,7 +107,7 @@ def _examples() -> list[list[Any]]:
         return [[str(EXAMPLES / row["file"]), row["prompt"], float(row["motion"])] for row in csv.DictReader(file)]
 
 
-def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
+def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
     """The form's settings, checked; ValueError, in one line."""
     raw = {name: values[box] for name, box in form.settings.items()}
     raw["crop"] = elements.chosen_box(raw["crop"])
@@ -119,13 +119,13 @@ def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
 def _wire_form(studio: Studio, form: Form) -> None:
     """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
 
-    def framed(photo: Any, aspect: str) -> Any:
+    def place_crop(photo: Any, aspect: str) -> Any:
         across, down = map(int, str(aspect or "1:1").split(":"))
         return elements.crop_value(photo, across / down)
 
-    def foretold(values: dict[Component, Any]) -> str:
+    def show_estimate(values: dict[Component, Any]) -> str:
         try:
-            expected = studio.estimate(asked(form, values))
+            expected = studio.estimate(read_settings(form, values))
         except ValueError as error:
             return f"<p>{html.escape(str(error))}</p>"
         if expected.seconds is None:
@@ -134,45 +134,45 @@ def _wire_form(studio: Studio, form: Form) -> None:
         clips = "1 clip" if expected.count == 1 else f"{expected.count} clips"
         return f"<p>About {expected.seconds:.0f} s{memory}, going by {clips} made on this machine</p>"
 
-    def restored(path: str) -> list[Any]:
-        settings, photo = told(studio.restored, path)
+    def restore(path: str) -> list[Any]:
+        settings, photo = or_toast(studio.restore, path)
         filled = settings.model_dump()
         filled["crop"] = gr.update()
         return [photo, False, *(filled[name] for name in form.settings)]
 
     crop = form.settings["crop"]
-    gr.on([form.photo.change, form.settings["aspect"].input], framed, [form.photo, form.settings["aspect"]], crop, **RAW)
+    gr.on([form.photo.change, form.settings["aspect"].input], place_crop, [form.photo, form.settings["aspect"]], crop, **RAW)
     changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
-    gr.on(changing, foretold, form.inputs, form.estimate, **RAW)
-    form.restore.upload(restored, form.restore, [form.photo, form.randomize, *form.settings.values()], **visit.QUICK)
+    gr.on(changing, show_estimate, form.inputs, form.estimate, **RAW)
+    form.restore.upload(restore, form.restore, [form.photo, form.randomize, *form.settings.values()], **page_state.QUICK)
 
-    def shown_defaults() -> list[Any]:
+    def show_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
         defaults = studio.defaults()
         return [gr.update(placeholder=f"{defaults[name]:g}") if name in defaults else gr.skip() for name in automatic]
 
     automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
-    gr.on(None, shown_defaults, None, list(automatic.values()), **visit.QUICK).then(foretold, form.inputs, form.estimate, **RAW)
+    gr.on(None, show_defaults, None, list(automatic.values()), **page_state.QUICK).then(show_estimate, form.inputs, form.estimate, **RAW)
 
 
-def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:
+def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, examples: gr.Examples) -> None:
     """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
 
-    def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> tuple[str, None]:
+    def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> tuple[str, None]:
         """The first job's id, and no more photos: the next run is of the photo alone, unless somebody brings some again."""
-        visitor, settings = values[state.visitor], told(asked, form, values)
-        photos = [told(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
+        visitor, settings = values[state.visitor], or_toast(read_settings, form, values)
+        photos = [or_toast(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
         more["only_shown"] = values[form.only_shown] is True
-        jobs = [told(ask, visitor, photo, settings, **more) for photo in photos]
+        jobs = [or_toast(ask, visitor, photo, settings, **more) for photo in photos]
         return jobs[0].id, None
 
-    def make_draft(values: dict[Component, Any]) -> tuple[str, None]:
-        return make(values, studio.draft)
+    def run_draft(values: dict[Component, Any]) -> tuple[str, None]:
+        return run_clip(values, studio.draft)
 
     inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown}
     outputs = [state.job, form.more_photos]
     triggers = [form.run.click, form.settings["prompt"].submit]
-    visit.follow(studio, state, gr.on(triggers, make, inputs, outputs, **RAW))
-    visit.follow(studio, state, form.draft.click(make_draft, inputs, outputs, **RAW))
-    visit.follow(studio, state, examples.load_input_event.then(make, inputs, outputs, **RAW))
+    page_state.follow_job(studio, state, gr.on(triggers, run_clip, inputs, outputs, **RAW))
+    page_state.follow_job(studio, state, form.draft.click(run_draft, inputs, outputs, **RAW))
+    page_state.follow_job(studio, state, examples.load_input_event.then(run_clip, inputs, outputs, **RAW))

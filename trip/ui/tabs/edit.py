@@ -9,13 +9,13 @@ from gradio.components import Component
 
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
-from trip.ui import visit
+from trip.ui import page_state
 from trip.ui.form import control, uploaded
+from trip.ui.page_state import QUICK, RAW
 from trip.ui.panels import figure, pictures
-from trip.ui.panels.layout import Ending
-from trip.ui.panels.result import told
+from trip.ui.panels.layout import JobView
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
-from trip.ui.visit import QUICK, RAW
 
 HINT = (
     "**Side by side** animates the photo, its newest edit and its newest drawing with one seed and one sentence, as Figure 9 of the paper."
@@ -43,35 +43,35 @@ class Form:
         return {self.photo, self.map, *self.edit.values(), *self.control.values()}
 
 
-def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
+def build(studio: Studio, state: page_state.PageState) -> tuple[gr.Image, list[JobView]]:
     """Lay out the tab inside the current `gr.Blocks` and wire it; gives the photo, for other tabs, and what jobs end in."""
     form = _form(studio)
-    made, ending = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
+    candidates, view = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
     motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
     with gr.Row():
         animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", min_width=120)
         beside = gr.Button("Side by side", elem_id="figure9", min_width=120)
     gr.Markdown(HINT, elem_classes="trip-hint")
     _wire_asking(studio, state, form)
-    _wire_comparison(studio, state, form, made)
+    _wire_comparison(studio, state, form, candidates)
 
-    def move(values: dict[Component, Any]) -> str:
-        settings = told(AnimateSettings.checked, prompt=values[motion])
-        return told(studio.animate, values[state.visitor], told(uploaded, values[made.picture]), settings).id
+    def animate_picture(values: dict[Component, Any]) -> str:
+        settings = or_toast(AnimateSettings.checked, prompt=values[motion])
+        return or_toast(studio.animate, values[state.visitor], or_toast(uploaded, values[candidates.picture]), settings).id
 
-    def move_all(values: dict[Component, Any]) -> str:
-        settings = told(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED)
-        chosen, photo = (values[made.job], values[made.seed]), told(uploaded, values[form.photo])
-        return told(figure.ask, studio, values[state.visitor], photo, chosen, settings).id
+    def animate_all(values: dict[Component, Any]) -> str:
+        settings = or_toast(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED)
+        chosen, photo = (values[candidates.job], values[candidates.seed]), or_toast(uploaded, values[form.photo])
+        return or_toast(figure.ask, studio, values[state.visitor], photo, chosen, settings).id
 
-    inputs = {form.photo, made.picture, made.job, made.seed, motion, state.visitor}
-    visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
-    visit.follow(studio, state, beside.click(move_all, inputs, state.job, **RAW))
+    inputs = {form.photo, candidates.picture, candidates.job, candidates.seed, motion, state.visitor}
+    page_state.follow_job(studio, state, animate.click(animate_picture, inputs, state.job, **RAW))
+    page_state.follow_job(studio, state, beside.click(animate_all, inputs, state.job, **RAW))
     fetched = [
         pictures.follow_models(studio, schema, boxes, lacks)
         for schema, boxes, lacks in ((EditSettings, form.edit, form.lacks["edit"]), (ControlSettings, form.control, form.lacks["control"]))
     ]
-    return form.photo, [ending, Ending(pictures.MAP, [form.map, form.map_notes], _map_shown), *fetched]
+    return form.photo, [view, JobView(pictures.MAP, [form.map, form.map_notes], _map_shown), *fetched]
 
 
 def _form(studio: Studio) -> Form:
@@ -107,44 +107,44 @@ def _form(studio: Studio) -> Form:
     return Form(photo, edit, drawn, found, notes, lacks, buttons, slider)
 
 
-def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
+def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> None:
     """Edit, Make the map, Draw."""
 
     def ask_edit(values: dict[Component, Any]) -> str:
-        settings = told(pictures.checked, EditSettings, form.edit, values)
-        return told(pictures.ask, studio, values[state.visitor], settings, told(uploaded, values[form.photo])).id
+        settings = or_toast(pictures.checked, EditSettings, form.edit, values)
+        return or_toast(pictures.ask, studio, values[state.visitor], settings, or_toast(uploaded, values[form.photo])).id
 
     def ask_map(values: dict[Component, Any]) -> str:
-        settings = told(pictures.checked, ControlSettings, form.control, values)
-        photo = told(uploaded, values[form.photo])
-        return told(pictures.ask, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
+        settings = or_toast(pictures.checked, ControlSettings, form.control, values)
+        photo = or_toast(uploaded, values[form.photo])
+        return or_toast(pictures.ask, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
 
     def ask_drawing(values: dict[Component, Any]) -> str:
-        settings = told(pictures.checked, ControlSettings, form.control, values)
-        photo, found = told(uploaded, values[form.photo]), told(pictures.drawn_on, values[form.map])
-        return told(pictures.ask, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
+        settings = or_toast(pictures.checked, ControlSettings, form.control, values)
+        photo, found = or_toast(uploaded, values[form.photo]), or_toast(pictures.composite_path, values[form.map])
+        return or_toast(pictures.ask, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
 
     inputs = form.inputs | {state.visitor}
     for name, ask in (("edit", ask_edit), ("map", ask_map), ("control", ask_drawing)):
-        visit.follow(studio, state, form.buttons[name].click(ask, inputs, state.job, **RAW))
+        page_state.follow_job(studio, state, form.buttons[name].click(ask, inputs, state.job, **RAW))
 
 
 def _map_shown(studio: Studio, job: Job | None) -> list[Any]:
     """A finished map goes into the editor, with what there is to know of it."""
     if job is None or job.state != State.DONE:
         return [gr.skip()] * 2
-    return [pictures.map_of(studio, job), pictures.noted(job.result["notes"])]
+    return [pictures.map_of(studio, job), pictures.notes_list(job.result["notes"])]
 
 
-def _wire_comparison(studio: Studio, state: visit.Visit, form: Form, made: pictures.Candidates) -> None:
+def _wire_comparison(studio: Studio, state: page_state.PageState, form: Form, candidates: pictures.Candidates) -> None:
     """The picture that is chosen, beside its photo; a page that has just been opened gets the photo back."""
 
     def before_and_after(visitor: str, job_id: str, picture: str | None, photo: str | None) -> list[Any]:
-        job = visit.look(studio, visitor, job_id)
+        job = page_state.find_job(studio, visitor, job_id)
         before = studio.photo_of(job) if job else ""
         if not picture or not Path(before).is_file():  # drawn over a map that came without a photo
             return [gr.update(visible=False), gr.skip()]
         return [gr.update(value=(before, picture), visible=True), gr.skip() if photo else before]
 
-    inputs = [state.visitor, made.job, made.picture, form.photo]
-    made.picture.change(before_and_after, inputs, [form.slider, form.photo], **QUICK)
+    inputs = [state.visitor, candidates.job, candidates.picture, form.photo]
+    candidates.picture.change(before_and_after, inputs, [form.slider, form.photo], **QUICK)

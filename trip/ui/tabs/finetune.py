@@ -11,10 +11,10 @@ from gradio.components import Component
 from trip.jobs.handlers.draft import Row
 from trip.jobs.handlers.finetune import MOST_MINUTES
 from trip.settings import FINETUNE_PRESETS, FinetuneSettings
-from trip.ui import visit
+from trip.ui import page_state
+from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.form import control
-from trip.ui.panels.result import told
-from trip.ui.workshop import Workshop
+from trip.ui.panels.result import or_toast
 
 COLUMNS = ["clip", "what happens in it", "test"]
 WORDS = (
@@ -25,22 +25,22 @@ PRESET_WORDS = "Light needs least memory, everything most and gives a whole mode
 KINDS = [".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif", ".zip"]
 
 
-def build(workshop: Workshop, state: visit.Visit) -> None:
+def build(finetunes: FinetuneStudio, state: page_state.PageState) -> None:
     """Lay out the form inside the current `gr.Tab` and wire it; `training` shows what comes of it."""
     gr.Markdown(WORDS)
-    rows, table = _clips(workshop, state)
-    _asking(workshop, state, rows, table)
+    rows, table = _clips(finetunes, state)
+    _asking(finetunes, state, rows, table)
 
 
 # clips
 
 
-def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Dataframe]:
-    """Upload, what was seen of each clip, mends and captions."""
+def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.State, gr.Dataframe]:
+    """Upload, what was seen of each clip, fixes and captions."""
     uploads = gr.File(label="Clips, or a .zip of them", file_count="multiple", file_types=KINDS, height=140, elem_id="clips")
     rows, seen = gr.State([]), gr.HTML(elem_id="clips-seen")
     with gr.Row(equal_height=True):
-        mend = gr.Button("Mend all", size="sm", elem_id="mend", min_width=90)
+        fix = gr.Button("Mend all", size="sm", elem_id="mend", min_width=90)
         describe = gr.Button("Describe", size="sm", elem_id="describe", min_width=90)
     table = gr.Dataframe(
         headers=COLUMNS,
@@ -63,48 +63,48 @@ def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Datafra
             drop, trim = gr.Button("Drop", size="sm", elem_id="drop"), gr.Button("Trim", size="sm", elem_id="trim")
 
     def filled(now: list[Row]) -> list[Any]:
-        return [now, clips_table(now), table_of(now), gr.update(choices=[row.look.name for row in now], value=None)]
+        return [now, clips_table(now), table_of(now), gr.update(choices=[row.inspection.name for row in now], value=None)]
 
     def take_in(visitor: str, paths: list[str] | None) -> list[Any]:
-        draft = workshop.draft(visitor)
-        now = told(draft.take_in, paths or [])
+        draft = finetunes.draft(visitor)
+        now = or_toast(draft.take_in, paths or [])
         for note in draft.notes:
             gr.Warning(note)
         return filled(now)
 
-    def mended(visitor: str, now: list[Row], said: list[list[Any]]) -> list[Any]:
-        return filled(told(workshop.draft(visitor).mend_all, edited(now, said)))
+    def fix_all(visitor: str, now: list[Row], edits: list[list[Any]]) -> list[Any]:
+        return filled(or_toast(finetunes.draft(visitor).fix_all, edited(now, edits)))
 
-    def dropped(visitor: str, now: list[Row], said: list[list[Any]], name: str | None) -> list[Any]:
-        return filled(told(workshop.draft(visitor).drop, edited(now, said), name or ""))
+    def drop_clip(visitor: str, now: list[Row], edits: list[list[Any]], name: str | None) -> list[Any]:
+        return filled(or_toast(finetunes.draft(visitor).drop, edited(now, edits), name or ""))
 
-    def trimmed(visitor: str, now: list[Row], said: list[list[Any]], name: str | None, start: float, end: float) -> list[Any]:
-        return filled(told(workshop.draft(visitor).trim, edited(now, said), name or "", start, end))
+    def trim_clip(visitor: str, now: list[Row], edits: list[list[Any]], name: str | None, start: float, end: float) -> list[Any]:
+        return filled(or_toast(finetunes.draft(visitor).trim, edited(now, edits), name or "", start, end))
 
-    def described(visitor: str, now: list[Row], said: list[list[Any]]) -> list[Any]:
-        captions = told(workshop.described, visitor, now)
-        return filled([replace(row, caption=caption) for row, caption in zip(edited(now, said), captions, strict=True)])
+    def describe_all(visitor: str, now: list[Row], edits: list[list[Any]]) -> list[Any]:
+        captions = or_toast(finetunes.describe_all, visitor, now)
+        return filled([replace(row, caption=caption) for row, caption in zip(edited(now, edits), captions, strict=True)])
 
     outputs, known = [rows, seen, table, chosen], [state.visitor, rows, table]
     slow = {"concurrency_limit": 1, "api_visibility": "private"}
     uploads.upload(take_in, [state.visitor, uploads], outputs, **slow)
-    mend.click(mended, known, outputs, **slow)
-    describe.click(described, known, outputs, **slow)
-    drop.click(dropped, [*known, chosen], outputs, **slow)
-    trim.click(trimmed, [*known, chosen, start, end], outputs, **slow)
+    fix.click(fix_all, known, outputs, **slow)
+    describe.click(describe_all, known, outputs, **slow)
+    drop.click(drop_clip, [*known, chosen], outputs, **slow)
+    trim.click(trim_clip, [*known, chosen, start, end], outputs, **slow)
     return rows, table
 
 
-def edited(rows: list[Row], said: list[list[Any]]) -> list[Row]:
+def edited(rows: list[Row], edits: list[list[Any]]) -> list[Row]:
     """The clips with what a person wrote into the table."""
-    by_name = {str(line[0]): line for line in said}
-    lines = [(row, by_name.get(row.look.name)) for row in rows]
+    by_name = {str(line[0]): line for line in edits}
+    lines = [(row, by_name.get(row.inspection.name)) for row in rows]
     return [replace(row, caption=str(line[1] or ""), is_held_out=line[2] in (True, "true", "True")) if line else row for row, line in lines]
 
 
 def table_of(rows: list[Row]) -> list[list[Any]]:
     """What a person may write into."""
-    return [[row.look.name, row.caption, row.is_held_out] for row in rows]
+    return [[row.inspection.name, row.caption, row.is_held_out] for row in rows]
 
 
 def clips_table(rows: list[Row]) -> str:
@@ -113,23 +113,23 @@ def clips_table(rows: list[Row]) -> str:
 
 
 def _clip(row: Row) -> str:
-    look = row.look
-    strip = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(look.strip).decode()}">' if look.strip else ""
-    kind = f"{look.codec}, {look.width}×{look.height}, {look.num_frames} frames, {look.seconds:.1f} s, {look.fps:.3g} per second"
-    said = f"<b>{html.escape(look.name)}</b> <small>{html.escape(kind if look.width else look.codec)}</small>"
-    return f'<li class="{"bad" if look.faults else "good"}">{strip}<div>{said}</div><div>{html.escape(look.verdict)}</div></li>'
+    clip = row.inspection
+    strip = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(clip.strip).decode()}">' if clip.strip else ""
+    kind = f"{clip.codec}, {clip.width}×{clip.height}, {clip.num_frames} frames, {clip.seconds:.1f} s, {clip.fps:.3g} per second"
+    edits = f"<b>{html.escape(clip.name)}</b> <small>{html.escape(kind if clip.width else clip.codec)}</small>"
+    return f'<li class="{"bad" if clip.faults else "good"}">{strip}<div>{edits}</div><div>{html.escape(clip.verdict)}</div></li>'
 
 
 # asking
 
 
-def _asking(workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Dataframe) -> None:
+def _asking(finetunes: FinetuneStudio, state: page_state.PageState, rows: gr.State, table: gr.Dataframe) -> None:
     """What to train, the plan, and the button that begins."""
     settings: dict[str, Component] = {"max_steps": _control("max_steps", maximum=2000)}
     with gr.Row():
         begin = gr.Button("Train", variant="primary", elem_id="train", scale=3, min_width=120)
         plan = gr.Button("Plan", elem_id="plan", scale=1, min_width=90)
-    foretold = gr.HTML(elem_id="plan-words", min_height=40)
+    estimate = gr.HTML(elem_id="plan-words", min_height=40)
     lighter = gr.Button(visible=False, size="sm", elem_id="lighter")
     with gr.Accordion("What to train", open=False, elem_id="what-to-train"):
         chosen = gr.Radio(list(FINETUNE_PRESETS), value="usual", label="Preset", info=PRESET_WORDS, elem_id="finetune-preset")
@@ -140,30 +140,30 @@ def _asking(workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Da
             settings["max_minutes"] = _control("max_minutes", min_width=120, info=f"Stop after so many; empty: {MOST_MINUTES:.0f}")
         settings |= {"sample_every": _control("sample_every", maximum=500), "seed": _control("seed", maximum=1000)}
 
-    def asked(values: dict[Component, Any]) -> FinetuneSettings:
-        return told(FinetuneSettings.checked, **{name: values[box] for name, box in settings.items()})
+    def read_settings(values: dict[Component, Any]) -> FinetuneSettings:
+        return or_toast(FinetuneSettings.checked, **{name: values[box] for name, box in settings.items()})
 
-    def planned(values: dict[Component, Any]) -> list[Any]:
+    def show_plan(values: dict[Component, Any]) -> list[Any]:
         clips = edited(values[rows], values[table]["data"])
-        plan = told(workshop.plan, values[state.visitor], clips, asked(values))
+        plan = or_toast(finetunes.plan, values[state.visitor], clips, read_settings(values))
         advice = gr.update(visible=bool(plan["advice"]), value=f"Take the preset {plan['advice']}: it fits")
         return [plan_words(plan), advice, plan["advice"]]
 
-    def taken(name: str) -> list[Any]:
+    def apply_preset(name: str) -> list[Any]:
         return ["", gr.update(visible=False), *(FINETUNE_PRESETS[name][box] for box in preset_boxes)]
 
-    def make(values: dict[Component, Any]) -> str:
+    def start_training(values: dict[Component, Any]) -> str:
         clips = edited(values[rows], values[table]["data"])
-        return told(workshop.begin, values[state.visitor], clips, asked(values)).id
+        return or_toast(finetunes.start, values[state.visitor], clips, read_settings(values)).id
 
     inputs = {state.visitor, rows, table, *settings.values()}
     advised = gr.State(None)
-    plan.click(planned, inputs, [foretold, lighter, advised], preprocess=False, concurrency_limit=1, api_visibility="private")
+    plan.click(show_plan, inputs, [estimate, lighter, advised], preprocess=False, concurrency_limit=1, api_visibility="private")
     preset_boxes = list(FINETUNE_PRESETS["usual"])
-    filled = [foretold, lighter, *(settings[box] for box in preset_boxes)]
-    chosen.input(taken, chosen, filled, **visit.QUICK)
-    lighter.click(lambda name: name, advised, chosen, **visit.QUICK).then(taken, advised, filled, **visit.QUICK)
-    visit.follow(workshop.studio, state, begin.click(make, inputs, state.job, **visit.RAW))
+    filled = [estimate, lighter, *(settings[box] for box in preset_boxes)]
+    chosen.input(apply_preset, chosen, filled, **page_state.QUICK)
+    lighter.click(lambda name: name, advised, chosen, **page_state.QUICK).then(apply_preset, advised, filled, **page_state.QUICK)
+    page_state.follow_job(finetunes.studio, state, begin.click(start_training, inputs, state.job, **page_state.RAW))
 
 
 def _control(name: str, **more: Any) -> Component:
@@ -175,10 +175,10 @@ def plan_words(plan: dict[str, Any]) -> str:
     disk = f"disk {_size(plan['disk_mb'])} of {_size(plan['free_disk_mb'])} free"
     memory = f"memory {_size(plan['memory_mb'])} of {_size(plan['free_memory_mb'])} free"
     short = [name for name, fits in (("memory", plan["fits"]), ("disk", plan["disk_mb"] <= plan["free_disk_mb"])) if not fits]
-    said = f" <b>Too little {' and '.join(short)}.</b>" if short else ""
+    edits = f" <b>Too little {' and '.join(short)}.</b>" if short else ""
     return (
         f"<p>About {max(1, plan['minutes']):.0f} min for {plan['num_steps']} steps ({plan['seconds_per_step']:.2f} s each); "
-        f"{plan['num_trained'] / 1e6:.1f} M weights learn; {memory}; {disk}; measured just now.{said}</p>"
+        f"{plan['num_trained'] / 1e6:.1f} M weights learn; {memory}; {disk}; measured just now.{edits}</p>"
     )
 
 

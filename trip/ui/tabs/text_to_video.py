@@ -7,28 +7,28 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.settings import AnimateSettings, PaintSettings
-from trip.ui import visit
+from trip.ui import page_state
 from trip.ui.form import control, uploaded
+from trip.ui.page_state import RAW
 from trip.ui.panels import pictures
-from trip.ui.panels.layout import Ending
-from trip.ui.panels.result import told
+from trip.ui.panels.layout import JobView
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
-from trip.ui.visit import RAW
 
 HINT = "**One more** paints one picture with a new seed. Nothing is animated before you press Animate, unless the box is ticked."
 ADVANCED = ("num_steps", "guidance_scale", "size", "seed", "lora", "lora_weight", "embedding", "refine")
 
 
 @dataclass(frozen=True)
-class Tab:
+class TextToVideoTab:
     """What other parts of the page need of the tab: the button that sends the first frame on, that frame, and what jobs end in."""
 
     send: gr.Button
     picture: gr.Image
-    endings: list[Ending]
+    views: list[JobView]
 
 
-def build(studio: Studio, state: visit.Visit) -> Tab:
+def build(studio: Studio, state: page_state.PageState) -> TextToVideoTab:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
     boxes: dict[str, Component] = {"prompt": control("prompt", PaintSettings, lines=2, max_lines=6, elem_id="paint-prompt")}
     motion = gr.Textbox(label="Motion", info="What moves, and how; empty: as the picture", elem_id="paint-motion")
@@ -44,39 +44,39 @@ def build(studio: Studio, state: visit.Visit) -> Tab:
     with gr.Row():
         paint = gr.Button("Paint", variant="primary", elem_id="paint", min_width=120)
         again = gr.Button("One more", elem_id="paint-again", min_width=110)
-    made, ending = pictures.candidates(studio, state, "paint", "paint", label="First frame: a picture, or a photo of your own")
+    candidates, view = pictures.candidates(studio, state, "paint", "paint", label="First frame: a picture, or a photo of your own")
     animate = gr.Button("Animate", variant="primary", elem_id="paint-animate")
     with gr.Row():
         keep = gr.Button("Keep its seed", size="sm", elem_id="paint-keep", min_width=110)
         send = gr.Button("Send to Edit", size="sm", elem_id="paint-send", min_width=110)
     gr.Markdown(HINT, elem_classes="trip-hint")
 
-    def clip(values: dict[Component, Any]) -> AnimateSettings:
+    def clip_settings(values: dict[Component, Any]) -> AnimateSettings:
         words = values[motion] or values[boxes["prompt"]] or ""
-        return told(AnimateSettings.checked, prompt=words, aspect=values[boxes["aspect"]])
+        return or_toast(AnimateSettings.checked, prompt=words, aspect=values[boxes["aspect"]])
 
     def ask(values: dict[Component, Any]) -> str:
-        settings = told(pictures.checked, PaintSettings, boxes, values)
-        then = clip(values) if values[at_once] else None
-        return told(pictures.ask, studio, values[state.visitor], settings, then=then).id
+        settings = or_toast(pictures.checked, PaintSettings, boxes, values)
+        then = clip_settings(values) if values[at_once] else None
+        return or_toast(pictures.ask, studio, values[state.visitor], settings, then=then).id
 
     def ask_again(values: dict[Component, Any]) -> str:
         """One picture with a new seed, in place of one that does not please."""
-        settings = told(pictures.checked, PaintSettings, boxes, values).model_copy(update={"seed": None, "num_pictures": 1})
-        return told(pictures.ask, studio, values[state.visitor], settings).id
+        settings = or_toast(pictures.checked, PaintSettings, boxes, values).model_copy(update={"seed": None, "num_pictures": 1})
+        return or_toast(pictures.ask, studio, values[state.visitor], settings).id
 
-    def move(values: dict[Component, Any]) -> str:
-        return told(studio.animate, values[state.visitor], told(uploaded, values[made.picture]), clip(values)).id
+    def animate_picture(values: dict[Component, Any]) -> str:
+        return or_toast(studio.animate, values[state.visitor], or_toast(uploaded, values[candidates.picture]), clip_settings(values)).id
 
     def follow_clip(visitor: str, job_id: str, shown: str) -> Any:
         """From pictures that were asked for with a clip to that clip."""
-        job = visit.look(studio, visitor, job_id)
+        job = page_state.find_job(studio, visitor, job_id)
         return job.result["next"] if job and job.id == shown and "next" in job.result else gr.skip()
 
-    inputs = {*boxes.values(), motion, at_once, made.picture, state.visitor}
-    visit.follow(studio, state, paint.click(ask, inputs, state.job, **RAW))
-    visit.follow(studio, state, again.click(ask_again, inputs, state.job, **RAW))
-    visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
-    keep.click(lambda seed: seed, made.seed, boxes["seed"], **visit.QUICK)
-    made.job.change(follow_clip, [state.visitor, made.job, state.job], state.job, **visit.QUICK)
-    return Tab(send, made.picture, [ending, fetched])
+    inputs = {*boxes.values(), motion, at_once, candidates.picture, state.visitor}
+    page_state.follow_job(studio, state, paint.click(ask, inputs, state.job, **RAW))
+    page_state.follow_job(studio, state, again.click(ask_again, inputs, state.job, **RAW))
+    page_state.follow_job(studio, state, animate.click(animate_picture, inputs, state.job, **RAW))
+    keep.click(lambda seed: seed, candidates.seed, boxes["seed"], **page_state.QUICK)
+    candidates.job.change(follow_clip, [state.visitor, candidates.job, state.job], state.job, **page_state.QUICK)
+    return TextToVideoTab(send, candidates.picture, [view, fetched])

@@ -11,7 +11,7 @@ MOST_STORED = 400  # jobs that have not ended, paused ones too
 MOST_PAUSED_ADDRESS = 200
 
 
-def check_new(table: sqlite3.Connection, job: Job) -> None:
+def check_may_submit(table: sqlite3.Connection, job: Job) -> None:
     """ValueError, in one line, where too many wait for one more to be taken in."""
 
     def count(where: str, *values: str) -> int:
@@ -31,7 +31,7 @@ def check_new(table: sqlite3.Connection, job: Job) -> None:
         raise ValueError(f"{MOST_QUEUED} jobs are waiting already; try again in a while")
 
 
-def check_paused(table: sqlite3.Connection, job: Job) -> None:
+def check_may_pause(table: sqlite3.Connection, job: Job) -> None:
     """ValueError, in one line, where too many of a job's address are held back for one more."""
     query = "SELECT COUNT(*) FROM jobs WHERE state = 'paused' AND address = ? AND address != ''"
     if table.execute(query, (job.address,)).fetchone()[0] >= MOST_PAUSED_ADDRESS:

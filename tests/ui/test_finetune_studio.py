@@ -16,30 +16,30 @@ from trip.jobs.handlers.draft import Row
 from trip.jobs.store import Job
 from trip.jobs.visitor import Visitor
 from trip.settings import FinetuneSettings
-from trip.ui import workshop as module
+from trip.ui import finetune_studio as module
+from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.studio import Studio
-from trip.ui.workshop import Workshop
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
+def finetunes(tmp_path: Path) -> Iterator[FinetuneStudio]:
     studio = Studio(None, tmp_path / "outputs")
-    yield Workshop(studio)
+    yield FinetuneStudio(studio)
     studio.close()
 
 
 @pytest.fixture
-def tuned(workshop, tmp_path) -> Job:
+def tuned(finetunes, tmp_path) -> Job:
     """A fine-tune that is done."""
     clips = tmp_path / "clips"
     (clips / "train").mkdir(parents=True)
     (clips / "train" / "metadata.jsonl").write_text('{"file": "a.mp4", "caption": "flames leap"}\n')
-    workshop.store.submit("me", "finetune", FinetuneSettings().model_dump(), clips=clips)
-    job = workshop.store.take()
-    run = workshop.run_of(job)
+    finetunes.store.submit("me", "finetune", FinetuneSettings().model_dump(), clips=clips)
+    job = finetunes.store.take()
+    run = finetunes.run_of(job)
     run.mkdir()
     (run / "lora.safetensors").write_bytes(b"weights")
-    workshop.store.finish(job.id, {"file": "run/lora.safetensors", "samples": [], "num_steps": 200})
+    finetunes.store.finish(job.id, {"file": "run/lora.safetensors", "samples": [], "num_steps": 200})
     return job
 
 
@@ -68,26 +68,26 @@ def hub(monkeypatch) -> type[Hub]:
     return Hub
 
 
-def test_the_file_and_a_card_go_to_a_private_repository(workshop, tuned, hub):
-    workshop.push(tuned.id, "me", "somebody/flames", "hf_mine")
+def test_the_file_and_a_card_go_to_a_private_repository(finetunes, tuned, hub):
+    finetunes.push(tuned.id, "me", "somebody/flames", "hf_mine")
     token, created, card, file = hub.calls
     assert token == ("token", "hf_mine")
     assert created == ("create_repo", "somebody/flames", {"private": True, "exist_ok": True})
     assert card[1]["path_in_repo"] == "README.md" and b"flames leap" in card[1]["path_or_fileobj"]
     assert file[1] == {
         "repo_id": "somebody/flames",
-        "path_or_fileobj": workshop.run_of(tuned) / "lora.safetensors",
+        "path_or_fileobj": finetunes.run_of(tuned) / "lora.safetensors",
         "path_in_repo": "lora.safetensors",
     }
 
 
-def test_a_whole_model_goes_as_its_folder(workshop, tuned, hub):
-    (workshop.run_of(tuned) / "lora.safetensors").unlink()
-    (workshop.run_of(tuned) / "lora.safetensors").mkdir()
-    workshop.push(tuned.id, "me", "somebody/flames", "hf_mine")
+def test_a_whole_model_goes_as_its_folder(finetunes, tuned, hub):
+    (finetunes.run_of(tuned) / "lora.safetensors").unlink()
+    (finetunes.run_of(tuned) / "lora.safetensors").mkdir()
+    finetunes.push(tuned.id, "me", "somebody/flames", "hf_mine")
     assert hub.calls[-1] == (
         "upload_folder",
-        {"repo_id": "somebody/flames", "folder_path": workshop.run_of(tuned) / "lora.safetensors"},
+        {"repo_id": "somebody/flames", "folder_path": finetunes.run_of(tuned) / "lora.safetensors"},
     )
 
 
@@ -106,10 +106,10 @@ def _refused(status: int) -> HfHubHTTPError:
         (HFValidationError("Repo id must not\nend so"), "Repo id must not end so); check the name"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(workshop, tuned, hub, monkeypatch, refusal, said):
+def test_what_the_hub_refuses_is_one_line(finetunes, tuned, hub, monkeypatch, refusal, said):
     monkeypatch.setattr(Hub, "refusal", refusal)
     with pytest.raises(ValueError) as caught:
-        workshop.push(tuned.id, "me", "somebody/flames", "hf_mine")
+        finetunes.push(tuned.id, "me", "somebody/flames", "hf_mine")
     assert str(caught.value) == f"could not upload to 'somebody/flames' ({said}"
 
 
@@ -122,37 +122,37 @@ def test_what_the_hub_refuses_is_one_line(workshop, tuned, hub, monkeypatch, ref
     ],
 )
 def test_nothing_is_sent_without_name_token_and_a_fine_tune_of_ones_own(
-    workshop, tuned, hub, monkeypatch, visitor, repository, token, said
+    finetunes, tuned, hub, monkeypatch, visitor, repository, token, said
 ):
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_machine")
     hub.calls = []
     with pytest.raises(ValueError, match=said):
-        workshop.push(tuned.id, visitor, repository, token)
+        finetunes.push(tuned.id, visitor, repository, token)
     assert not hub.calls
 
 
-def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free(workshop, monkeypatch, tmp_path):
+def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free(finetunes, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "command", lambda *_: ["sh", "-c", "kill -9 $$"])
-    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
-    monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
+    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     rows: list[Row] = []
     with pytest.raises(ValueError, match="code -9, maybe for want of memory"):
-        workshop.plan("me", rows, FinetuneSettings())
-    assert workshop.studio.worker.lease.acquire(blocking=False)
+        finetunes.plan("me", rows, FinetuneSettings())
+    assert finetunes.studio.worker.lease.acquire(blocking=False)
 
 
-def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(workshop, monkeypatch, tmp_path):
+def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(finetunes, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "on_spaces_gpu", lambda: True)
     monkeypatch.setattr(finetune, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
-    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
-    monkeypatch.setattr(workshop, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
-    assert workshop.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}
-    workshop.studio.worker.lease.acquire(blocking=False)
+    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
+    assert finetunes.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}
+    finetunes.studio.worker.lease.acquire(blocking=False)
     with pytest.raises(ValueError, match="measure the plan when that has ended"):
-        workshop.plan("me", [], FinetuneSettings())
+        finetunes.plan("me", [], FinetuneSettings())
 
 
-def test_calls_at_once_keep_their_clips_apart(workshop, tmp_path):
+def test_calls_at_once_keep_their_clips_apart(finetunes, tmp_path):
     packed = {}
     for tag, phase in (("A", 0), ("B", 3)):
         write_moving_square(tmp_path / f"{tag}.mp4", phase, num_frames=24)
@@ -162,26 +162,26 @@ def test_calls_at_once_keep_their_clips_apart(workshop, tmp_path):
         packed[tag] = str(tmp_path / f"{tag}.zip")
     me = Visitor("me", session="one session")
     with ThreadPoolExecutor(4) as pool:
-        asked = [(tag, pool.submit(workshop.begin_at_once, me, [packed[tag]], FinetuneSettings())) for tag in "ABAB"]
+        asked = [(tag, pool.submit(finetunes.start_now, me, [packed[tag]], FinetuneSettings())) for tag in "ABAB"]
         jobs = [(tag, call.result(60)) for tag, call in asked]
     for tag, job in jobs:
-        assert workshop.caption_of(job) == f"caption {tag}"
-        clips = list((workshop.store.folder_of(job) / "clips" / "train").glob("*.mp4"))
+        assert finetunes.caption_of(job) == f"caption {tag}"
+        clips = list((finetunes.store.folder_of(job) / "clips" / "train").glob("*.mp4"))
         assert [clip.read_bytes() for clip in clips] == [(tmp_path / f"{tag}.mp4").read_bytes()]
-    assert list((workshop.studio.outputs / "drafts").iterdir()) == []
+    assert list((finetunes.studio.outputs / "drafts").iterdir()) == []
 
 
-def test_two_open_pages_of_a_visitor_have_clips_of_their_own(workshop):
-    pages = [workshop.draft(Visitor("me", session=session)).folder for session in ("one", "other", "one")]
+def test_two_open_pages_of_a_visitor_have_clips_of_their_own(finetunes):
+    pages = [finetunes.draft(Visitor("me", session=session)).folder for session in ("one", "other", "one")]
     assert pages[0] == pages[2] != pages[1]
 
 
-def test_a_fine_tune_without_end_is_refused_in_one_line(workshop, monkeypatch, tmp_path):
-    monkeypatch.setattr(module.ClipsDraft, "hand_over", lambda *_: tmp_path / "clips")
+def test_a_fine_tune_without_end_is_refused_in_one_line(finetunes, monkeypatch, tmp_path):
+    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
     with pytest.raises(ValueError, match="wanted at most 20,000 steps"):
-        workshop.begin("me", [], FinetuneSettings(max_steps=1_000_000))
-    assert workshop.store.jobs() == []
+        finetunes.start("me", [], FinetuneSettings(max_steps=1_000_000))
+    assert finetunes.store.jobs() == []
 
 
-def test_the_caption_of_a_fine_tune_is_its_first_clips(workshop, tuned):
-    assert workshop.caption_of(workshop.store.get(tuned.id)) == "flames leap"
+def test_the_caption_of_a_fine_tune_is_its_first_clips(finetunes, tuned):
+    assert finetunes.caption_of(finetunes.store.get(tuned.id)) == "flames leap"

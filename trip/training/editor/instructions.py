@@ -13,13 +13,13 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from trip.data.edits import EDITS
+from trip.data.instructions import UNSEEN, draw_instruction
 from trip.data.photos import Photo
-from trip.data.wordings import UNSEEN, draw_instruction
 from trip.model.text import tokenize
 from trip.settings import StageSettings
 
 
-class EditWordsStage:
+class InstructionStage:
     """Names the edit that an instruction asks for (cross-entropy) and its amount (mean squared error)."""
 
     name = "words"
@@ -29,7 +29,7 @@ class EditWordsStage:
         self.captions = [photo.caption for photo in photos]
         self.settings = settings
         self.seed = seed
-        self.model = _Reader(encoder)
+        self.model = _EditClassifier(encoder)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """All weights at one rate."""
@@ -71,7 +71,7 @@ class EditWordsStage:
         return tokenize(list(instructions), self.tokenizer)
 
 
-class _Reader(nn.Module):
+class _EditClassifier(nn.Module):
     """The encoder and a linear layer that is thrown away after training."""
 
     def __init__(self, encoder: CLIPTextModel):

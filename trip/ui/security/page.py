@@ -1,7 +1,7 @@
-"""The gate that every call of a handler passes, whichever way it came: by the page's queue, /call, /run or MCP, public or private.
+"""The check that every call of a handler passes, whichever way it came: by the page's queue, /call, /run or MCP, public or private.
 
 A handler gets files that its visitor uploaded or that were made for them, and who the visitor is from here and not from the call; what
-a value breaks is told in one line. The door (`trip.ui.security.door`) stands before it and says who a request comes from.
+a value breaks is told in one line. The middleware (`trip.ui.security.middleware`) comes before it and says who a request comes from.
 """
 
 import html
@@ -19,9 +19,9 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from gradio_client import Client
 
 from trip.jobs.visitor import Visitor
-from trip.ui.security.door import BROKEN, VISITOR, Door
-from trip.ui.security.hosts import Hosts
-from trip.ui.security.visitors import Visitors
+from trip.ui.security.hosts import AllowedHosts
+from trip.ui.security.middleware import BROKEN, VISITOR, SecurityMiddleware
+from trip.ui.security.visitors import VisitorRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +32,30 @@ KEPT = ("orig_name", "size", "mime_type")  # of what a call says of a file, besi
 
 
 class Page(gr.Blocks):
-    """A page of handlers behind the door and the gate.
+    """A page whose handlers get what their visitor may hand in, behind the security middleware.
 
     visitors  who is who
     serves    whether a visitor may fetch a file of a job, by its real path
     hosts     names of the app; set before the launch
     """
 
-    def __init__(self, visitors: Visitors, serves: Callable[[Path, str], bool], **more: Any):
-        self.visitors, self.hosts, self._serves = visitors, Hosts(), serves
-        self.whose: gr.components.Component | None = None  # the value of this component is who asks
+    def __init__(self, visitors: VisitorRegistry, serves: Callable[[Path, str], bool], **more: Any):
+        self.visitors, self.hosts, self._serves = visitors, AllowedHosts(), serves
+        self.visitor_component: gr.components.Component | None = None  # the value of this component is who asks
         self._tokens: dict[str, str] = {}
         super().__init__(**more)
 
-    # the door
+    # the middleware
 
     @property
     def app(self) -> App:
-        """The app that is served, with the door around it."""
+        """The app that is served, with the middleware around it."""
         return self._app
 
     @app.setter
     def app(self, app: App) -> None:
         """Gradio sets it at the launch, before it starts."""
-        app.add_middleware(Door, page=self)
+        app.add_middleware(SecurityMiddleware, page=self)
         self._app = app
 
     def serves(self, path: str, visitor: str) -> bool:
@@ -105,7 +105,7 @@ class Page(gr.Blocks):
             )  # fmt: skip
         return server._client_instance
 
-    # the gate
+    # calls of handlers
 
     async def process_api(self, block_fn: BlockFunction | int, inputs: list[Any], *arguments: Any, **more: Any) -> dict[str, Any]:
         """Gradio's, for what the visitor may hand in; every fault becomes one line."""
@@ -113,27 +113,27 @@ class Page(gr.Blocks):
         visitor = visitor_of(more.get("request"), more.get("session_hash"))
         try:
             if more.get("iterator") is None:
-                inputs = self._let_in(function, inputs, visitor, more.get("session_hash"))
-            made = await super().process_api(function, inputs, *arguments, **more)
+                inputs = self._checked_inputs(function, inputs, visitor, more.get("session_hash"))
+            outputs = await super().process_api(function, inputs, *arguments, **more)
         except gr.Error as error:
-            raise _in_words(error.message, function) from None
+            raise _public_error(error.message, function) from None
         except Exception as error:  # noqa: BLE001  what a value breaks in here is nobody's to see
             frame = traceback.extract_tb(error.__traceback__)[-1]
             logger.warning("%s: %s in %s, line %s", function.api_name, type(error).__name__, Path(frame.filename).name, frame.lineno)
             is_fetched = any(_is_fetched(file["path"], function) for file in files_in(inputs))
-            raise _in_words(UNFETCHED if is_fetched else BROKEN, function) from None
-        self.visitors.give(visitor, (file["path"] for file in files_in(made["data"])))
-        return made
+            raise _public_error(UNFETCHED if is_fetched else BROKEN, function) from None
+        self.visitors.grant(visitor, (file["path"] for file in files_in(outputs["data"])))
+        return outputs
 
-    def _let_in(self, function: BlockFunction, inputs: list[Any], visitor: Visitor, session: str | None) -> list[Any]:
+    def _checked_inputs(self, function: BlockFunction, inputs: list[Any], visitor: Visitor, session: str | None) -> list[Any]:
         """What a handler gets of what a call brings."""
         if not isinstance(inputs, list):
             raise gr.Error("wanted a list of values", print_exception=False)
-        inputs = [*inputs, *_left_out(function, len(inputs))]
+        inputs = [*inputs, *_missing_inputs(function, len(inputs))]
         owners = [visitor, *([self._agents] if session is not None and session == self.own_session else [])]
         checked = []
         for block, value in zip(function.inputs, inputs, strict=False):
-            checked.append(visitor if block is self.whose else self._checked(value, owners, function))
+            checked.append(visitor if block is self.visitor_component else self._checked(value, owners, function))
         return checked + inputs[len(function.inputs) :]
 
     def _checked(self, value: Any, owners: list[str], function: BlockFunction, depth: int = 0) -> Any:
@@ -156,14 +156,14 @@ class Page(gr.Blocks):
     def _checked_file(self, file: dict[str, Any], owners: list[str], function: BlockFunction) -> dict[str, Any]:
         path = file["path"]
         is_own = isinstance(path, str) and "\0" not in path and is_in_or_equal(path, get_upload_folder())
-        if not (is_own and any(self.visitors.may_have(owner, path) for owner in owners)) and not _is_fetched(path, function):
+        if not (is_own and any(self.visitors.may_read(owner, path) for owner in owners)) and not _is_fetched(path, function):
             raise gr.Error("wanted a file that you uploaded or made here, got another; upload it first", print_exception=False)
-        told = {name: file[name] for name in KEPT if isinstance(file.get(name), str | int)}
-        return {**told, "path": path, "url": None, "is_stream": False, "meta": FILE}
+        checked_file = {name: file[name] for name in KEPT if isinstance(file.get(name), str | int)}
+        return {**checked_file, "path": path, "url": None, "is_stream": False, "meta": FILE}
 
 
 def visitor_of(request: Any, session: str | None = None) -> Visitor:
-    """Who asks, as the door has said.
+    """Who asks, as the middleware has said.
 
     request  Gradio's request, or where an agent asks, that of the server
     """
@@ -191,7 +191,7 @@ def _is_fetched(path: Any, function: BlockFunction) -> bool:
     return function.api_visibility == "public" and isinstance(path, str) and path.startswith(("http://", "https://"))
 
 
-def _left_out(function: BlockFunction, count: int) -> list[Any]:
+def _missing_inputs(function: BlockFunction, count: int) -> list[Any]:
     """Values for the last inputs, for programs that do not know of them yet."""
     missing = function.inputs[count:]
     if not missing or not count:
@@ -203,7 +203,7 @@ def _left_out(function: BlockFunction, count: int) -> list[Any]:
     return [getattr(block, "value", None) for block in missing]
 
 
-def _in_words(message: Any, function: BlockFunction) -> gr.Error:
+def _public_error(message: Any, function: BlockFunction) -> gr.Error:
     """An error for the page, which shows it as HTML, or for a program."""
     line = " ".join(str(message).split())
     return gr.Error(line if function.api_visibility == "public" else html.escape(line, quote=False), print_exception=False)

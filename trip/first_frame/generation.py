@@ -1,4 +1,4 @@
-"""From settings to pictures: finds the models, opens them on the one shelf, and has them work one after the other."""
+"""From settings to pictures: finds the models, opens them in the shared model cache, and has them work one after the other."""
 
 import time
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ from PIL import Image
 from trip.first_frame.annotators import ANNOTATORS, Detector, open_detector
 from trip.first_frame.catalogue import CARDS, size_of
 from trip.first_frame.control import ControlMap, control_map, draw_over
-from trip.first_frame.drawing import Pictures, Step, Tell, resolved
+from trip.first_frame.drawing import Pictures, Step, StepCallback, resolved
 from trip.first_frame.edit import edit
-from trip.first_frame.extras import added
+from trip.first_frame.extras import loaded_extras
+from trip.first_frame.local_models import Model, card_folder, download_hint, resolve_models
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
-from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
-from trip.first_frame.whereabouts import Model, how_to_get, models_for, where
-from trip.model_cache import shelf
+from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_partially, refine
+from trip.model_cache import shared_cache
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.system.memory import memory_in_use
 
 
 @dataclass(frozen=True)
-class Made:
+class GenerationResult:
     """Pictures, the settings as they were used, and of each stage by its name the seconds and the bytes in use as it ended."""
 
     pictures: Pictures
@@ -34,7 +34,7 @@ class Made:
 
 
 @dataclass
-class Makery:
+class PictureGenerator:
     """What makes pictures from settings.
 
     models    the models folder, beside the hub's cache; none: the cache alone
@@ -43,12 +43,12 @@ class Makery:
     """
 
     models: Path | None
-    tell: Tell
+    on_step: StepCallback
     anywhere: bool = False
     _seconds: dict[str, float] = field(default_factory=dict)
     _num_bytes: dict[str, int] = field(default_factory=dict)
 
-    def make(self, settings: PictureSettings, photo: Image.Image | None = None, found: Image.Image | None = None) -> Made:
+    def generate(self, settings: PictureSettings, photo: Image.Image | None = None, found: Image.Image | None = None) -> GenerationResult:
         """Pictures as the settings ask: painted, edited from a photo, or drawn over a photo's map.
 
         found  the map, where it has been made or edited already
@@ -65,7 +65,7 @@ class Makery:
             raise ValueError("there is no instruction yet: say what to change, such as 'make it winter'")
         return self._edit(settings, photo)
 
-    def map(self, photo: Image.Image, settings: ControlSettings) -> ControlMap:
+    def make_map(self, photo: Image.Image, settings: ControlSettings) -> ControlMap:
         """The control map of a photo alone."""
         card = "" if settings.is_map else ANNOTATORS[settings.annotator].card
         with ExitStack() as stack:
@@ -76,72 +76,72 @@ class Makery:
     def prepare(self, settings: PictureSettings) -> None:
         """Finds and opens what the settings ask for, in memory: where a GPU is lent to each call, before the call."""
         model, other = self._models(settings)
-        shelf().open(*self._entry(model, other if isinstance(settings, ControlSettings) else None))
+        shared_cache().open(*self._cache_entry(model, other if isinstance(settings, ControlSettings) else None))
 
-    def _paint(self, settings: PaintSettings) -> Made:
+    def _paint(self, settings: PaintSettings) -> GenerationResult:
         model, refiner = self._models(settings)
         settings = resolved(settings, model)
         if refiner is None:
             with self._pipeline(settings, model) as pipe, self._timed("paint"):
-                pictures = paint(pipe, settings, self.tell)
-            return self._made(pictures, settings)
+                pictures = paint(pipe, settings, self.on_step)
+            return self._result(pictures, settings)
         with self._pipeline(settings, model) as pipe, self._timed("paint"):
-            latents = paint_unfinished(pipe, settings, self.tell)
-        with self._opened(refiner) as pipe, self._timed("refine"):
-            pictures = refine(pipe, latents, settings, self.tell)
-        return self._made(pictures, settings)
+            latents = paint_partially(pipe, settings, self.on_step)
+        with self._acquired(refiner) as pipe, self._timed("refine"):
+            pictures = refine(pipe, latents, settings, self.on_step)
+        return self._result(pictures, settings)
 
-    def _edit(self, settings: EditSettings, photo: Image.Image) -> Made:
+    def _edit(self, settings: EditSettings, photo: Image.Image) -> GenerationResult:
         model, _ = self._models(settings)
         settings = resolved(settings, model)
         with self._pipeline(settings, model) as pipe, self._timed("edit"):
-            pictures = edit(pipe, photo, settings, self.tell, detail=model.card.gives_detail_back)
-        return self._made(pictures, settings)
+            pictures = edit(pipe, photo, settings, self.on_step, detail=model.card.gives_detail_back)
+        return self._result(pictures, settings)
 
-    def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> Made:
+    def _draw_over(self, settings: ControlSettings, photo: Image.Image | None, found: Image.Image | None) -> GenerationResult:
         model, controlnet = self._models(settings)
         settings = resolved(settings, model)
-        fresh = ControlMap(found) if found else self.map(photo, settings)
+        fresh = ControlMap(found) if found else self.make_map(photo, settings)
         with self._pipeline(settings, model, controlnet) as pipe, self._timed("draw"):
-            drawn = draw_over(pipe, fresh.image, settings, self.tell, photo)
+            drawn = draw_over(pipe, fresh.image, settings, self.on_step, photo)
         notes = fresh.notes + [note for note in drawn.notes if not fresh.notes or "empty" not in note]
-        return self._made(Pictures(drawn.pictures, notes, drawn.map), settings)
+        return self._result(Pictures(drawn.pictures, notes, drawn.map), settings)
 
-    def _made(self, pictures: Pictures, settings: PictureSettings) -> Made:
-        return Made(pictures, settings, self._seconds, self._num_bytes)
+    def _result(self, pictures: Pictures, settings: PictureSettings) -> GenerationResult:
+        return GenerationResult(pictures, settings, self._seconds, self._num_bytes)
 
     # models
 
     def _models(self, settings: PictureSettings) -> tuple[Model, Model | None]:
-        return models_for(settings, self.models, anywhere=self.anywhere)
+        return resolve_models(settings, self.models, anywhere=self.anywhere)
 
     @contextmanager
     def _pipeline(self, settings: PictureSettings, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:
         """The pipeline at work, with the extras that the settings name."""
-        with self._opened(model, controlnet) as pipe, added(pipe, settings, self.models, anywhere=self.anywhere):
+        with self._acquired(model, controlnet) as pipe, loaded_extras(pipe, settings, self.models, anywhere=self.anywhere):
             yield pipe
 
     @contextmanager
-    def _opened(self, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:
-        key, opener, num_bytes = self._entry(model, controlnet)
-        if key not in shelf():
-            self.tell(Step(REFINE_FROM if model.card.task == "refine" else 0.0, f"Opening {model.card.title}, {size_of(num_bytes)}"))
+    def _acquired(self, model: Model, controlnet: Model | None = None) -> Iterator[DiffusionPipeline]:
+        key, opener, num_bytes = self._cache_entry(model, controlnet)
+        if key not in shared_cache():
+            self.on_step(Step(REFINE_FROM if model.card.task == "refine" else 0.0, f"Opening {model.card.title}, {size_of(num_bytes)}"))
         with ExitStack() as stack:
             with self._timed("open"):
-                pipe = stack.enter_context(shelf().lent(key, opener, num_bytes))
+                pipe = stack.enter_context(shared_cache().acquire(key, opener, num_bytes))
             yield pipe
 
-    def _entry(self, model: Model, controlnet: Model | None) -> tuple:
+    def _cache_entry(self, model: Model, controlnet: Model | None) -> tuple:
         key = (model.card.task, model.folder, model.card.files, controlnet and controlnet.folder)
         return key, lambda: open_pipeline(model, self.models, controlnet), num_bytes_on_disk(model, self.models, controlnet)
 
     @contextmanager
     def _detector(self, annotator: str, card: str) -> Iterator[Detector]:
-        folder = where(CARDS[card], self.models)
+        folder = card_folder(CARDS[card], self.models)
         if folder is None:
-            raise ValueError(f"{how_to_get(card, self.models)}; canny works without")
-        self.tell(Step(0.0, f"Opening {CARDS[card].title}"))
-        with shelf().lent((annotator, folder), lambda: open_detector(annotator, folder), CARDS[card].about_bytes) as detector:
+            raise ValueError(f"{download_hint(card, self.models)}; canny works without")
+        self.on_step(Step(0.0, f"Opening {CARDS[card].title}"))
+        with shared_cache().acquire((annotator, folder), lambda: open_detector(annotator, folder), CARDS[card].about_bytes) as detector:
             yield detector
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A clip that gave way half-way: what its job's folder keeps of it, so that at its next turn it goes on as if nothing had been between.
+"""A clip that was preempted half-way: what its job's folder keeps of it, so that it is resumed as if nothing had been between.
 
 JOB/aside/so-far.safetensors   where sampling stands, and of which clip: settings with the seed, weights, what it took by then
 JOB/aside/inside-N.npz         what both paths said in its first N steps
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ASIDE = "aside"  # in a job's folder
+CHECKPOINT = "aside"  # in a job's folder
 _SO_FAR = "so-far.safetensors"
 
 
 @dataclass(frozen=True)
-class Aside:
-    """A clip between two turns.
+class SamplingCheckpoint:
+    """A clip that is suspended between two steps.
 
     settings   as they are used, nothing left open
     seconds    that it took by now
@@ -38,9 +38,9 @@ class Aside:
     seconds: float
     num_bytes: int
 
-    def keep(self, job: Path, pipe: "TripPipeline") -> None:
+    def save(self, job: Path, pipe: "TripPipeline") -> None:
         """Writes it into a job's folder: a kill leaves this one or the one before. Raises OSError or ValueError where it cannot."""
-        folder = job / ASIDE
+        folder = job / CHECKPOINT
         folder.mkdir(exist_ok=True)
         about = {"settings": self.settings.model_dump(), "weights": pipe.fingerprint, "seconds": self.seconds, "num_bytes": self.num_bytes}
         inside = self.inside.save(folder / f"inside-{self.so_far.step}.npz")
@@ -50,12 +50,12 @@ class Aside:
                 path.unlink()
 
     @classmethod
-    def of(cls, job: Path, pipe: "TripPipeline") -> Self | None:
+    def load(cls, job: Path, pipe: "TripPipeline") -> Self | None:
         """What a job's folder keeps of the clip that these weights were making; none, so that it begins anew, where they were others."""
         from trip.inside import Inside
         from trip.sampler import SoFar
 
-        folder = job / ASIDE
+        folder = job / CHECKPOINT
         if not folder.exists():
             return None
         try:
@@ -69,6 +69,6 @@ class Aside:
             return None
 
 
-def forget(job: Path) -> None:
+def discard(job: Path) -> None:
     """Drops what a job's folder keeps: its clip is done."""
-    shutil.rmtree(job / ASIDE, ignore_errors=True)
+    shutil.rmtree(job / CHECKPOINT, ignore_errors=True)

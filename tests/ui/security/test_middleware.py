@@ -22,8 +22,8 @@ from trip import ui
 from trip.jobs.store import Job, State
 from trip.jobs.visitor import Visitor
 from trip.settings import AnimateSettings
-from trip.ui.security.door import VISITOR
-from trip.ui.security.gate import Page, files_in
+from trip.ui.security.middleware import VISITOR
+from trip.ui.security.page import Page, files_in
 from trip.ui.studio import Studio
 
 ROOT = Path(__file__).parents[3]
@@ -141,18 +141,18 @@ def owner(served: Served) -> Owner:
 
 def shapes(path: Any) -> list[Any]:
     """One path in all forms in which a call may say it."""
-    plain, told = {"path": path}, {"path": path, "meta": FILE}
+    plain, answer = {"path": path}, {"path": path, "meta": FILE}
     return [
         plain,
-        told,
+        answer,
         path,
         {"path": path, "meta": {}, "url": f"/gradio_api/file={path}"},
-        {**told, "is_stream": True},
-        {**told, "url": "http://127.0.0.1:1/x.png", "orig_name": "a.png"},
-        [told],
+        {**answer, "is_stream": True},
+        {**answer, "url": "http://127.0.0.1:1/x.png", "orig_name": "a.png"},
+        [answer],
         {"photo": plain, "aspect": 1, "box": None},
-        {"composite": plain, "background": told, "layers": [plain], "id": None},
-        {"value": told, "__type__": "update"},
+        {"composite": plain, "background": answer, "layers": [plain], "id": None},
+        {"value": answer, "__type__": "update"},
     ]
 
 
@@ -191,7 +191,7 @@ def functions(caller: Caller) -> list[dict[str, Any]]:
 
 def test_the_walk_reaches_all_of_the_page(served):
     names = {one["api_name"] for one in functions(served.caller())}
-    assert {"animate", "fine_tune", "control_map", "framed", "make", "take_in", "look", "before_and_after", "push"} <= names
+    assert {"animate", "fine_tune", "control_map", "place_crop", "run_clip", "take_in", "refresh", "before_and_after", "push"} <= names
     assert len(names) > 60
 
 
@@ -219,19 +219,21 @@ def test_no_event_and_no_endpoint_takes_a_file_of_others(served, owner):
     assert len(served.studio.store.jobs()) == before
 
 
-@pytest.mark.parametrize("name", ["framed", "make", "restored", "take_in", "animate", "edit_and_animate", "control_map", "fine_tune"])
+@pytest.mark.parametrize(
+    "name", ["place_crop", "run_clip", "restore", "take_in", "animate", "edit_and_animate", "control_map", "fine_tune"]
+)
 def test_nor_does_the_queue(served, owner, name):
     stranger = served.caller()
     function = next(one for one in functions(stranger) if one["api_name"] == name)
     for path in (owner.upload, str(served.studio.outputs / "jobs.sqlite")):
         for value in shapes(path):
-            told = stranger.join(function["id"], [value] * len(function["inputs"]))
-            assert told.get("error") and is_one_line(told, path)
+            answer = stranger.join(function["id"], [value] * len(function["inputs"]))
+            assert answer.get("error") and is_one_line(answer, path)
     if name in ("animate", "control_map", "fine_tune", "edit_and_animate"):
         body = {"data": [{"path": owner.upload, "meta": FILE}] + [None] * (len(function["inputs"]) - 1)}
         event = stranger.http.post(f"/gradio_api/call/{name}", json=body).json()["event_id"]
-        told = stranger.http.get(f"/gradio_api/call/{name}/{event}").text
-        assert told.startswith("event: error") and "wanted a file that you uploaded" in told
+        answer = stranger.http.get(f"/gradio_api/call/{name}/{event}").text
+        assert answer.startswith("event: error") and "wanted a file that you uploaded" in answer
 
 
 ODD = [
@@ -308,9 +310,9 @@ def test_who_brings_no_secret_is_somebody_new_each_time(served, owner):
 
 def test_a_visitor_is_who_the_door_says_and_not_who_the_call_says(served, owner):
     stranger = served.caller()
-    told = stranger.run(stranger.named("look"), [owner.job.visitor, owner.job.id, []])
-    assert owner.job.id not in told.text and owner.job.result["clip"] not in told.text
-    assert owner.job.result["clip"] in owner.caller.run(stranger.named("look"), ["somebody else", owner.job.id, []]).text
+    answer = stranger.run(stranger.named("refresh"), [owner.job.visitor, owner.job.id, []])
+    assert owner.job.id not in answer.text and owner.job.result["clip"] not in answer.text
+    assert owner.job.result["clip"] in owner.caller.run(stranger.named("refresh"), ["somebody else", owner.job.id, []]).text
 
 
 def test_a_session_is_its_visitors_alone(served, owner):
@@ -353,7 +355,7 @@ def test_each_agent_gets_a_session_of_its_own_and_is_known_by_it(served, agents)
     mine = {"mcp-session-id": one.headers["mcp-session-id"]}
     upload = Path(get_upload_folder()) / "for an agent.png"
     upload.write_bytes(SECRET)
-    served.page.visitors.give(served.page.visitors.known(mine["mcp-session-id"]), [str(upload)])
+    served.page.visitors.grant(served.page.visitors.known(mine["mcp-session-id"]), [str(upload)])
     for headers, status in ((mine, 200), ({}, 403), ({"mcp-session-id": other.headers["mcp-session-id"]}, 403)):
         answer = httpx.get(f"{served.url}/gradio_api/file={upload}", headers=headers, trust_env=False)
         assert answer.status_code == status, headers
@@ -367,7 +369,7 @@ def test_what_an_agent_asks_for_is_the_agents(served, agents):
     """As Gradio does it: what waits is asked for by a client of the app itself, with the agent's headers; the rest is called directly."""
     client = served.page._agents_client()
     secrets = [served.page.visitors.new_secret() for _ in range(2)]
-    made = []
+    job_ids = []
     for secret in secrets:
         job = client.submit(
             handle_file(PHOTO), "canny", api_name="/control_map", headers={"cookie": f"{served.page.visitors.cookie}={secret}"}
@@ -379,12 +381,12 @@ def test_what_an_agent_asks_for_is_the_agents(served, agents):
             time.sleep(0.05)
         served.studio.worker.work_until(found[0].id)
         assert job.result(60)[0]
-        made.append(found[0].id)
-    for secret, job_id in zip(secrets, made, strict=True):
+        job_ids.append(found[0].id)
+    for secret, job_id in zip(secrets, job_ids, strict=True):
         scope = {"type": "http", "headers": [], VISITOR: Visitor(served.page.visitors.known(secret))}
         jobs = next(one for one in served.page.fns.values() if one.api_name == "jobs")
-        told = asyncio.run(served.page.process_api(block_fn=jobs, inputs=[], state=None, request=Request(scope)))
-        assert [job["id"] for job in told["data"][0]] == [job_id]
+        answer = asyncio.run(served.page.process_api(block_fn=jobs, inputs=[], state=None, request=Request(scope)))
+        assert [job["id"] for job in answer["data"][0]] == [job_id]
 
 
 # login and network
@@ -454,8 +456,8 @@ def test_the_own_page_may_call(served):
 def test_a_visitor_who_fills_the_queue_leaves_room_for_others(served, monkeypatch):
     import threading
 
-    go_on, greedy, other = threading.Event(), served.caller(), served.caller()
-    monkeypatch.setattr("trip.jobs.handlers.draft.ClipsDraft.take_in", lambda draft, uploads: (go_on.wait(30), [])[1])
+    resume, greedy, other = threading.Event(), served.caller(), served.caller()
+    monkeypatch.setattr("trip.jobs.handlers.draft.ClipsDraft.take_in", lambda draft, uploads: (resume.wait(30), [])[1])
     take_in = greedy.named("take_in")
     try:
         answers = [
@@ -464,9 +466,9 @@ def test_a_visitor_who_fills_the_queue_leaves_room_for_others(served, monkeypatc
         ]
         assert answers[0].status_code == 200 and answers[-1].status_code == 429
         assert "still under way" in answers[-1].json()["detail"]
-        assert other.join(other.named("look"), ["", "", []])["data"]
+        assert other.join(other.named("refresh"), ["", "", []])["data"]
     finally:
-        go_on.set()
+        resume.set()
 
 
 def test_uploads_are_bounded(served, monkeypatch):

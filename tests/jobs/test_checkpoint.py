@@ -10,9 +10,9 @@ from PIL import Image
 
 from trip.inside import Inside
 from trip.jobs import worker as workers
-from trip.jobs.aside import ASIDE
+from trip.jobs.checkpoint import CHECKPOINT
 from trip.jobs.handlers import animate
-from trip.jobs.handlers.animate import AnimateMaker
+from trip.jobs.handlers.animate import AnimateHandler
 from trip.jobs.handlers.estimate import Timings
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
@@ -29,7 +29,7 @@ def working(folder: Path, model: Path) -> Worker:
     def shape_of(settings: AnimateSettings) -> tuple[str, str, int, int]:
         return model.name, "cpu", 32 * 32 * (settings.num_frames or 4), settings.num_steps or 2
 
-    return Worker(JobStore(folder), {"animate": AnimateMaker(str(model), Timings(folder / "timings.jsonl", shape_of))})
+    return Worker(JobStore(folder), {"animate": AnimateHandler(str(model), Timings(folder / "timings.jsonl", shape_of))})
 
 
 @pytest.fixture
@@ -57,16 +57,16 @@ def folder_of(worker: Worker, job: Job) -> Path:
 def turn(worker: Worker, of: Job) -> Job:
     """One turn of the worker, of which a job is sure; how that one stands then."""
     before = worker.store.get(of.id).started
-    assert worker._make_next()
+    assert worker._run_next()
     assert worker.store.get(of.id).started != before, "another job had the turn"
     return worker.store.get(of.id)
 
 
-def steps_told(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def reported_steps(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is reported from here on."""
-    told, report = [], worker.store.report
-    monkeypatch.setattr(worker.store, "report", lambda job_id, fraction, words: told.append(words) or report(job_id, fraction, words))
-    return told
+    reports, report = [], worker.store.report
+    monkeypatch.setattr(worker.store, "report", lambda job_id, fraction, words: reports.append(words) or report(job_id, fraction, words))
+    return reports
 
 
 def test_a_clip_that_gave_way_twice_is_bit_for_bit_the_uninterrupted_one(worker, photo, no_patience):
@@ -80,7 +80,7 @@ def test_a_clip_that_gave_way_twice_is_bit_for_bit_the_uninterrupted_one(worker,
         assert turn(worker, long).state == State.QUEUED
         assert turn(worker, other).state == State.DONE
     now, whole = turn(worker, long), worker.store.get(whole.id)
-    assert now.state == State.DONE and not (folder_of(worker, long) / ASIDE).exists()
+    assert now.state == State.DONE and not (folder_of(worker, long) / CHECKPOINT).exists()
     for name in ("clip", "drawn"):
         assert (folder_of(worker, now) / now.result[name]).read_bytes() == (folder_of(worker, whole) / whole.result[name]).read_bytes()
     said = [Inside.load(folder_of(worker, job) / "inside.npz") for job in (now, whole)]
@@ -93,11 +93,11 @@ def test_a_clip_that_gave_way_twice_is_bit_for_bit_the_uninterrupted_one(worker,
 def test_a_seed_that_was_drawn_stays_and_earlier_turns_count(worker, photo, no_patience, monkeypatch):
     long = ask(worker, photo, "me", **LONG)
     ask(worker, photo, "they", **QUICK)
-    told = steps_told(worker, monkeypatch)
+    reports = reported_steps(worker, monkeypatch)
     assert turn(worker, long).state == State.QUEUED and worker.store.get(long.id).words.startswith("Gave way")
-    assert any(words.startswith("Step 1 of 6") for words in told)
+    assert any(words.startswith("Step 1 of 6") for words in reports)
     worker.work_until(long.id)
-    steps = [words.split(",")[0] for words in told if words.startswith("Step") and " of 6" in words]
+    steps = [words.split(",")[0] for words in reports if words.startswith("Step") and " of 6" in words]
     assert steps == [f"Step {number} of 6" for number in range(1, 7)]  # none twice
     again = ask(worker, photo, "me", **LONG, seed=worker.store.get(long.id).result["seed"])
     worker.work_until(again.id)
@@ -113,11 +113,11 @@ def test_the_next_app_goes_on_with_it(tiny_model, tmp_path, photo, no_patience, 
     first.store.take()  # and is killed over the next one
     first.store.close()
     second = working(tmp_path, tiny_model)
-    told = steps_told(second, monkeypatch)
+    reports = reported_steps(second, monkeypatch)
     second.work_until(long.id)
     second.work_until(other.id)
     assert second.store.get(long.id).state == State.DONE
-    assert "Step 1 of 6" not in {words.split(",")[0] for words in told}
+    assert "Step 1 of 6" not in {words.split(",")[0] for words in reports}
     second.store.close()
 
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_gone_on_with_begins_anew(worker, photo, no_patience, spo
     long = ask(worker, photo, "me", **LONG, seed=1)
     ask(worker, photo, "they", **QUICK)
     turn(worker, long)
-    for path in (folder_of(worker, long) / ASIDE).glob(f"{spoil}*"):
+    for path in (folder_of(worker, long) / CHECKPOINT).glob(f"{spoil}*"):
         path.write_bytes(path.read_bytes()[:50])
     worker.work_until(long.id)
     assert worker.store.get(long.id).state == State.DONE
@@ -156,7 +156,7 @@ def test_a_clip_that_gave_way_can_be_cancelled(worker, photo, no_patience):
     turn(worker, long)
     worker.store.cancel(long.id)
     worker.work_until(other.id)
-    assert not worker._make_next()
+    assert not worker._run_next()
     assert worker.store.get(long.id).state == State.CANCELLED
     worker.store.delete(long.id)
     assert not folder_of(worker, long).exists()

@@ -15,7 +15,7 @@ UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pi
 WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
 INDEX = "model_index.json"
 EXTRAS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
-FIRST = {PaintSettings: "sdxl", EditSettings: "ip2p", ControlSettings: "sd15"}  # what is taken where it is here and nobody names another
+DEFAULTS = {PaintSettings: "sdxl", EditSettings: "ip2p", ControlSettings: "sd15"}  # what is taken where it is here and nobody names another
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,21 @@ class Model:
     folder: Path
 
 
-def where(card: Card, models: Path | None) -> Path | None:
+def card_folder(card: Card, models: Path | None) -> Path | None:
     """The folder in which all files of a card are; none where some are missing."""
-    return next((folder for folder in _folders(card, models) if not missing(folder, card)), None)
+    return next((folder for folder in _folders(card, models) if not missing_parts(folder, card)), None)
 
 
-def is_here(name: str, models: Path | None) -> bool:
+def is_available(name: str, models: Path | None) -> bool:
     """Whether a card of the catalogue can be used: all its files are here, and of a lone U-Net the rest of the model as well."""
     wanted = (*CARDS[name].needs, name) if CARDS[name].task == "paint" else (name,)
-    return all(where(CARDS[one], models) for one in wanted)
+    return all(card_folder(CARDS[one], models) for one in wanted)
 
 
-def first_here(schema: type[PictureSettings], models: Path | None) -> str:
+def default_model(schema: type[PictureSettings], models: Path | None) -> str:
     """The model that is taken where nobody names one: FIRST, or else the first of the list that is here; FIRST where none is."""
-    names = (FIRST[schema], *cards(task_of(schema)))
-    return next((name for name in names if is_here(name, models)), FIRST[schema])
+    names = (DEFAULTS[schema], *cards(task_of(schema)))
+    return next((name for name in names if is_available(name, models)), DEFAULTS[schema])
 
 
 def task_of(schema: type[PictureSettings]) -> Task:
@@ -49,7 +49,7 @@ def task_of(schema: type[PictureSettings]) -> Task:
     return "edit" if schema is EditSettings else "paint"
 
 
-def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) -> Model:
+def find_model(name: str, models: Path | None, task: Task, *, anywhere: bool = False) -> Model:
     """The model of that name: of the catalogue, in the models folder, or in the hub's cache under its hub id.
 
     anywhere  also a path to a folder; for the person at the machine, not for visitors of the page
@@ -57,35 +57,35 @@ def find(name: str, models: Path | None, task: Task, *, anywhere: bool = False) 
     """
     known = cards(task)
     if name in known:
-        if is_here(name, models):
-            return Model(name, known[name], where(known[name], models))
-        raise ValueError(how_to_get(name, models))
+        if is_available(name, models):
+            return Model(name, known[name], card_folder(known[name], models))
+        raise ValueError(download_hint(name, models))
     if name in CARDS:
         raise ValueError(f"{name} is no model to {task} with; choose from {', '.join(known)}")
-    card = replace(_stranger(task), title=name, repo=name if is_plain(name) and "/" in name else None)
-    folders = [Path(name)] if anywhere and Path(name).is_dir() else list(_folders(card, models)) if is_plain(name) else []
+    card = replace(_unknown_card(task), title=name, repo=name if is_safe_name(name) and "/" in name else None)
+    folders = [Path(name)] if anywhere and Path(name).is_dir() else list(_folders(card, models)) if is_safe_name(name) else []
     if folder := next((folder for folder in folders if folder.is_dir()), None):
-        if lacking := missing(folder, card):
-            raise ValueError(f"{name}: wanted a whole model to {task} with, but it lacks {', '.join(lacking)}; copy or fetch it again")
-        return Model(name, replace(card, family=family_of(folder), **_made_for(folder)), folder)
+        if missing := missing_parts(folder, card):
+            raise ValueError(f"{name}: wanted a whole model to {task} with, but it lacks {', '.join(missing)}; copy or fetch it again")
+        return Model(name, replace(card, family=family_of(folder), **_native_size(folder)), folder)
     wanted = f"one of {', '.join(known) or 'none yet'}, or a folder or hub id that is on this machine"
     hint = f"; if it is on the hub, get it with: python -m trip models --fetch {name} --task {task}" if card.repo else "; check the name"
     raise ValueError(f"there is no model {name!r} here: wanted {wanted}{hint}")
 
 
-def models_for(settings: PictureSettings, models: Path | None, *, anywhere: bool = False) -> tuple[Model, Model | None]:
+def resolve_models(settings: PictureSettings, models: Path | None, *, anywhere: bool = False) -> tuple[Model, Model | None]:
     """What settings ask for: the model, and where one is needed, the ControlNet or the refiner that works with it.
 
-    anywhere  as in `find`
+    anywhere  as in `find_model`
     Raises ValueError, in one line, with what is missing.
     """
-    name, task = settings.picture_model or first_here(type(settings), models), task_of(type(settings))
+    name, task = settings.picture_model or default_model(type(settings), models), task_of(type(settings))
     if isinstance(settings, ControlSettings):
         return _with_controlnet(name, settings, models, anywhere)
-    model = find(name, models, task, anywhere=anywhere)
+    model = find_model(name, models, task, anywhere=anywhere)
     if isinstance(settings, EditSettings) or not settings.refine:
         return model, None
-    refiner = find("sdxl-refiner", models, "refine")
+    refiner = find_model("sdxl-refiner", models, "refine")
     if model.card.family != refiner.card.family:
         raise ValueError(f"Refine works on pictures of SDXL, and {model.name} is another kind; leave it off")
     return model, refiner
@@ -95,25 +95,25 @@ def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, 
     """A base model and the ControlNet that the settings name; where they name none, the catalogue's for this base and annotator."""
     name = settings.controlnet
     both = _controlnets(CARDS[base].family).get(settings.annotator) if base in CARDS and not name else None
-    if both and base in CARDS[both].needs and where(CARDS[base], models) is None:
-        raise ValueError(how_to_get(both, models))  # one command for base and ControlNet
-    model = find(base, models, "paint", anywhere=anywhere)
+    if both and base in CARDS[both].needs and card_folder(CARDS[base], models) is None:
+        raise ValueError(download_hint(both, models))  # one command for base and ControlNet
+    model = find_model(base, models, "paint", anywhere=anywhere)
     if not name:
         suited = _controlnets(model.card.family)
         if settings.annotator not in suited:
             choice = ", ".join(sorted(suited))
             raise ValueError(f"there is no ControlNet for {settings.annotator} on {base_title(model)} in the list; choose from {choice}")
         name = suited[settings.annotator]
-        if where(CARDS[name], models) is None:
-            raise ValueError(how_to_get(name, models))
-    return model, find(name, models, "control", anywhere=anywhere)
+        if card_folder(CARDS[name], models) is None:
+            raise ValueError(download_hint(name, models))
+    return model, find_model(name, models, "control", anywhere=anywhere)
 
 
 def judge(name: str, models: Path | None) -> Path:
     """The folder of a network that judges clips; ValueError, in one line, with the command that gets it, where it is not here."""
-    if folder := where(JUDGES[name], models):
+    if folder := card_folder(JUDGES[name], models):
         return folder
-    raise ValueError(how_to_get(name, models))
+    raise ValueError(download_hint(name, models))
 
 
 def _controlnets(family: str) -> dict[str, str]:
@@ -126,18 +126,18 @@ def base_title(model: Model) -> str:
     return "SDXL" if model.card.family == "sdxl" else "Stable Diffusion 1.5"
 
 
-def how_to_get(name: str, models: Path | None) -> str:
+def download_hint(name: str, models: Path | None) -> str:
     """What of a card is missing, and the command that gets it."""
     known = CARDS | JUDGES
-    lacking = {other: known[other] for other in (*known[name].needs, name) if where(known[other], models) is None}
-    sizes = size_of(sum(card.about_bytes for card in lacking.values()))
-    begun = "; what is whole of it is kept" if any(_is_begun(card, models) for card in lacking.values()) else ""
+    missing = {other: known[other] for other in (*known[name].needs, name) if card_folder(known[other], models) is None}
+    sizes = size_of(sum(card.about_bytes for card in missing.values()))
+    begun = "; what is whole of it is kept" if any(_is_partial(card, models) for card in missing.values()) else ""
     option = f" --models {models}" if models else ""
-    titles = " and ".join(card.title for card in lacking.values())
+    titles = " and ".join(card.title for card in missing.values())
     return f"{titles}: not on this machine; get it (about {sizes}) with: python -m trip models --fetch {name}{option}{begun}"
 
 
-def missing(folder: Path, card: Card) -> list[str]:
+def missing_parts(folder: Path, card: Card) -> list[str]:
     """What a folder lacks of a card's files, in words; weights count where they are safetensors, unless the card names others."""
     if card.files:
         return [name for name in card.files if not (folder / name).is_file()]
@@ -180,7 +180,7 @@ def family_of(folder: Path) -> str:
     return "sdxl" if config.get("addition_embed_type") == "text_time" else "sd"
 
 
-def _made_for(folder: Path) -> dict[str, int]:
+def _native_size(folder: Path) -> dict[str, int]:
     """Pixels of a side that a pipeline was made for, by its own configuration."""
     try:
         unet = json.loads((folder / "unet" / "config.json").read_text())
@@ -190,12 +190,12 @@ def _made_for(folder: Path) -> dict[str, int]:
         return {}
 
 
-def _stranger(task: Task) -> Card:
+def _unknown_card(task: Task) -> Card:
     """What is assumed of a model that is in no catalogue."""
     return Card("", task, None, 0, "not known here")
 
 
-def is_plain(name: str) -> bool:
+def is_safe_name(name: str) -> bool:
     """Whether a name is no path out of the models folder: one word, or owner/name."""
     return name.count("/") <= 1 and all(part and not part.startswith(".") and "\\" not in part for part in name.split("/"))
 
@@ -233,5 +233,5 @@ def _has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-def _is_begun(card: Card, models: Path | None) -> bool:
+def _is_partial(card: Card, models: Path | None) -> bool:
     return any(folder.is_dir() for folder in _folders(card, models))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from trip.jobs.folders import drop
 from trip.jobs.handlers.draft import ClipsDraft, Row
 from trip.jobs.handlers.finetune import ROOT, command
-from trip.jobs.store import ANYBODY, Job, State
+from trip.jobs.store import ANY_VISITOR, Job, State
 from trip.media import read_clip
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 from trip.training.requests import ask
 from trip.ui.studio import Studio
 
@@ -28,7 +28,7 @@ MOST_STEPS = 20_000  # of one fine-tune that a visitor asks for
 PAIR = "pair.json"  # in a fine-tune's folder: the clips that compare it with the base
 
 
-class Workshop:
+class FinetuneStudio:
     """Fine-tunes of the visitors of a studio."""
 
     def __init__(self, studio: Studio):
@@ -44,26 +44,26 @@ class Workshop:
         folder = self.studio.outputs / "drafts" / hashlib.sha256(name.encode()).hexdigest()[:24]
         return ClipsDraft(folder, int(self.studio.defaults().get("num_frames", MIN_FRAMES)))
 
-    def begin_at_once(self, visitor: str, uploads: list[str], settings: FinetuneSettings) -> Job:
+    def start_now(self, visitor: str, uploads: list[str], settings: FinetuneSettings) -> Job:
         """Asks for a training on what was just uploaded, mended as far as it can be; calls at the same time know nothing of each other."""
         draft = self._draft(secrets.token_urlsafe(16))
         try:
-            return self._begin(visitor, draft.hand_over(draft.mend_all(draft.take_in(uploads))), settings)
+            return self._submit(visitor, draft.export(draft.fix_all(draft.take_in(uploads))), settings)
         finally:
             drop(draft.folder)
 
-    def described(self, visitor: str, rows: list[Row]) -> list[str]:
+    def describe(self, visitor: str, rows: list[Row]) -> list[str]:
         """A caption for each clip by a captioning model; ValueError where its weights are not on this machine."""
         from trip.data.captions import describe_clips
 
         folder = self.draft(visitor).folder
-        return describe_clips([folder / row.look.name for row in rows])
+        return describe_clips([folder / row.inspection.name for row in rows])
 
     def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> dict[str, Any]:
         """What the training would take here, measured on some steps of it; ValueError while something else computes."""
-        clips = self.draft(visitor).hand_over(rows)
+        clips = self.draft(visitor).export(rows)
         if not self.studio.worker.lease.acquire(blocking=False):
-            raise ValueError(f"{self.holder()}; measure the plan when that has ended")
+            raise ValueError(f"{self.accelerator_status()}; measure the plan when that has ended")
         try:
             return self._measured(clips, clips.parent / "plan", settings)
         finally:
@@ -72,7 +72,7 @@ class Workshop:
 
     def _measured(self, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
         if on_spaces_gpu():
-            return self.studio.worker.makers["finetune"].planning(self.studio.model, clips, run, settings)
+            return self.studio.worker.handlers["finetune"].planning(self.studio.model, clips, run, settings)
         words = [*command(self.studio.model, clips, run, settings), "--dry-run"]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         if done.returncode == 2:
@@ -81,19 +81,19 @@ class Workshop:
             raise ValueError(f"the measurement ended with code {done.returncode}, maybe for want of memory; take a lighter preset")
         return json.loads(done.stdout)
 
-    def holder(self) -> str:
+    def accelerator_status(self) -> str:
         """Who has the accelerator, in words."""
-        running = self.store.jobs(ANYBODY, State.RUNNING)
+        running = self.store.jobs(ANY_VISITOR, State.RUNNING)
         if not running:
             return "The accelerator is free"
         what = {"finetune": "A fine-tune", "animate": "A clip"}.get(running[0].kind, "Another job")
         return f"{what} has the accelerator: {running[0].words}"
 
-    def begin(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Job:
+    def start(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Job:
         """Asks for a training on the clips of the draft; ValueError, in one line, where there is nothing to learn from."""
-        return self._begin(visitor, self.draft(visitor).hand_over(rows), settings)
+        return self._submit(visitor, self.draft(visitor).export(rows), settings)
 
-    def _begin(self, visitor: str, clips: Path, settings: FinetuneSettings) -> Job:
+    def _submit(self, visitor: str, clips: Path, settings: FinetuneSettings) -> Job:
         if settings.max_steps > MOST_STEPS:
             raise ValueError(f"wanted at most {MOST_STEPS:,} steps of one fine-tune here, got {settings.max_steps:,}; ask for fewer")
         job = self.store.submit(visitor, "finetune", settings.model_dump(), clips=clips)
@@ -111,9 +111,9 @@ class Workshop:
 
     def pause(self, job_id: str, visitor: str) -> None:
         """Saves, and lets others have the accelerator."""
-        self.store.set_aside(job_id, visitor)
+        self.store.suspend(job_id, visitor)
 
-    def go_on(self, job_id: str, visitor: str) -> None:
+    def resume(self, job_id: str, visitor: str) -> None:
         """Lets a paused training wait for its turn again."""
         self.store.resume(job_id, visitor)
         self.studio.worker.wake()
@@ -139,7 +139,7 @@ class Workshop:
         lines = path.read_text().splitlines() if path.exists() else []
         return json.loads(lines[0])["caption"] if lines else ""
 
-    def compared(self, job_id: str, visitor: str) -> tuple[Job, Job]:
+    def compare_with_base(self, job_id: str, visitor: str) -> tuple[Job, Job]:
         """Asks for two clips of a held-out first frame and one seed: by the base, and by the fine-tune."""
         job, _ = self.result(job_id, visitor)
         samples = job.result["samples"]
@@ -151,11 +151,11 @@ class Workshop:
             Image.fromarray(frames[0][:, : frames.shape[2] // 2]).save(photo)
         settings = AnimateSettings(prompt=self.caption_of(job), seed=COMPARED_SEED)
         pair = self.studio.animate(visitor, str(photo), settings), self.studio.animate(visitor, str(photo), settings, lora=job.id)
-        write_whole(self.store.folder_of(job) / PAIR, json.dumps([one.id for one in pair]))
+        atomic_write_text(self.store.folder_of(job) / PAIR, json.dumps([one.id for one in pair]))
         return pair
 
-    def pair_of(self, job: Job) -> list[Job]:
-        """The two clips that `compared` asked for; none where it was not, or one was deleted."""
+    def comparison_jobs(self, job: Job) -> list[Job]:
+        """The two clips that `compare_with_base` asked for; none where it was not, or one was deleted."""
         path = self.store.folder_of(job) / PAIR
         try:
             return [self.store.get(job_id, job.visitor) for job_id in json.loads(path.read_text())] if path.exists() else []

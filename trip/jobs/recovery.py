@@ -8,10 +8,10 @@ from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
-from trip.jobs.folders import TOLD, drop, is_left_over, make_own, strangers
-from trip.jobs.job import Job, written_down
+from trip.jobs.folders import JOB_FILE, create_owned, drop, foreign_files, is_orphaned
+from trip.jobs.job import Job, read_job_file
 from trip.jobs.table import insert
-from trip.system.files import write_whole
+from trip.system.files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +22,12 @@ _QUEUE_AGAIN = (
 )
 
 
-def refuse_strangers(files: Path, known: Container[str]) -> None:
+def refuse_foreign_files(files: Path, known: Container[str]) -> None:
     """ValueError, in one line, where the folder of all jobs holds what this app did not make.
 
     known  names of what the table tells of
     """
-    if others := strangers(files, known):
+    if others := foreign_files(files, known):
         more = f" and {len(others) - 1} more" if others[1:] else ""
         raise ValueError(
             f"{files}: wanted a folder for jobs alone, found {others[0]!r}{more}, which this app did not make; "
@@ -35,14 +35,14 @@ def refuse_strangers(files: Path, known: Container[str]) -> None:
         )
 
 
-def forget_words(files: Path) -> None:
+def erase_secrets(files: Path) -> None:
     """Takes visitors' secret words, which an earlier form wrote down, out of the folders of finished jobs."""
     for path in files.glob("*/job.json"):
-        if (job := written_down(path.parent)) and '"address"' not in path.read_text():
-            write_whole(path, json.dumps(vars(job)))
+        if (job := read_job_file(path.parent)) and '"address"' not in path.read_text():
+            atomic_write_text(path, json.dumps(vars(job)))
 
 
-def take_up(table: sqlite3.Connection, files: Path) -> int:
+def recover(table: sqlite3.Connection, files: Path) -> int:
     """What was running when the last app died waits again, in its old place; what killed it too often has failed; what it had no time to
     write down or to delete is written down or deleted. How many finished jobs the table did not know.
     """
@@ -53,21 +53,21 @@ def take_up(table: sqlite3.Connection, files: Path) -> int:
     for folder in filter(Path.is_dir, files.iterdir()):
         if folder.name in known:
             with suppress(OSError):  # of an app from before there were marks
-                make_own(folder)
-        elif job := written_down(folder):
-            count += _took_back(table, job, folder)
-        elif (folder / TOLD).exists():
-            logger.error("%s: its %s cannot be read, so it stays as it is", folder, TOLD)
-        elif is_left_over(folder):  # never in the table: the app died in between
+                create_owned(folder)
+        elif job := read_job_file(folder):
+            count += _restored(table, job, folder)
+        elif (folder / JOB_FILE).exists():
+            logger.error("%s: its %s cannot be read, so it stays as it is", folder, JOB_FILE)
+        elif is_orphaned(folder):  # never in the table: the app died in between
             drop(folder)
     return count
 
 
-def _took_back(table: sqlite3.Connection, job: Job, folder: Path) -> bool:
+def _restored(table: sqlite3.Connection, job: Job, folder: Path) -> bool:
     """Whether a finished job could be put into the table again."""
     try:
         insert(table, job)
     except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, OverflowError, UnicodeError) as error:
-        logger.error("%s: its %s does not fit the table (%s), so it stays as it is", folder, TOLD, error)
+        logger.error("%s: its %s does not fit the table (%s), so it stays as it is", folder, JOB_FILE, error)
         return False
     return True

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from trip.jobs.store import Job
-from trip.ui.security.gate import visitor_of
+from trip.ui.security.page import visitor_of
 from trip.ui.studio import Studio
 
 SECRET = "trip"  # of Gradio's scrambling, fixed so that stored values can be read after a restart; the values themselves are random
@@ -21,10 +21,10 @@ PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + enco
 
 
 @dataclass(frozen=True)
-class Visit:
+class PageState:
     """State of one page.
 
-    visitor  whose jobs these are: the gate says it to handlers, whatever the browser sends
+    visitor  whose jobs these are: `Page` says it to handlers, whatever the browser sends
     earlier  secret word that browsers kept before there were cookies
     job      id of the job that is shown, kept by the browser too
     seen     what the page shows of it, so that nothing is sent twice
@@ -38,9 +38,9 @@ class Visit:
     timer: gr.Timer
 
 
-def build() -> Visit:
+def build() -> PageState:
     """The state, inside the current `gr.Blocks`."""
-    return Visit(
+    return PageState(
         visitor=gr.BrowserState("", storage_key="trip-known-as", secret=SECRET),
         earlier=gr.BrowserState("", storage_key="trip-visitor", secret=SECRET),
         job=gr.BrowserState("", storage_key="trip-job", secret=SECRET),
@@ -49,19 +49,19 @@ def build() -> Visit:
     )
 
 
-def arrive(studio: Studio, earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
+def open_page(studio: Studio, earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
     """Visitor and job of a page that has just been opened: the address names the job, else the browser remembers the last one."""
     visitor = visitor_of(request)
     if isinstance(earlier, str) and len(earlier) == EARLIER_LENGTH:
-        studio.store.hand_over(earlier, visitor)
+        studio.store.transfer(earlier, visitor)
     for candidate in (request.query_params.get("job"), job_id):
-        if candidate and look(studio, visitor, candidate):
+        if candidate and find_job(studio, visitor, candidate):
             return str(visitor), candidate
     latest = studio.store.jobs(visitor)
     return str(visitor), latest[0].id if latest else ""
 
 
-def follow(studio: Studio, state: Visit, asking: Dependency) -> None:
+def follow_job(studio: Studio, state: PageState, asking: Dependency) -> None:
     """After an event that asked for a job: a phone scrolls to it, and where a GPU is lent to events alone, one makes the job."""
 
     def work(job_id: str) -> Iterator[None]:
@@ -72,7 +72,7 @@ def follow(studio: Studio, state: Visit, asking: Dependency) -> None:
     asking.success(work, state.job, None, **ON_GPU)
 
 
-def look(studio: Studio, visitor: str, job_id: str) -> Job | None:
+def find_job(studio: Studio, visitor: str, job_id: str) -> Job | None:
     """The visitor's job; none where there is none of that id."""
     try:
         return studio.store.get(job_id, visitor) if visitor and job_id else None
