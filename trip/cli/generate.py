@@ -12,7 +12,7 @@ from tqdm import tqdm
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
-from trip.system.files import check_run
+from trip.system.files import check_run_folder
 
 if TYPE_CHECKING:
     from trip.evaluation.clips import Asked, Made
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--part: wanted one of 0 to {num_parts - 1}, got {part}")
     asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
     AnimateSettings.checked(**asked)
-    check_run(options.output)
+    check_run_folder(options.output)
     from trip.data.cache import digest
     from trip.evaluation.generation import NETWORKS_OWN, Request, begin, chosen_entries, generate
     from trip.evaluation.scores import PHOTO

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
-from trip.system.files import check_run, write_whole
+from trip.system.files import atomic_write_text, check_run_folder
 
 if TYPE_CHECKING:
     from trip.evaluation.clip_sets import Reading
@@ -105,7 +105,7 @@ def _score(options: argparse.Namespace) -> None:
             report = distance_report(options.metric, judge, real, fake, asked, by_group=options.by_folder, progress=tell)
         else:
             report = consistency_report(judge, fake, asked, real=real, progress=tell)
-    write_whole(options.output, json.dumps(report, indent=1))
+    atomic_write_text(options.output, json.dumps(report, indent=1))
     _print(report)
     print(options.output)
 
@@ -118,7 +118,7 @@ def _system_of(folder: Path, told: dict[str, Any]) -> str:
 
 def _anchors(options: argparse.Namespace) -> None:
     _check(options)
-    check_run(options.output)
+    check_run_folder(options.output)
     from trip.evaluation.clip_sets import open_set, told_of
     from trip.evaluation.scores import Asked, anchor_reports
 
@@ -138,7 +138,7 @@ def _anchors(options: argparse.Namespace) -> None:
             for report in anchor_reports(metric, judge, real, asked, round_trip, tell):
                 name = "".join(letter if letter.isalnum() else "-" for letter in report["system"])
                 path = options.output / f"{metric}-{name}.json"
-                write_whole(path, json.dumps(report, indent=1))
+                atomic_write_text(path, json.dumps(report, indent=1))
                 _print(report)
                 print(path)
 
@@ -168,7 +168,7 @@ def _vbench(options: argparse.Namespace) -> None:
     from trip.evaluation.clip_sets import told_of
     from trip.evaluation.vbench import export, suggested_command
 
-    check_run(options.output)
+    check_run_folder(options.output)
     with tqdm(unit="clip", desc="export") as bar:
         for _ in export(options.clips, options.output, told_of(options.clips)):
             bar.update()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from trip.cli.verbs import Verbs
-from trip.system.files import check_run, write_whole
+from trip.system.files import atomic_write_text, check_run_folder
 
 
 def add(verbs: Verbs) -> None:
@@ -26,12 +26,12 @@ def run(options: argparse.Namespace) -> None:
 
     reports = [report for _, report in read_reports(options.runs)]
     output = options.output or options.runs
-    check_run(output)
+    check_run_folder(output)
     output.mkdir(parents=True, exist_ok=True)
     found = list(tables(reports))
     written = {"tables.md": markdown(found), "tables.csv": as_csv(found), "tables.html": page(found, options.runs, output)}
     for name, text in written.items():
-        write_whole(output / name, text)
+        atomic_write_text(output / name, text)
     for line in apart(reports):
         print(f"trip: {line}", file=sys.stderr)
     curves: dict[str, list[dict]] = {}

@@ -16,7 +16,7 @@ from trip.data.windows import Unfit
 from trip.evaluation.camera import FLOW_SIDE, at_most, neighbour_flows
 from trip.evaluation.clip_sets import ClipSet
 from trip.evaluation.judges import Judge
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 PIECE = 64  # clips that are kept together; a kill loses at most so many
 LARGEST_SHARE = 0.05  # of the pixels, those that move most: a subject may be small
@@ -122,7 +122,7 @@ def _key(clips: ClipSet, judge: Judge) -> str:
 def _keep(path: Path, found: Features) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"names": json.dumps(found.names), "unfit": json.dumps([(one.name, one.reason, str(one)) for one in found.unfit])}
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         save_file({"values": found.values, "way": found.way, "moves": found.moves}, partial, metadata=told)
 
 

@@ -25,7 +25,7 @@ from trip.data.layouts import SPLITS, Entry, entries, layout_of
 from trip.data.windows import Unfit
 from trip.evaluation.clip_sets import RUN, Reading, numbered_sources
 from trip.evaluation.clips import Asked, Made
-from trip.system.files import replacing, write_whole
+from trip.system.files import atomic_write, atomic_write_text
 
 NETWORKS_OWN = "the network's own"  # what frame 0 is, where the photo was not pasted
 DTDB_CATEGORIES = ("fire", "clouds", "vegetation", "waterfall")  # of the paper's Table 2, as the data set's folders begin
@@ -113,7 +113,7 @@ def begin(run: Path, request: Request) -> None:
         if known != told:
             other = ", ".join(f"{name} {known.get(name)} and now {value}" for name, value in told.items() if known.get(name) != value)
             raise ValueError(f"{run} holds a run with {other}; choose another --output, or ask for the same")
-    write_whole(path, json.dumps(told, indent=1))
+    atomic_write_text(path, json.dumps(told, indent=1))
 
 
 def generate(
@@ -146,7 +146,7 @@ def generate(
             real = source.read(reading)
         except Unfit as error:
             lines.append(json.dumps({"name": error.name, "reason": error.reason, "why": str(error)}))
-            write_whole(unfit, "\n".join(lines) + "\n")
+            atomic_write_text(unfit, "\n".join(lines) + "\n")
             counts["unfit"] += 1
             yield dict(counts)
             continue
@@ -157,7 +157,7 @@ def generate(
         told = {"prompt": asked.prompt, "seed": asked.seed, "seconds": round(time.monotonic() - begun, 2)}
         path = run / "clips" / f"{source.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(told))
+        atomic_write_text(path, json.dumps(told))
         counts["made"] += 1
         yield dict(counts)
 
@@ -166,5 +166,5 @@ def write_pictures(folder: Path, frames: np.ndarray) -> None:
     """Frames f h w 3, uint8, as numbered PNGs."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, frame in enumerate(frames):
-        with replacing(folder / f"{index:03d}.png") as partial:
+        with atomic_write(folder / f"{index:03d}.png") as partial:
             partial.write_bytes(cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())

