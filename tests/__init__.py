@@ -1,0 +1,1 @@
+"""The tests, a package by name: others that lie beside the packages of an environment have one called so, too."""
