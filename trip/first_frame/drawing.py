@@ -110,7 +110,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def _callbacks(pipe: DiffusionPipeline, on_step: StepCallback, title: str, start: float, width: float, num_steps: int) -> dict[str, Any]:
-    """Arguments that let a pipeline tell its steps; an exception of `on_step` ends it within one, before anything is decoded."""
+    """Arguments that let a pipeline report its steps; an exception of `on_step` ends it within one, before anything is decoded."""
     last_preview = -PREVIEW_SECONDS
 
     def report_step(step: int, latents: Tensor) -> None:

@@ -35,9 +35,9 @@ SPARE_BYTES = 500 * 2**20  # left free on the disk
 def fetch(name: str, models: Path | None, on_progress: ProgressCallback, task: Task = "paint") -> list[Path]:
     """Gets a card of the catalogue with all that it needs, or a hub id, and gives their folders. What is here is not fetched again.
 
-    models  folder to put it in; none: the hub's cache
-    tell    told how far a download is; may raise to stop it
-    task    what a hub id that is in no catalogue is for
+    models       folder to put it in; none: the hub's cache
+    on_progress  called with how far a download is; may raise to stop it
+    task         what a hub id that is in no catalogue is for
     Raises ValueError, in one line.
     """
     known = CARDS | JUDGES

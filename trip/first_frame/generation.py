@@ -38,7 +38,7 @@ class PictureGenerator:
     """What makes pictures from settings.
 
     models    the models folder, beside the hub's cache; none: the cache alone
-    tell      told of every step; may raise `trip.pipeline.Interrupted`
+    on_step   called after every step; may raise `trip.pipeline.Interrupted`
     anywhere  models and extras may also be named by a path: for the person at the machine, not for visitors of the page
     """
 

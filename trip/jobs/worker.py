@@ -77,7 +77,7 @@ class Worker:
     """Makes the store's jobs one at a time, in a thread of its own or in the caller's.
 
     handlers  kind of job -> what makes it
-    before  called before each job, such as a janitor's rounds
+    before    called before each job, such as a janitor's rounds
     """
 
     def __init__(self, store: JobStore, handlers: dict[str, Handler], before: Callable[[], None] = lambda: None):

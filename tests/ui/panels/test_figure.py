@@ -49,7 +49,7 @@ def test_photo_and_edit_move_alike_and_what_is_missing_is_told(studio, photo):
     with Image.open(studio.photo_of(last)) as first, Image.open(studio.store.folder_of(job) / "picture-4.png") as chosen:
         assert first.tobytes() == chosen.tobytes()
     studio.worker.work_until(last.id)
-    box, clips, missing, download = figure.build().shown(studio, studio.store.get(last.id))
+    box, clips, missing, download = figure.build().values(studio, studio.store.get(last.id))
     assert box["visible"] and "edit: make it winter" in clips and "--fetch control-sd15-canny" in missing["value"]
     frames = [read_clip(studio.clip_of(part)).frames for part in parts_of(studio.store, last)]
     assert read_clip(download["value"]).frames.shape[0] == len(frames[0])
