@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trip.data.layouts import LAYOUTS, entries, layout_of
+from trip.data.layouts import LAYOUTS, entries, layout_of, splits_of
 from trip.data.photos import is_held_out
 from trip.data.windows import Unfit, read_at_rate
 
@@ -55,6 +55,30 @@ def test_dtdb_takes_the_category_as_prompt(folder):
     touch(folder, "BY_APPEARANCE_FINAL/TRAIN/Water_Fall/a.mp4", "BY_APPEARANCE_FINAL/TEST/Clouds/b.avi")
     assert layout_of(folder) == "dtdb"
     assert {(entry.captions, entry.split) for entry in of(folder)} == {(("water fall",), "train"), (("clouds",), "test")}
+
+
+def test_what_the_paper_evaluates_on_alone_gives_its_test_split_by_itself():
+    assert [splits_of(layout) for layout in ("msrvtt", "dtdb")] == [("test",)] * 2
+    assert [splits_of(layout) for layout in ("webvid", "table", "folder")] == [("train", "validation")] * 3
+
+
+PAPER = ["fires", "clouds", "vegetation", "waterfall"]  # Sec. 4.1
+
+
+def test_the_papers_categories_of_dtdb_can_be_chosen_however_they_are_spelt(folder):
+    names = ("Fire", "Clouds", "Vegetation", "Water_Falls", "Waving_Flag", "Fireworks", "Cloud_of_smoke")
+    touch(folder, *(f"{split}/{name}/{split}.mp4" for name in names for split in ("TRAIN", "TEST")))
+    chosen = list(entries(folder, split="test", categories=PAPER))
+    assert [entry.name for entry in chosen] == [f"TEST/{name}/TEST.mp4" for name in sorted(names[:4])]
+    assert len(of(folder, "test")) == 7
+
+
+def test_a_category_that_is_not_there_is_one_line_with_those_that_are(folder):
+    touch(folder, "TRAIN/Fire/a.mp4", "TEST/Clouds/b.mp4")
+    with pytest.raises(ValueError, match="unknown category 'smoke'; choose .*'Clouds', 'Fire'"):
+        entries(folder, categories=["fire", "smoke"])
+    with pytest.raises(ValueError, match="--category: wanted the layout dtdb, which has some, got folder; leave it out"):
+        entries(folder, "folder", categories=["fire"])
 
 
 def test_tables_of_openvid_and_panda(folder):

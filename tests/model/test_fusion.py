@@ -58,6 +58,25 @@ def test_skip_starts_at_the_linear_blend(noises, attend):
     assert torch.allclose(fuse(fusion, noises), blend(noises, fusion), atol=1e-6)
 
 
+@pytest.mark.parametrize("attend", ["space", "time"])
+@pytest.mark.parametrize("query", ["residual", "both"])
+@pytest.mark.parametrize("concatenate", ["channels", "tokens"])
+def test_without_skip_it_starts_as_the_residual(noises, attend, concatenate, query):
+    """Whatever the prior says: a warm start begins with what its 3D-UNet says."""
+    fusion = NoiseFusion(**SMALL | {"width": 32}, attend=attend, concatenate=concatenate, query=query, depth=2)
+    error = fuse(fusion, noises) - noises["residual"]
+    assert error.square().mean() < 0.01 * noises["residual"].square().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_fusion_without_skip_opens_in_any_precision(noises, tmp_path, dtype):
+    random_fusion().save_pretrained(tmp_path)
+    opened = NoiseFusion.from_pretrained(tmp_path, torch_dtype=dtype)
+    assert opened.dtype == dtype and torch.allclose(
+        fuse(opened, noises), fuse(random_fusion(), noises), atol=1e-6 if dtype.itemsize == 4 else 0.1
+    )
+
+
 def test_without_skip_the_attention_alone_speaks(noises):
     """The paper's form: shares of a blend that it does not have change nothing."""
     fusion = random_fusion(lam_first=0.9)
@@ -135,6 +154,7 @@ def test_prior_near_the_end_stays_bounded_inside(noises):
     "options, message",
     [
         ({"kind": "sum"}, "unknown fusion 'sum'; choose none, linear or attention"),
+        ({"width": 8}, "wanted a fusion of at least 10 features for 4 channels, got 8"),
         ({"attend": "depth"}, "unknown axis of attention 'depth'; choose space or time"),
     ],
 )

@@ -305,6 +305,16 @@ def test_the_average_keeps_the_share_that_is_asked_for(decay):
     assert model.weight.item() == 29
 
 
+@pytest.mark.parametrize("decay", [0.2, 0.9])
+def test_the_loop_averages_by_its_settings(tmp_path, decay):
+    stage, expected = Slope(), 0.0
+    lines = list(records(stage, tmp_path, changed(max_steps=6, ema_decay=decay), evaluate=lambda: {"averaged": stage.slope}))
+    for step in range(1, 6):  # a record has the slope before its step
+        share = min(decay, step / (9 + step)) if step > 1 else 0.0
+        expected = share * expected + (1 - share) * lines[step]["slope"]
+    assert lines[5]["averaged"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_gradients_are_clipped(tmp_path):
     """One step of AdamW does not show it, its moments do: they are the clipped gradient's."""
     stage = Slope()

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from trip.cli import main
 from trip.data.photos import is_held_out
+from trip.data.shards import EncodedDataSet
 from trip.media import Clip, write_clip
 from trip.model.build import build_fusion, build_unet
 from trip.model.denoiser import Denoiser
@@ -142,6 +143,35 @@ def test_the_whole_verb_on_two_processes_ends_with_the_model_and_goes_on_as_one(
     assert losses(run) == pytest.approx(losses(alone), abs=1e-4)
     assert TripPipeline.from_pretrained(run / "model").config.num_frames == 4
     assert "Traceback" not in done.stderr
+
+
+def test_msrvtt_and_dtdb_are_encoded_as_the_paper_evaluates_on_them(films, text_to_video, tmp_path):
+    good = sorted(path for path in films.glob("*.mp4") if path.name != "clip999.mp4")
+    splits = ("train", "validate", "test", "test")
+    videos = [{"video_id": f"video{number}", "split": split} for number, split in enumerate(splits)]
+    sentences = [{"video_id": video["video_id"], "caption": f"{video['video_id']} moves"} for video in videos]
+    (tmp_path / "msrvtt").mkdir()
+    (tmp_path / "msrvtt/videodatainfo.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
+    names = [f"msrvtt/video{number}.mp4" for number in range(4)]
+    names += [f"dtdb/{split}/{name}/a.mp4" for split in ("TRAIN", "TEST") for name in ("Waterfall", "Flags")]
+    for name, clip in zip(names, good, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / name)
+
+    def captions(data: str, *more: str) -> dict[str, list[str]]:
+        cache = tmp_path / "-".join(["cache", data, *more])
+        window = ["--num-frames", "4", "--size", "16"]
+        assert main(["encode", str(tmp_path / data), "--base", str(text_to_video), "--output", str(cache), *window, *more]) == 0
+        encoded = {folder.name: EncodedDataSet(folder) for folder in cache.iterdir()}
+        return {split: [clip.caption for clip in clips.first(9)] for split, clips in encoded.items()}
+
+    assert captions("msrvtt") == {"test": ["video2 moves", "video3 moves"]}
+    both = ["--split", "train", "--split", "validation"]
+    assert captions("msrvtt", *both) == {"train": ["video0 moves"], "validation": ["video1 moves"]}
+    assert captions("dtdb", "--category", "waterfall") == {"test": ["waterfall"]}
+    report = tmp_path / "report.json"
+    assert main(["data", "check", str(tmp_path / "dtdb"), "--category", "flag", "--output", str(report)]) == 0
+    assert json.loads(report.read_text())["listed"] == {"train": 1, "test": 1}
 
 
 def test_a_data_set_can_be_encoded_on_the_way(films, text_to_video, tmp_path, caplog):

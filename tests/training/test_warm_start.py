@@ -45,6 +45,15 @@ def told_plainly(base, text_to_video) -> bool:
 
 
 @torch.no_grad()
+def test_the_first_step_begins_with_what_the_base_predicts(text_to_video):
+    """The paper's fusion adds nothing to the residual before it has learnt, whatever the prior says."""
+    base = open_base(text_to_video, PAPER)
+    eps, residual, _ = base.denoiser().eval()(*inputs(base))
+    assert not PAPER.fusion.skip and residual.square().mean() > 0.05
+    assert (eps - residual).square().mean() < 0.02 * residual.square().mean()
+
+
+@torch.no_grad()
 def test_plain_time_steps_on_the_papers_schedule(text_to_video):
     base = open_base(text_to_video, PAPER, schedule="plain")
     assert told_plainly(base, text_to_video)

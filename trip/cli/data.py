@@ -26,6 +26,14 @@ def add(verbs: Verbs) -> None:
 def add_window(parser: argparse.ArgumentParser) -> None:
     """Flags of how clips are found and read, the paper's by default."""
     parser.add_argument("--layout", default="auto", choices=["auto", "webvid", "msrvtt", "dtdb", "table", "folder"])
+    parser.add_argument(
+        "--category",
+        action="append",
+        default=[],
+        dest="categories",
+        metavar="NAME",
+        help="of dtdb, this one alone; may be given several times, the paper's are fires, clouds, vegetation and waterfall",
+    )
     parser.add_argument("--num-frames", type=int, default=16, metavar="N")
     parser.add_argument("--fps", type=float, default=4.0, metavar="X", help="frames per second that clips are read at")
     parser.add_argument("--size", type=int, default=256, metavar="PIXELS", help="side of the centre square")
@@ -46,7 +54,7 @@ def _check(options: argparse.Namespace) -> None:
     check_counts(options, num_frames=2, fps=0.1, size=8, every=1, num_processes=1)
     if options.output:
         check_target(options.output, (".json",))
-    settings = {name: getattr(options, name) for name in ("layout", "num_frames", "fps", "size", "every", "num_processes")}
+    settings = {name: getattr(options, name) for name in ("layout", "categories", "num_frames", "fps", "size", "every", "num_processes")}
     report = {}
     with tqdm(unit="clip", desc="check") as bar:
         for report in check_data_set(options.folder, **settings):

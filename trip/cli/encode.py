@@ -24,7 +24,13 @@ def add(verbs: Verbs) -> None:
     add_window(encode)
     encode.add_argument("--squeeze", action="store_true", help="squeeze the whole picture into the square instead of cutting its centre")
     encode.add_argument("--windows", type=int, default=1, metavar="N", help="clips cut from each entry")
-    encode.add_argument("--split", choices=["train", "validation", "test"], help="only this one; else train and validation")
+    encode.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        choices=["train", "validation", "test"],
+        help="this one alone; may be given several times, else train and validation, of msrvtt and dtdb test, as the paper evaluates on it",
+    )
     encode.add_argument("--num-validation", type=int, default=256, metavar="N", help="entries of the validation split (default: 256)")
     encode.add_argument("--max-clips", type=int, metavar="N", help="entries of the other splits; all where none are given")
     encode.add_argument("--no-text", action="store_true", help="leave the text out: half of the size, a text encoder in the training")
@@ -72,7 +78,6 @@ def _encode_part(options: argparse.Namespace, part: int, num_parts: int) -> None
     base = open_base(options.base, PRESETS["paper"].model)
     settings = WindowSettings(options.num_frames, options.fps, options.size, not options.squeeze, options.windows, options.seed)
     limits = {"train": options.max_clips, "validation": options.num_validation, "test": options.max_clips}
-    wanted = [options.split] if options.split else ["train", "validation"]
     last_records = {}
     with tqdm(unit="clip", disable=part > 0) as bar:
         for done in encode_data_set(
@@ -81,7 +86,9 @@ def _encode_part(options: argparse.Namespace, part: int, num_parts: int) -> None
             base,
             settings,
             layout=options.layout,
-            splits={split: limits[split] for split in wanted},
+            categories=options.categories,
+            split=options.split,
+            most=limits,
             with_text=not options.no_text,
             shard_size=options.shard_size,
             device=device(),

@@ -2,7 +2,7 @@
 
 webvid   results_10M_train.csv (videoid, name, page_dir) and videos/PAGE_DIR/VIDEOID.mp4, the folders optional
 msrvtt   a json of videos and sentences, twenty a clip, and the clips as VIDEO_ID.mp4; splits as the json says
-dtdb     …/TRAIN/CATEGORY/*.mp4 and …/TEST/CATEGORY/*.mp4; the category is the prompt
+dtdb     …/TRAIN/CATEGORY/*.mp4 and …/TEST/CATEGORY/*.mp4; the category is the prompt, some of them can be chosen
 table    a csv with a column for the file (video, path, file, file_name, videoID …) and one for the caption: OpenVid, Panda-70M
 folder   clips in any folders, captions from clips.csv or a .txt beside the clip
 """
@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 PLACES = ("", "videos", "video", "clips", "videos/all", "all", "TrainValVideo", "TestVideo", "train", "val", "test")
 SPLITS = ("train", "validation", "test")
+EVALUATED = ("msrvtt", "dtdb")  # the paper trains on neither: 2,990 clips of MSR-VTT's test split, four categories of DTDB (Sec. 4.1)
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ class Entry:
     fault: str = ""
 
 
-def entries(folder: Path, layout: str = "auto", split: str | None = None) -> Iterator[Entry]:
-    """The clips of a data set in a fixed order, of one split or of all; ValueError where the folder is not one."""
+def entries(folder: Path, layout: str = "auto", split: str | None = None, *, categories: Sequence[str] = ()) -> Iterator[Entry]:
+    """The clips of a data set in a fixed order, of one split or of all; ValueError where the folder is not one.
+
+    categories  those of DTDB that are wanted, all where none are named; "waterfall" is Water_Falls
+    """
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder}: wanted the folder of a data set, found none there; check the path")
@@ -57,7 +61,15 @@ def entries(folder: Path, layout: str = "auto", split: str | None = None) -> Ite
     layout = layout_of(folder) if layout == "auto" else layout
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; choose auto, {', '.join(LAYOUTS)}")
-    return (entry for entry in LAYOUTS[layout](folder) if split is None or entry.split == split)
+    found = LAYOUTS[layout](folder)
+    if categories:
+        found = _of_categories(folder, layout, categories)
+    return (entry for entry in found if split is None or entry.split == split)
+
+
+def splits_of(layout: str) -> tuple[str, ...]:
+    """The splits of a data set that are wanted where none is named: those to train with, or what the paper evaluates on."""
+    return ("test",) if layout in EVALUATED else ("train", "validation")
 
 
 def layout_of(folder: Path) -> str:
@@ -113,6 +125,22 @@ def _dtdb(folder: Path) -> Iterator[Entry]:
         name = path.relative_to(folder)
         category = re.sub(r"[_\s]+", " ", name.parent.name).strip().lower() if len(name.parts) > 1 else ""
         yield Entry(name.as_posix(), path, _captions(category), _split_in(name.as_posix()) or "train")
+
+
+def _of_categories(folder: Path, layout: str, wanted: Sequence[str]) -> Iterator[Entry]:
+    """Clips of some categories of DTDB; ValueError for one that it does not have."""
+    if layout != "dtdb":
+        raise ValueError(f"--category: wanted the layout dtdb, which has some, got {layout}; leave it out")
+    found = {path.parent.name for path in _clips_below(folder)}
+    keys = {_category_key(name) for name in wanted}
+    if missing := [name for name in wanted if _category_key(name) not in map(_category_key, found)]:
+        raise ValueError(f"unknown category {missing[0]!r}; choose {shortened(sorted(found))}")
+    return (entry for entry in _dtdb(folder) if _category_key(entry.path.parent.name) in keys)
+
+
+def _category_key(name: str) -> str:
+    """Water_Falls -> waterfall: whatever the spelling."""
+    return re.sub(r"[^a-z]", "", name.lower()).removesuffix("s")
 
 
 def _table(folder: Path) -> Iterator[Entry]:

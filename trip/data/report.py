@@ -1,7 +1,7 @@
 """What a data set holds: every clip, or a sample of them, opened and read as the training would."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
@@ -19,18 +19,19 @@ MAX_NAMED = 20  # unfit clips that a report names, of each reason
 
 
 def check_data_set(
-    folder: Path, *, layout: str, num_frames: int, fps: float, size: int, every: int, num_processes: int
+    folder: Path, *, layout: str, categories: Sequence[str] = (), num_frames: int, fps: float, size: int, every: int, num_processes: int
 ) -> Iterator[dict[str, Any]]:
     """Yields the report as it grows, some clips at a time; the last one is the whole.
 
-    every  look at one clip in so many; all are listed and counted
+    categories  of DTDB, those that are wanted; none: all
+    every       look at one clip in so many; all are listed and counted
     """
     listed, looked, fit = Counter(), Counter(), Counter()
     unfit: dict[str, list[str]] = defaultdict(list)
     reasons, captions, sizes, rates, seconds = Counter(), Counter(), Counter(), [], []
 
     def chosen() -> Iterator[Entry]:
-        for index, entry in enumerate(entries(folder, layout)):
+        for index, entry in enumerate(entries(folder, layout, categories=categories)):
             listed[entry.split] += 1
             captions[min(len(entry.captions), 20)] += 1
             if index % every == 0:

@@ -70,7 +70,8 @@ class NoiseFusion(ModelMixin, ConfigMixin):
     attend           what the attention runs over: the places of a frame (space) or the frames at a place (time)
     concatenate      how keys and values are made of both noises: channels of one token a place, or tokens side by side
     query            what the query begins as: the residual noise, or both noises as one token a place
-    skip             add the attention's output, zero at first, to the linear blend; off is the paper's form
+    skip             add the attention's output, zero at first, to the linear blend; off is the paper's form, which starts as the
+                     residual itself, so that nothing of what a given 3D-UNet knows is lost
     lam_first        share of the prior at the photo, lam_last from frame num_frames on
     motion_variance  mean squared distance of a clip's latents to the photo's; 0 takes t out of the share
     """
@@ -99,6 +100,8 @@ class NoiseFusion(ModelMixin, ConfigMixin):
             raise ValueError(f"unknown axis of attention {attend!r}; choose space or time")
         if concatenate not in ("channels", "tokens") or query not in ("residual", "both"):
             raise ValueError(f"unknown form {concatenate!r}, {query!r}; choose channels or tokens, and residual or both")
+        if kind == "attention" and width < (least := 2 * channels + 2):  # room for both noises, a constant and a mean
+            raise ValueError(f"wanted a fusion of at least {least} features for {channels} channels, got {width}")
         if kind != "attention":
             self.register_buffer("no_weights", torch.zeros(1))  # a module has one tensor at least: files, devices and precisions go by it
             return
@@ -116,6 +119,31 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         if skip:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
+        else:
+            self._start_at_the_residual()
+
+    @torch.no_grad()
+    def _start_at_the_residual(self, signal: float = 0.25) -> None:
+        """Weights by which the residual passes through; the attention adds nothing yet.
+
+        Noises enter along directions at right angles to each other and to a constant, which is larger and so all but decides what the
+        norm at the end divides by; the output reads those of the residual.
+
+        signal  variance of the noises in a token, that of the constant is 1: less is more exact, more is easier to attend by
+        """
+        for block in self.blocks:
+            for attention in (block.self_attention, block.cross_attention):
+                nn.init.zeros_(attention.out.weight)
+                nn.init.zeros_(attention.out.bias)
+        enter = self.residual_in if self.config.query == "residual" else self.both_in
+        width, count, channels = *enter.weight.shape, len(self.out.bias)  # of both noises, the residual comes last
+        random = torch.randn(width, count + 1, dtype=torch.float32)  # by name: models are also made in half precision, or without memory
+        directions = torch.linalg.qr(torch.cat([torch.ones_like(random[:, :1]), random], dim=1)).Q[:, 1:]  # mean 0, as the norm wants
+        scale = (signal * width / count) ** 0.5
+        enter.weight.copy_(scale * directions[:, :count])
+        enter.bias.copy_(width**0.5 * directions[:, count])
+        self.out.weight.copy_((1 + signal) ** 0.5 / scale * directions[:, count - channels : count].T)
+        nn.init.zeros_(self.out.bias)
 
     def share(self, alpha_bar: Tensor, times: Tensor) -> Tensor:
         """Share of the prior in the linear blend, b 1 f 1 1 (Eq. 9's lam)."""

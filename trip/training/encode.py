@@ -1,6 +1,6 @@
 """`python -m trip encode`: a filmed data set through the frozen autoencoder and text encoder, once, for any number of trainings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from trip.data.cache import digest
-from trip.data.layouts import Entry, entries, layout_of
+from trip.data.layouts import Entry, entries, layout_of, splits_of
 from trip.data.shards import Encoders, encode_shards
 from trip.data.windows import read_at_rate
 from trip.model.latents import encode_video
@@ -67,7 +67,9 @@ def encode_data_set(
     settings: WindowSettings,
     *,
     layout: str,
-    splits: dict[str, int | None],
+    categories: Sequence[str] = (),
+    split: Sequence[str] = (),
+    most: dict[str, int | None],
     with_text: bool,
     shard_size: int,
     device: torch.device,
@@ -76,7 +78,9 @@ def encode_data_set(
 ) -> Iterator[dict[str, Any]]:
     """Makes this process's part of OUTPUT/SPLIT for every split, and yields what is done after each shard.
 
-    splits  the splits wanted, each with the most entries of it
+    categories  of DTDB, those that are wanted; none: all
+    split       the splits that are wanted; none: those to train with, or the one that the paper evaluates on
+    most        the most entries of each split
     """
     layout = layout_of(data) if layout == "auto" and data.is_dir() else layout
     vae, text_encoder, tokenizer = base.frozen_parts(text=with_text)
@@ -90,15 +94,15 @@ def encode_data_set(
         return encode_prompts(captions, tokenizer, text_encoder)
 
     encoders = Encoders(window_reader(settings), latent_encoder(vae), text if with_text else None)
-    for split, most in splits.items():
+    for name in split or splits_of(layout):
         for done in encode_shards(
-            output / split,
-            islice(entries(data, layout, split), most),
+            output / name,
+            islice(entries(data, layout, name, categories=categories), most[name]),
             encoders,
-            key={**key, "split": split},
+            key={**key, "split": name},
             shard_size=shard_size,
             windows=settings.windows,
             part=part,
             num_parts=num_parts,
         ):
-            yield {"split": split, **done}
+            yield {"split": name, **done}
