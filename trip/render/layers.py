@@ -14,8 +14,8 @@ from trip.render.plate import Plate, framed, light
 
 # Each pair: nothing below the first, all above the second.
 LIGHT_SEEN = (5.0, 14.0)  # grey levels that a place changes by in a clip: less is noise
-NOT_SHOWN = (0.04, 0.10)  # of 1: where the field says that so much of the photo goes in a clip, the frames may show something new
-NEW_SEEN = (2.0, 6.0)  # grey levels of difference: less is noise
+NOT_SHOWN = (0.06, 0.25)  # of 1: where the field says that so much of the photo goes in a clip, the frames may show something new
+NEW_SEEN = (3.0, 10.0)  # grey levels of difference: less is noise
 NEW_HIDES = (25.0, 60.0)  # grey levels of difference: what is so new hides the photo
 TRUSTED = (0.2, 0.6)  # of the places around one, whose flow is believed
 
