@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import quiet
+from tests.conftest import make_pipeline, quiet
 from trip.diffusion import add_noise, predict_z_0
 from trip.media import fit_photo
 from trip.model.build import build_scheduler, build_unet
@@ -457,3 +457,18 @@ def test_what_is_no_clip_set_aside_is_refused_in_one_line(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"^so-far.safetensors: wanted a clip that was set aside, got [^\n]*; begin it anew$"):
         SoFar.load(path)
+
+
+def test_waves_of_the_scene_follow_the_seed_alone(photo):
+    """Drawn from noise for each clip: the same for a seed, alone or in a batch, whatever else is drawn."""
+    model = PRESETS["tiny"].model
+    pipe = quiet(make_pipeline(model.model_copy(update={"unet": model.unet.model_copy(update={"scene_frequencies": 2})})))
+    with torch.no_grad():
+        pipe.unet.warp.moves[-1].bias.fill_(100.0)
+    one, again, other = (pipe.animate(photo, AnimateSettings(prompt="the water ripples", seed=seed)) for seed in (1, 1, 2))
+    assert torch.equal(one.field.waves, again.field.waves) and not torch.allclose(one.field.waves, other.field.waves)
+    assert torch.equal(one.field.scene, other.field.scene) and (one.frames == again.frames).all()
+    both = pipe(
+        photo, prompt="the water ripples", generator=[torch.Generator().manual_seed(seed) for seed in (1, 2)], num_videos_per_prompt=2
+    )
+    assert all(torch.allclose(clip.field.waves, alone.field.waves, atol=1e-5) for clip, alone in zip(both.clips, (one, other), strict=True))

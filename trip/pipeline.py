@@ -254,7 +254,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                     texts = [one.negative_prompt for one in settings]
                     negative_prompt_embeds = self.encode_prompt(None, texts, True, 1, prompt_embeds)[1]
                 condition = self._condition(
-                    z_first, settings, times, scene_noise, prompt_embeds, negative_prompt_embeds if guided else None
+                    z_first, settings, times, prompt_embeds, negative_prompt_embeds if guided else None, scene_noise
                 )
             repeats, z_t, alpha_bar = 1 + guided, scheduler.scale_model_input(latents, t), signal_share(scheduler, t)
             timestep, alpha_bar = t.expand(repeats * len(z_t)), alpha_bar.expand(repeats * len(z_t))
@@ -289,9 +289,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         z_first: Tensor,
         settings: list[AnimateSettings],
         times: Tensor,
-        scene_noise: Tensor | None,
         prompt_embeds: Tensor,
         negative_prompt_embeds: Tensor | None,
+        scene_noise: Tensor | None = None,
     ) -> Condition:
         """What the clips are made from, and below them, where there is guidance, what it leads away from."""
         embeds = prompt_embeds if negative_prompt_embeds is None else torch.cat([prompt_embeds, negative_prompt_embeds])

@@ -53,8 +53,8 @@ class MotionField:
         time = (times.float().clamp(min=0) / REFERENCE_FRAMES).view(b, f, 1, 1)
         places = places_of(height, width, self.scene.device)  # h w 2
         flow = torch.matrix_exp(time * self.camera.unsqueeze(1))  # b f 3 3
-        with torch.autocast(places.device.type, enabled=False):  # places to a fraction of a pixel
-            q = torch.einsum("bfoi,hwi->bfhwo", flow[:, :, :2, :2], places) + flow[:, :, None, None, :2, 2]
+        turned = (flow[:, :, None, None, :2, :2] * places.unsqueeze(2)).sum(dim=-1)  # no matrix product: exact under autocast, too
+        q = turned + flow[:, :, None, None, :2, 2]
         in_photo = (q / half_sides(height, width, q.device)).flatten(0, 1)
         ways = F.grid_sample(self._heeded().repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
         first, second, rate, waves = ways.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1, ways.shape[1] - 5], dim=-1)
@@ -63,7 +63,7 @@ class MotionField:
         if self.waves is not None:
             phase = 2 * math.pi * CYCLES * time * torch.arange(1, waves.shape[-1] // 4 + 1, device=q.device)  # b f 1 1 k
             swing = torch.stack([phase.sin(), phase.cos() - 1], dim=-1).flatten(4)
-            places = places + torch.einsum("bfhwkc,bfhwk->bfhwc", waves.unflatten(-1, (-1, 2)), swing.expand(*waves.shape[:4], -1))
+            places = places + (waves.unflatten(-1, (-1, 2)) * swing.unsqueeze(-1)).sum(dim=-2)
         return places, torch.exp(-time * rate).squeeze(-1)
 
     def enlarged(self, factor: int) -> Self:

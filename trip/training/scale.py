@@ -63,6 +63,8 @@ class ScaleRun:
             raise ValueError(f"wanted a seed from 0 to 2147483647, got {seed}")
         if log_with and not find_spec(TRACKERS[log_with]):
             raise ValueError(f"--log-with {log_with} needs a package that is not installed; run: pip install {TRACKERS[log_with]}")
+        if base.model.unet.scene_frequencies:
+            raise ValueError("model.unet.scene_frequencies: wanted 0, as waves are learnt from true motion; train them with --photos")
         self.deadline = time.monotonic() + 60 * max_minutes
         self.preset, self.folder, self.base, self.seed = preset, folder, base, seed
         self.settings = preset.recipe.denoiser
