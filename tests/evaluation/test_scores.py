@@ -101,7 +101,9 @@ def test_what_was_measured_is_read_back_until_files_change(real, tmp_path) -> No
     first = features_of(real, OF_FRAMES, tmp_path)
     LOOKED_AT.clear()
     again = features_of(real, OF_FRAMES, tmp_path)
-    assert not LOOKED_AT and again.names == first.names and np.array_equal(again.values, first.values)
+    assert not LOOKED_AT and again.names == first.names
+    assert all(np.array_equal(getattr(again, name), getattr(first, name)) for name in ("values", "way", "moves"))
+    assert set(again.moves) == {1} and 0 < again.way.min() < again.way.max() < 1
     assert [(one.name, one.reason, str(one)) for one in again.unfit] == [(one.name, one.reason, str(one)) for one in first.unfit]
     features_of(real.with_change("still", lambda frames: frames, "still"), OF_FRAMES, tmp_path)
     assert len(LOOKED_AT) == 10
