@@ -4,18 +4,18 @@ import logging
 import os
 import signal
 
-from trip import flags
+from trip.cli import app
 from trip.jobs.folders import own_uploads
-from trip.place import on_spaces_gpu
+from trip.system.environment import on_spaces_gpu
 
 OTHER_MCP = '--mcp needs another release of its package than the one installed; run: pip install "gradio[mcp]"'
-MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.door`)
+MOST_EVENTS = 1000  # of all visitors that wait; each has a share of them (`trip.ui.security.door`)
 
 
 def main() -> None:
     """Flags, studio, page, launch."""
-    parser = flags.parser()
-    args = flags.parsed(parser)
+    parser = app.parser()
+    args = app.parsed(parser)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if on_spaces_gpu():
@@ -23,7 +23,7 @@ def main() -> None:
     if "GRADIO_TEMP_DIR" not in os.environ and (uploads := own_uploads(args.output_dir.absolute())):
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before gradio is imported
     from trip import ui
-    from trip.ui.hosts import Hosts
+    from trip.ui.security.hosts import Hosts
     from trip.ui.studio import Studio
 
     try:

@@ -289,6 +289,21 @@ def test_evaluate_refuses_an_output_that_cannot_be_written_before_the_work(photo
     assert "write" in line and "nowhere" not in line
 
 
+@pytest.mark.parametrize("precision, most", [("float32", 1e-5), ("bfloat16", 0.1)])
+def test_bench_against_diffusers_computes_the_same(capsys, precision, most):
+    words = ["--preset", "tiny", "--num-frames", 2, "--repeats", 2, "--precision", precision]
+    assert code_of("bench", "--against", "diffusers", *words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["preset"], told["precision"], told["num_frames"]) == ("tiny", precision, 2) and told["num_parameters"] > 10_000
+    assert 0 <= told["relative_difference"] < most
+    assert 0 < told["lowest_ratio"] <= told["ratio"] <= told["highest_ratio"] and 0 < min(told["our_seconds"], told["their_seconds"]) < 60
+
+
+@pytest.mark.parametrize("words", [["--num-frames", 0], ["--repeats", 0], ["--preset", "huge"]])
+def test_bench_against_diffusers_refuses_in_one_line(capsys, words):
+    assert refusal(capsys, "bench", "--against", "diffusers", "--preset", "tiny", *words)
+
+
 def test_bench_prints_seconds_and_shares(tiny_model, capsys):
     assert code_of("bench", "--model", tiny_model, "--repeats", 1) == 0
     told = json.loads(capsys.readouterr().out)

@@ -153,6 +153,17 @@ def test_ddim_with_the_true_noise_returns_the_clip(preset, num_steps):
     assert torch.allclose(z_t, add_noise(z_0, eps, alpha_bar[:1]), atol=2e-3)
 
 
+def test_arithmetic_in_bfloat16_changes_little_and_no_weights(pipe, photo):
+    exact = pipe.animate(photo, PAN).frames.astype(float)
+    low = altered(pipe)
+    low.arithmetic = torch.bfloat16
+    clip = low.animate(photo, PAN)
+    error = (clip.frames - exact)[1:]
+    assert error.any() and 10 * np.log10(255**2 / np.square(error).mean()) > 30
+    assert pipe.unet.dtype == pipe.vae.dtype == torch.float32
+    assert low.copied().arithmetic == torch.bfloat16 and low.copied(torch.float32).arithmetic is None
+
+
 @pytest.fixture(scope="module")
 def holding(pipe) -> TripPipeline:
     """A pipeline that believes the prior alone."""

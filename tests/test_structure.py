@@ -1,6 +1,7 @@
 """The tree keeps its shape: imports point one way, importing costs nothing, and what is public says what it does."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -16,28 +17,25 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "__init__": set(),
     "settings": set(),
     "diffusion": set(),
-    "files": set(),
-    "place": set(),
-    "flags": set(),
-    "media": {"files"},
-    "data": {"media", "settings", "files"},
-    "model": {"settings", "diffusion", "files"},
-    "sampler": {"diffusion", "files"},
-    "checkpoint": {"files"},
+    "system": set(),
+    "media": {"system"},
+    "data": {"media", "settings", "system"},
+    "model": {"settings", "diffusion", "system"},
+    "sampler": {"diffusion", "system"},
+    "checkpoint": {"system"},
     "output": {"media", "model"},
     "call": {"settings", "model", "output"},
     "loading": {"model", "checkpoint"},
     "pipeline": {"settings", "diffusion", "media", "model", "sampler", "output", "call", "loading", "__init__"},
     "render": {"media", "model", "output"},
-    "inside": {"diffusion", "files"},
-    "runtime": {"settings", "model", "checkpoint", "pipeline", "place"},
-    "first_frame": {"settings", "files", "place", "runtime"},
-    "training": {"settings", "diffusion", "files", "media", "data", "model", "checkpoint", "pipeline"},
+    "inside": {"diffusion", "system"},
+    "model_cache": {"model", "checkpoint", "pipeline", "system"},
+    "first_frame": {"settings", "system", "model", "model_cache"},
+    "training": {"settings", "diffusion", "system", "media", "data", "model", "checkpoint", "pipeline"},
     "evaluation": {"settings", "diffusion", "media", "data"},
     "jobs": {
         "settings",
-        "files",
-        "place",
+        "system",
         "media",
         "data",
         "training",
@@ -47,29 +45,29 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
         "sampler",
         "pipeline",
         "render",
-        "runtime",
+        "model_cache",
         "first_frame",
     },
-    "ui": {"settings", "files", "place", "media", "data", "inside", "training", "jobs", "pipeline", "runtime", "first_frame", "__init__"},
+    "ui": {"settings", "system", "media", "data", "inside", "training", "jobs", "pipeline", "model_cache", "first_frame", "__init__"},
     "cli": {
         "settings",
-        "files",
+        "system",
         "media",
         "data",
+        "model",
         "evaluation",
         "training",
         "output",
         "pipeline",
         "render",
-        "runtime",
+        "model_cache",
         "first_frame",
         "__init__",
     },
     "__main__": {"cli"},
 }
 OUTSIDE = {
-    "place": set(),
-    "flags": set(),
+    "system": {"torch", "psutil", "spaces"},
     "diffusion": {"torch"},
     "settings": {"pydantic", "annotated_types"},
     "__init__": set(),
@@ -148,15 +146,21 @@ def test_only_the_page_imports_gradio(path):
 
 def test_the_page_alone_is_importable_without_the_models():
     """trip/ui loads torch when there is something to animate, not before."""
-    for path in (ROOT / "trip" / "ui").glob("*.py"):
+    for path in (ROOT / "trip" / "ui").rglob("*.py"):
         top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
         modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top}
-        assert not modules & {"torch", "diffusers", "transformers", "trip.pipeline", "trip.runtime"}, path.name
+        assert not modules & {"torch", "diffusers", "transformers", "trip.pipeline", "trip.model_cache"}, path.name
 
 
 @pytest.mark.parametrize(
     "modules, heavy",
-    [("trip", "pydantic"), ("trip.settings, trip.cli", "torch"), ("trip.media", "torch"), ("trip.first_frame.whereabouts", "torch")],
+    [
+        ("trip", "pydantic"),
+        ("trip.system.environment", "pydantic"),
+        ("trip.settings, trip.cli.app", "torch"),
+        ("trip.media", "torch"),
+        ("trip.first_frame.whereabouts", "torch"),
+    ],
 )
 def test_importing_does_no_work(modules, heavy):
     code = f"import sys, {modules}; sys.exit(', '.join({{'gradio', 'torch', 'diffusers', {heavy!r}}} & set(sys.modules)) or 0)"
@@ -178,11 +182,11 @@ def test_what_is_needed_is_declared_and_what_ships_is_found(tmp_path):
     needed = [line for line in (ROOT / "requirements-test.txt").read_text().splitlines() if line]
     assert told["project"]["optional-dependencies"]["test"] == needed
     assert told["project"]["scripts"]["trip"] == "trip.cli:main" and "requirements.txt" in str(told["tool"]["hatch"]["metadata"])
-    (tmp_path / "trip").mkdir()
-    shutil.copy(ROOT / "trip" / "place.py", tmp_path / "trip")
+    (tmp_path / "trip" / "system").mkdir(parents=True)
+    shutil.copy(ROOT / "trip" / "system" / "environment.py", tmp_path / "trip" / "system")
     for target in told["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].values():
         (tmp_path / target).mkdir(parents=True)
-    code = "from trip.place import ASSETS, EXAMPLES; print(ASSETS, EXAMPLES)"
+    code = "from trip.system.environment import ASSETS, EXAMPLES; print(ASSETS, EXAMPLES)"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     assert found == [str(tmp_path / "trip" / name) for name in ("assets", "examples")]
 
@@ -216,3 +220,21 @@ def test_public_functions_say_their_types(path):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             untyped = [one.arg for one in arguments if one.annotation is None and one.arg not in ("self", "cls")]
             assert not untyped and node.returns is not None, f"{name}: {', '.join(untyped) or 'result'}"
+
+
+def test_the_readme_leads_to_every_folder_and_rule():
+    """Paths in both pages are there, names beside a link are defined in the file that it leads to, each equation and folder has a place."""
+    text = (ROOT / "README.md").read_text()
+    pages = text + (ROOT / "trip" / "training" / "README.md").read_text()
+    named = set(re.findall(r"[`(]((?:trip|tests|examples|assets)/[\w./-]+)[`)]", pages))
+    assert len(named) > 20 and not [path for path in named if not (ROOT / path).exists()]
+
+    rules = text[text.index("| in the paper |") : text.index("five variants")]
+    assert {int(number) for number in re.findall(r"\b\d+\b", " ".join(re.findall(r"Eq\. (\d+(?: and \d+)?)", rules)))} == set(range(1, 12))
+    for names, path in re.findall(r"((?:`\w+`(?:, )?)+) in \[[^]]+\]\(([^)]+)\)", rules):
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b(def|class) {name}\b|^{name} = |^ +\"{name}\": ", (ROOT / path).read_text(), re.M), f"{name} in {path}"
+
+    tree = text[text.index("app.py  ") : text.index("## What the app takes")]
+    folders = {path.parent.relative_to(ROOT / "trip").as_posix() for path in FILES} - {"."}
+    assert {folder.split("/")[-1] for folder in folders} | {"trip"} <= set(re.findall(r"^ *(\w+)/", tree, re.M))

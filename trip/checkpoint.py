@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from trip.files import check_header
+from trip.system.files import check_header
 
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 CLASS_FILE = "pipeline.py"  # by which `DiffusionPipeline.from_pretrained(..., trust_remote_code=True)` finds our class

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from trip.diffusion import predict_z_0
-from trip.files import replacing
+from trip.system.files import replacing
 
 MOST_STEPS = MOST_FRAMES = 6  # that clean clips are kept of
 SAME = 1e-5  # paths that differ by less than this share of their size agree: the rest is rounding

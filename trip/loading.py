@@ -119,6 +119,7 @@ class TripLoaderMixin(DiffusionPipeline, StableDiffusionMixin):
         made = type(self)(**{**self.components, **own}, **{name: self.config[name] for name in DEFAULTS})
         made.register_to_config(_name_or_path=self.name_or_path)
         made.set_progress_bar_config(disable=True)
+        made.decode_chunk, made.arithmetic = self.decode_chunk, None if dtype else self.arithmetic
         return made
 
     def with_lora(self, path: Path) -> Self:

@@ -3,6 +3,7 @@
 import inspect
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +101,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             self._exclude_from_cpu_offload = ["fusion"]  # accelerate's hooks want weights
         self._interrupt, self._guidance_scale, self._num_timesteps = False, self.config.guidance_scale, 0
         self.decode_chunk = 8  # frames at a time; fewer take less memory
+        self.arithmetic: torch.dtype | None = None  # what steps and decoding compute in, where not in the weights' own precision
 
     # calls
 
@@ -245,7 +247,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             repeats, z_t, alpha_bar = 1 + guided, scheduler.scale_model_input(latents, t), signal_share(scheduler, t)
             timestep, alpha_bar = t.expand(repeats * len(z_t)), alpha_bar.expand(repeats * len(z_t))
 
-            eps, residual, _ = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition, fusion)
+            with self._in_arithmetic():
+                eps, residual, _ = denoiser(z_t.repeat(repeats, 1, 1, 1, 1), timestep, alpha_bar, condition, fusion)
             alpha_bar = alpha_bar[: len(z_t)]
             if guided:
                 eps, residual = (_guided(both, self.guidance_scale) for both in (eps, residual))
@@ -281,6 +284,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         field = self.unet.motion_field(z_photo[:, :, 0], sentence)
         return Condition(z_photo, words, sentence, times.expand(len(embeds), -1), told=told, field=field)
 
+    def _in_arithmetic(self) -> AbstractContextManager:
+        return torch.autocast(self._execution_device.type, self.arithmetic) if self.arithmetic else nullcontext()
+
     def _make_way(self, part: nn.Module) -> None:
         """Where models are offloaded, this one waits beside the others from here on; it would stay, and so would the next one beside it."""
         for hook in getattr(self, "_all_hooks", ()):
@@ -302,7 +308,11 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
     def decode(self, z_0: Tensor) -> np.ndarray:
         """Pixels of clean latents: b c f h w -> b f h w 3, uint8."""
-        return to_uint8(decode_video(self.vae, z_0, self.decode_chunk, self._execution_device))
+        return to_uint8(self._decoded(z_0))
+
+    def _decoded(self, z_0: Tensor) -> Tensor:
+        with self._in_arithmetic():
+            return decode_video(self.vae, z_0, self.decode_chunk, self._execution_device)
 
     def preview(self, z_0: Tensor, num_frames: int = 8) -> np.ndarray:
         """Some frames of the first clip that is being made, blurred: its colours alone, in no time: f h/2 w/2 3, uint8."""
@@ -317,7 +327,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
     def _video(self, drawn: _Drawn) -> Tensor:
         """b 3 f h w in [-1, 1]; frame 0 is the photo."""
-        video = decode_video(self.vae, drawn.z_0, self.decode_chunk, self._execution_device)
+        video = self._decoded(drawn.z_0)
         video[:, :, 0] = torch.from_numpy(drawn.photos).permute(0, 3, 1, 2).to(video) / 127.5 - 1
         return video
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trip.diffusion import add_noise, predict_z_0
-from trip.files import check_header, replacing
+from trip.system.files import check_header, replacing
 
 REMEMBERED = ("model_outputs", "timestep_list", "last_sample", "lower_order_nums", "this_order", "_step_index")  # from step to step
 

@@ -27,7 +27,7 @@ from trip.data.intake import (
     trim,
 )
 from trip.data.uploads import take_in, write_captions
-from trip.jobs.draft import ClipsDraft
+from trip.jobs.handlers.draft import ClipsDraft
 from trip.media import read_clip
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trip import runtime
-from trip.runtime import Shelf
+from trip import model_cache
+from trip.model_cache import Shelf
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
     """An empty shelf with room for all tiny models."""
     made = Shelf(torch.device("cpu"), 10**9)
-    monkeypatch.setattr(runtime, "shelf", lambda: made)
+    monkeypatch.setattr(model_cache, "shelf", lambda: made)
     monkeypatch.setattr("trip.first_frame.making.shelf", lambda: made)
     yield made
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from trip.first_frame.drawing import Step
 from trip.first_frame.making import Made, Makery
+from trip.model_cache import Shelf
 from trip.pipeline import Interrupted
-from trip.runtime import Shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings
 
 QUICK = {"size": 64, "num_steps": 2, "seed": 3}

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from trip import runtime
+from trip import model_cache
 from trip.first_frame.making import Makery
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.first_frame.whereabouts import family_of, find, first_here
-from trip.runtime import Shelf, num_bytes_of
+from trip.model_cache import Shelf, num_bytes_of
 from trip.settings import ControlSettings, EditSettings, PaintSettings
 
 QUICK = {"size": 64, "num_steps": 2, "seed": 3}
@@ -208,8 +208,8 @@ def test_beside_an_accelerator_models_wait_in_memory():
 
 def test_a_clip_is_made_while_painters_come_and_go(models, tiny_model, monkeypatch):
     shelf = Shelf(torch.device("cpu"), num_bytes_on_disk(find("sdxl", models, "paint"), models))
-    monkeypatch.setattr(runtime, "shelf", lambda: shelf)
-    pipe = runtime.load_pipeline(tiny_model)
+    monkeypatch.setattr(model_cache, "shelf", lambda: shelf)
+    pipe = model_cache.load_pipeline(tiny_model)
     use(shelf, models, "sdxl", "sd15")
-    with runtime.lent_pipeline(tiny_model) as again:
+    with model_cache.lent_pipeline(tiny_model) as again:
         assert again is pipe

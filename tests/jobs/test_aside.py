@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from trip.inside import Inside
-from trip.jobs import animate
 from trip.jobs import worker as workers
-from trip.jobs.animate import AnimateMaker
 from trip.jobs.aside import ASIDE
-from trip.jobs.estimate import Timings
+from trip.jobs.handlers import animate
+from trip.jobs.handlers.animate import AnimateMaker
+from trip.jobs.handlers.estimate import Timings
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.pipeline import TripPipeline

@@ -87,7 +87,8 @@ def test_changes_are_nothing_at_first(pipe, layers):
 
 
 @pytest.mark.parametrize(
-    "layers, kinds", [("motion", {"Linear", "FrameConv"}), ("attention", {"Linear"}), ("all", {"Linear", "Conv2d", "FrameConv"})]
+    "layers, kinds",
+    [("motion", {"TokenLinear", "FrameConv"}), ("attention", {"TokenLinear"}), ("all", {"TokenLinear", "Conv2d", "FrameConv"})],
 )
 def test_a_choice_of_layers_is_what_it_says(pipe, layers, kinds):
     chosen = [pipe.unet.get_submodule(name) for name in layers_of(pipe.unet, layers)]

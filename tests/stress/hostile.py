@@ -32,10 +32,10 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from trip.jobs.draft import ClipsDraft  # noqa: E402
+from trip.jobs.handlers.draft import ClipsDraft  # noqa: E402
 from trip.media import Clip, read_clip, read_metadata, read_photo, write_clip  # noqa: E402
 from trip.model.lora import FORMAT, read_card  # noqa: E402
-from trip.runtime import _open  # noqa: E402
+from trip.model_cache import _open  # noqa: E402
 
 SLOWEST = 120  # seconds that one file may take, with everybody else's at the same time
 

@@ -23,9 +23,9 @@ from trip.cli import main as trip  # noqa: E402
 from trip.data.shards import EncodedDataSet  # noqa: E402
 from trip.model.build import build_scheduler  # noqa: E402
 from trip.settings import PRESETS, changed  # noqa: E402
-from trip.training.denoiser import DenoiserStage  # noqa: E402
 from trip.training.encode import WindowSettings, latent_encoder, window_reader  # noqa: E402
 from trip.training.loop import train  # noqa: E402
+from trip.training.stages.denoiser import DenoiserStage  # noqa: E402
 from trip.training.uncached import FilmedClips  # noqa: E402
 from trip.training.warm_start import open_base  # noqa: E402
 

@@ -20,8 +20,8 @@ from trip.model.build import build_fusion, build_scheduler, build_text_encoder, 
 from trip.model.denoiser import Denoiser
 from trip.model.text import train_tokenizer
 from trip.settings import PRESETS, StageSettings
-from trip.training.denoiser import DenoiserStage
 from trip.training.loop import train
+from trip.training.stages.denoiser import DenoiserStage
 
 
 def stage_in(cache: LatentCache, settings: StageSettings) -> DenoiserStage:

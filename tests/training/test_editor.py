@@ -20,8 +20,8 @@ from trip.data.photos import Photo, is_held_out
 from trip.first_frame.embedded import edit_all, open_editor, with_detail
 from trip.model.editor import build_editor_scheduler
 from trip.settings import EDITORS
-from trip.training.editor import EditorStage
-from trip.training.editor_run import EditorRun, draw_edits
+from trip.training.editor.run import EditorRun, draw_edits
+from trip.training.editor.stage import EditorStage
 
 TINY = EDITORS["tiny"]
 STAGES = {"words": TINY.words, "half-size": TINY.half_size, "full-size": TINY.full_size}

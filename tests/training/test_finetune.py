@@ -20,10 +20,11 @@ from trip.media import Clip, read_clip, read_metadata, write_clip
 from trip.model.lora import read_card
 from trip.pipeline import TripPipeline
 from trip.settings import AnimateSettings, FinetuneSettings
-from trip.training import finetune, finetune_plan
-from trip.training.clips_stage import ClipsStage
-from trip.training.finetune import FinetuneRun, data_digest
-from trip.training.finetune_plan import Memory
+from trip.training.finetune import plan as finetune_plan
+from trip.training.finetune import run as finetune
+from trip.training.finetune.plan import Memory
+from trip.training.finetune.run import FinetuneRun, data_digest
+from trip.training.finetune.stage import ClipsStage
 from trip.training.requests import ask
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +199,7 @@ def test_minutes_end_a_call_and_the_next_goes_on(unbroken, tiny, clips, encoded)
 KILLED = """
 import os, signal, sys
 from trip.cli import main
-from trip.training import finetune
+from trip.training.finetune import run as finetune
 def killed(*arguments, **more):
     for record in train(*arguments, **more):
         yield record

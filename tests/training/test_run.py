@@ -134,7 +134,7 @@ def test_weights_of_the_model_are_the_averaged_ones(unbroken):
 KILLED = """
 import os, signal, sys
 from trip.cli import main
-from trip.training.denoiser import DenoiserStage
+from trip.training.stages.denoiser import DenoiserStage
 def killed(stage, path):
     if stage.name == "denoiser" and path.stem == "0000004":
         os.kill(os.getpid(), signal.SIGKILL)

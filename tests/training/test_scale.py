@@ -26,8 +26,8 @@ from trip.pipeline import TripPipeline
 from trip.settings import PRESETS, AnimateSettings, changed
 from trip.training import checkpoint, scale
 from trip.training.cost import cost_of_a_clip
-from trip.training.denoiser import DenoiserStage
 from trip.training.scale import ScaleRun
+from trip.training.stages.denoiser import DenoiserStage
 from trip.training.warm_start import open_base
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from app import main
 from tests.training.test_finetune import write_moving_square
-from trip import flags
+from trip.cli.app import parsed, parser
 from trip.media import photo_inside, read_clip, read_metadata
 
 ROOT = Path(__file__).parents[2]
@@ -246,7 +246,7 @@ def test_a_bad_flag_ends_the_app_with_one_line(no_network):
 )
 def test_a_bad_flag_is_one_line_and_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as end:
-        flags.parser().parse_args(arguments)
+        parser().parse_args(arguments)
     told = capsys.readouterr().err
     assert end.value.code == 2
     assert told.startswith(f"app.py: argument {arguments[0]}: ")
@@ -257,7 +257,7 @@ def test_a_bad_flag_is_one_line_and_exit_code_2(arguments, capsys):
 def test_a_missing_package_for_agents_is_named(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["app.py", "--mcp"])
     with pytest.raises(SystemExit):
-        flags.parsed(flags.parser())
+        parsed(parser())
     assert capsys.readouterr().err == 'app.py: --mcp needs a package that is not installed; run: pip install "gradio[mcp]"\n'
 
 
@@ -274,7 +274,7 @@ def test_a_missing_package_for_agents_is_named(capsys, monkeypatch):
 )
 def test_a_page_open_to_the_network_is_warned_of_in_one_line(arguments, warned, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
-    flags.parsed(flags.parser())
+    parsed(parser())
     told = capsys.readouterr().err
     assert told.startswith("WARNING: --host") == warned and len(told.splitlines()) == int(warned)
 

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from tests.training.test_finetune import write_moving_square
-from trip.jobs import finetune
-from trip.jobs.draft import Row
+from trip.jobs.handlers import finetune
+from trip.jobs.handlers.draft import Row
 from trip.jobs.store import Job
 from trip.jobs.visitor import Visitor
 from trip.settings import FinetuneSettings

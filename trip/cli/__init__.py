@@ -1,6 +1,6 @@
 """`python -m trip VERB`: one line for people on every error, exit code 2.
 
-A file a verb: `add` says what it takes, `run` does it.
+A file a verb: `add` says what it takes, `run` does it. `app` has what app.py takes.
 """
 
 import logging

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs
-from trip.files import write_whole
+from trip.system.files import write_whole
 
 
 def add(verbs: Verbs) -> None:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
 from trip.cli.verbs import Verbs
-from trip.files import check_run
 from trip.settings import PRESETS
+from trip.system.files import check_run
 
 
 def add(verbs: Verbs) -> None:
@@ -69,7 +69,7 @@ def _other_part(options: argparse.Namespace, part: int, num_parts: int) -> None:
 def _part(options: argparse.Namespace, part: int, num_parts: int) -> None:
     import torch
 
-    from trip.runtime import device
+    from trip.system.accelerator import device
     from trip.training.encode import WindowSettings, encode_data_set
     from trip.training.warm_start import open_base
 

@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs
-from trip.files import write_whole
 from trip.settings import AnimateSettings
+from trip.system.files import write_whole
 
 LARGEST_PHOTO = 640  # short side at which photos are read, pixels
 SIZES = range(128, 1081, 2)  # of a rendered clip, where the photo is as large
@@ -95,8 +95,8 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
     """The report of one checkpoint; the first clip of each prompt goes into `drawn`."""
     from trip.evaluation.clips import Asked, Made
     from trip.evaluation.motion import evaluate_motion
+    from trip.model_cache import load_pipeline
     from trip.render import Rendering
-    from trip.runtime import load_pipeline
 
     pipe = load_pipeline(model)
     asked_for = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}

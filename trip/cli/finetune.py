@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs, add_settings, settings_in
-from trip.files import check_run
 from trip.settings import FinetuneSettings
+from trip.system.files import check_run
 from trip.training.requests import ask, forget_requests
 
 
@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> None:
     check_run(options.output)
     forget_requests(options.output)
     from trip.data.intake import clips_to_learn
-    from trip.runtime import load_pipeline
-    from trip.training.finetune import FinetuneRun
+    from trip.model_cache import load_pipeline
+    from trip.training.finetune.run import FinetuneRun
 
     pipe = load_pipeline(options.model)
     clips, held_out = clips_to_learn(options.clips, options.held_out, min_frames=pipe.config.num_frames)

@@ -102,7 +102,7 @@ def animate(
     lora: Path | None = None,
 ) -> Any:
     """The clip of a picture, written where there is an output; with a bar."""
-    from trip.runtime import lent_pipeline
+    from trip.model_cache import lent_pipeline
 
     with lent_pipeline(model, lora) as pipe:
         settings = pipe.resolve(settings)

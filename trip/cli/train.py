@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from trip.cli.data import check_counts
 from trip.cli.verbs import Verbs
-from trip.files import check_run
 from trip.settings import PRESETS, VARIANTS, Preset, changed
+from trip.system.files import check_run
 
 
 def add(verbs: Verbs) -> None:

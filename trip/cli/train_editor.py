@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trip.cli.verbs import Verbs
-from trip.files import check_run
 from trip.settings import EDITORS
+from trip.system.files import check_run
 
 
 def add(verbs: Verbs) -> None:
@@ -28,8 +28,8 @@ def add(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Does it."""
-    from trip.runtime import EMBEDDED
-    from trip.training.editor_run import EditorRun
+    from trip.model_cache import EMBEDDED
+    from trip.training.editor.run import EditorRun
 
     check_run(options.output)
     settings = EDITORS[options.preset]

@@ -1,4 +1,4 @@
-"""What the verbs share: a parser that complains in one line, and settings as flags."""
+"""What all commands share: a parser that complains in one line, and settings as flags."""
 
 import argparse
 from typing import Any, NoReturn, TypeVar
@@ -14,7 +14,8 @@ class VerbParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong, and nothing else."""
-        self.exit(2, f"trip: {message}\n")
+        program = self.prog.removeprefix("python -m ").split()[0]  # without the verb
+        self.exit(2, f"{program}: {message}\n")
 
 
 def add_settings(parser: argparse.ArgumentParser, schema: type[Request], prefix: str = "") -> None:

@@ -24,7 +24,7 @@ from trip.data.filmed_motion import filmed
 from trip.data.motion import MovingClip, render
 from trip.data.photos import Photo
 from trip.data.prompts import describe, draw_motion
-from trip.files import replacing, write_whole
+from trip.system.files import replacing, write_whole
 
 logger = logging.getLogger(__name__)
 

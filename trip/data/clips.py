@@ -11,8 +11,8 @@ import numpy as np
 
 from trip.data.photos import is_held_out
 from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, few, rows_about
-from trip.files import bounded_text
 from trip.media import MediaError, Video, open_video
+from trip.system.files import bounded_text
 
 logger = logging.getLogger(__name__)
 

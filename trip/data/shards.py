@@ -31,7 +31,7 @@ from torch import Tensor
 from trip.data.cache import EncodedClip, check_key
 from trip.data.layouts import Entry
 from trip.data.windows import Unfit
-from trip.files import replacing, write_whole
+from trip.system.files import replacing, write_whole
 
 logger = logging.getLogger(__name__)
 

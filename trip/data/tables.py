@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TextIO
 
-from trip.files import ANSI_IN_UTF8, encoding_of
 from trip.media import PHOTO_SUFFIXES
+from trip.system.files import ANSI_IN_UTF8, encoding_of
 
 logger = logging.getLogger(__name__)
 

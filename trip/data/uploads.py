@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from trip.data.clips import LISTS, MOST_CAPTION_BYTES
 from trip.data.tables import CLIP_SUFFIXES, SOURCE_COLUMN, TABLE_SUFFIXES, Row, Tell, captions_in, matched
-from trip.files import check_room, is_full
+from trip.system.files import check_room, is_full
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ def time_step(pipe: Any, *, repeats: int = 10) -> dict[str, float | int]:
     repeats  rounds; in each one everything is timed once, so that a drift of the machine hits all alike
     Raises ValueError where there are no rounds.
     """
-    if repeats < 1:
-        raise ValueError(f"wanted at least 1 repeat, got {repeats}")
+    _check_repeats(repeats)
     unet, fusion, device = pipe.unet, pipe.fusion, pipe.device
     c, f, n = fusion.config.channels, pipe.config.num_frames, unet.config.sample_size
     generator = torch.Generator().manual_seed(0)
@@ -49,6 +48,33 @@ def time_step(pipe: Any, *, repeats: int = 10) -> dict[str, float | int]:
         "fusion_share_of_unet": round(medians["fusion"] / medians["unet"], 5),
         "prior_share_of_unet": round(medians["prior"] / medians["unet"], 5),
     }
+
+
+def time_in_turn(ours: Callable[[], object], theirs: Callable[[], object], device: torch.device, *, repeats: int = 10) -> dict[str, float]:
+    """Median seconds of two ways to compute the same, turn by turn, and ours by theirs: median and spread of the rounds' ratios.
+
+    `cpu_ratio` is that of the time that this process had a CPU: it holds on a machine that others work on, and says nothing of a GPU.
+    Raises ValueError where there are no rounds.
+    """
+    _check_repeats(repeats)
+    rounds = []
+    with torch.no_grad():
+        for _ in range(repeats + 1):
+            rounds.append([])
+            for call in (ours, theirs):
+                busy = time.process_time()
+                rounds[-1] += [_timed(call, device), time.process_time() - busy]
+    own, own_busy, other, other_busy = zip(*rounds[1:], strict=True)  # the first round warms up
+    ratios = [a / b for a, b in zip(own, other, strict=True)]
+    busy_ratios = [a / b for a, b in zip(own_busy, other_busy, strict=True)]
+    figures = {"our_seconds": statistics.median(own), "their_seconds": statistics.median(other), "ratio": statistics.median(ratios)}
+    figures |= {"lowest_ratio": min(ratios), "highest_ratio": max(ratios), "cpu_ratio": statistics.median(busy_ratios)}
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _check_repeats(repeats: int) -> None:
+    if repeats < 1:
+        raise ValueError(f"wanted at least 1 repeat, got {repeats}")
 
 
 def _timed(call: Callable[[], object], device: torch.device) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trip.place import ASSETS
+from trip.system.environment import ASSETS
 
 MB, GB = 10**6, 10**9
 Task = Literal["paint", "refine", "edit", "control", "annotate"]

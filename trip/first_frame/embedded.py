@@ -10,8 +10,8 @@ from numpy import ndarray
 from PIL import Image
 
 from trip.first_frame.detail import give_back_detail
-from trip.place import ASSETS
-from trip.runtime import check_finite
+from trip.model.weights import check_finite
+from trip.system.environment import ASSETS
 
 EDITOR = ASSETS / "editor"
 NUM_STEPS = 2  # measured: more follow the known edits less closely

@@ -9,9 +9,9 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from trip.files import check_header
 from trip.first_frame.whereabouts import EXTRAS, extras
 from trip.settings import PictureSettings
+from trip.system.files import check_header
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from trip.first_frame.extras import added
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.first_frame.text_to_image import REFINE_FROM, paint, paint_unfinished, refine
 from trip.first_frame.whereabouts import Model, how_to_get, models_for, where
-from trip.runtime import memory_in_use, shelf
+from trip.model_cache import shelf
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
+from trip.system.memory import memory_in_use
 
 
 @dataclass(frozen=True)

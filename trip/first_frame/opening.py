@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from trip.first_frame.catalogue import CARDS
 from trip.first_frame.whereabouts import Model, base_title, how_to_get, index_of, parts_of, where
-from trip.runtime import device, precision
+from trip.system.accelerator import device, precision
 
 PIPELINES: dict[tuple[str, str], type[DiffusionPipeline]] = {  # task, family
     ("paint", "sd"): StableDiffusionPipeline,

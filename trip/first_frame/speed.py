@@ -13,8 +13,9 @@ from trip.first_frame.catalogue import cards
 from trip.first_frame.drawing import Step
 from trip.first_frame.making import Makery
 from trip.first_frame.whereabouts import is_here
-from trip.runtime import lent_pipeline, memory_in_use, shelf
+from trip.model_cache import lent_pipeline, shelf
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
+from trip.system.memory import memory_in_use
 
 
 def time_pictures(

@@ -5,7 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from trip import files
+from trip.system import files
 
 logger = logging.getLogger(__name__)
 

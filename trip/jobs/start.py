@@ -8,10 +8,10 @@ from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
-from trip.files import write_whole
 from trip.jobs.folders import TOLD, drop, is_left_over, make_own, strangers
 from trip.jobs.job import Job, written_down
 from trip.jobs.table import insert
+from trip.system.files import write_whole
 
 logger = logging.getLogger(__name__)
 

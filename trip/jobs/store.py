@@ -30,7 +30,6 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from trip.files import LEAST_FREE_BYTES, check_room, write_whole
 from trip.jobs import caps
 from trip.jobs.aside import ASIDE
 from trip.jobs.folders import TOLD, drop, is_id, make_own
@@ -40,6 +39,7 @@ from trip.jobs.start import forget_words, refuse_strangers, take_up
 from trip.jobs.table import insert, open_table
 from trip.jobs.turns import NEXT, in_line
 from trip.jobs.visitor import address_of, id_of_word
+from trip.system.files import LEAST_FREE_BYTES, check_room, write_whole
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

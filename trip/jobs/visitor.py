@@ -1,4 +1,4 @@
-"""Who asks for jobs. The id is what is stored; the secret that proves it stays with the visitor (`trip.ui.visitors` makes it)."""
+"""Who asks for jobs. The id is what is stored; the secret that proves it stays with the visitor (`trip.ui.security.visitors` makes it)."""
 
 import hashlib
 from typing import Self

@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trip.files import replacing
 from trip.jobs.reserve import is_full
 from trip.jobs.store import ANYBODY, Job, JobStore, State
+from trip.system.files import replacing
 
 logger = logging.getLogger(__name__)
 

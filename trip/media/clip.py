@@ -16,12 +16,12 @@ import av
 import numpy as np
 from PIL import Image
 
-from trip.files import replacing
 from trip.media.animated import EXIF_DESCRIPTION, write_gif, write_webp
 from trip.media.files import MediaError, check_target, opened
 from trip.media.mp4 import go_on, write_mp4
 from trip.media.photo import photo_header, read_photo, shrunk
 from trip.media.video import Video, open_video
+from trip.system.files import replacing
 
 MAX_CLIP_BYTES = 2**30  # decoded
 MAX_METADATA_BYTES = 512 * 2**10  # the photo and two prompts of 10,000 characters fit, even when each is stored as "\ud83d\ude00"

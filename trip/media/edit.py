@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from trip.files import replacing
 from trip.media.clip import Clip, Metadata
 from trip.media.files import MediaError, check_target
 from trip.media.video import Video
+from trip.system.files import replacing
 
 GIF_SHORT = 384  # pixels of the short side of a GIF where no size was asked for: it weighs ten times an .mp4
 PARTS = "parts"  # metadata of a joined clip: JSON list of its parts' metadata, in the order they play

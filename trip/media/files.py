@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from trip.files import target_fault
+from trip.system.files import target_fault
 
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16384

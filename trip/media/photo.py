@@ -24,10 +24,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from trip.files import replacing
 from trip.media.budget import DECODING, PHOTOS, give_back_memory
 from trip.media.colours import upright_srgb
 from trip.media.files import MediaError, check_size, opened
+from trip.system.files import replacing
 
 Box = tuple[float, float, float, float]
 

@@ -1,5 +1,7 @@
 """From settings to models: the one place that knows both."""
 
+from typing import Any
+
 from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -54,23 +56,31 @@ def build_text_encoder(settings: ModelSettings | EditorSettings, vocabulary: int
     )
 
 
+def unet_sizes(settings: ModelSettings) -> dict[str, Any]:
+    """What diffusers' own 3D-UNet is told of the settings; the variant's first frame is attached along time."""
+    s, levels = settings.unet, len(settings.unet.block_channels)
+    return {
+        "sample_size": settings.frame_size // 2 ** (len(settings.vae.block_channels) - 1),
+        "in_channels": settings.vae.latent_channels,
+        "out_channels": settings.vae.latent_channels,
+        "down_block_types": ("CrossAttnDownBlock3D",) * (levels - 1) + ("DownBlock3D",),
+        "up_block_types": ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * (levels - 1),
+        "block_out_channels": s.block_channels,
+        "layers_per_block": s.layers_per_block,
+        "norm_num_groups": s.norm_groups,
+        "cross_attention_dim": settings.text.width,
+        "attention_head_dim": s.head_width,
+    }
+
+
 def build_unet(settings: ModelSettings) -> TripUNet:
     """An untrained 3D-UNet for the settings' variant."""
-    s = settings.unet
+    s, sizes = settings.unet, unet_sizes(settings)
     first_frame = variant_of(settings.variant).first_frame
-    levels = len(s.block_channels)
-    channels = settings.vae.latent_channels
+    if first_frame == "channel":
+        sizes["in_channels"] *= 2
     return TripUNet(
-        sample_size=settings.frame_size // 2 ** (len(settings.vae.block_channels) - 1),
-        in_channels=2 * channels if first_frame == "channel" else channels,
-        out_channels=channels,
-        down_block_types=("CrossAttnDownBlock3D",) * (levels - 1) + ("DownBlock3D",),
-        up_block_types=("UpBlock3D",) + ("CrossAttnUpBlock3D",) * (levels - 1),
-        block_out_channels=s.block_channels,
-        layers_per_block=s.layers_per_block,
-        norm_num_groups=s.norm_groups,
-        cross_attention_dim=settings.text.width,
-        attention_head_dim=s.head_width,
+        **sizes,
         first_frame=first_frame,
         predicts=settings.schedule.unet_predicts,
         entry_heads=s.entry_heads,

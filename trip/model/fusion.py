@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trip.diffusion import image_noise_prior, linear_fusion, prior_share, spread
+from trip.model.attention import attend
+from trip.model.layers import TokenLinear
 
 
 class AdaptiveNorm(nn.Module):
@@ -33,21 +35,15 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.query = TokenLinear(width, width, bias=False)
+        self.key_value = TokenLinear(width, 2 * width, bias=False)
+        self.out = TokenLinear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x: b n d, context: b m d."""
         q = rearrange(self.query(x), "b n (nh d) -> b nh n d", nh=self.heads)
         k, v = rearrange(self.key_value(context), "b n (two nh d) -> two b nh n d", two=2, nh=self.heads)
-        mixed = torch.cat([F.scaled_dot_product_attention(*parts) for parts in _parts(q, k, v)])
-        return self.out(rearrange(mixed, "b nh n d -> b n (nh d)"))
-
-
-def _parts(*tensors: Tensor, most: int = 32_768) -> zip:
-    """Chunks of the batch: CUDA's attention kernels fail at 65,536 sequences and more."""
-    return zip(*(tensor.split(most) for tensor in tensors), strict=True)
+        return self.out(rearrange(attend(q, k, v), "b nh n d -> b n (nh d)"))
 
 
 class FusionBlock(nn.Module):

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trip.files import check_header, replacing
 from trip.model.fusion import NoiseFusion
 from trip.model.unet import TripUNet
+from trip.system.files import check_header, replacing
 
 LAYERS = {  # choice -> names of the 3D-UNet's layers
     "motion": r"(.*\.)?(temp_attentions|temp_convs|transformer_in|frame_time_embedding)\..*|.*attn2\.to_(k|v)",

@@ -16,21 +16,12 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from trip.model.attention import VideoAttentionProcessor
 from trip.model.conditioning import photo_of
+from trip.model.layers import make_fast
 from trip.model.warp import REFERENCE_FRAMES, MotionField, PhotoWarp, moved
-
-
-class FrameConv(nn.Conv3d):
-    """A convolution over frames alone, as one over a picture of frames by places: torch computes that much faster on a CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """b c f h w -> b c f h w."""
-        y = F.conv2d(x.flatten(3), self.weight.squeeze(4), self.bias, padding=(self.padding[0], 0))
-        return y.unflatten(3, x.shape[3:])
 
 
 class FrameEmbedding(nn.Module):
@@ -168,8 +159,7 @@ class TripUNet(UNet3DConditionModel):
                 for part in module.modules():
                     if isinstance(part, nn.Dropout):
                         part.p = temporal_dropout
-                    elif type(part) is nn.Conv3d:
-                        part.__class__ = FrameConv  # the same weights under the same keys
+        make_fast(self)
         self.set_attn_processor(VideoAttentionProcessor())
 
     def forward(

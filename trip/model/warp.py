@@ -39,7 +39,8 @@ class MotionField:
         time = (times.float().clamp(min=0) / REFERENCE_FRAMES).view(b, f, 1, 1)
         places = places_of(height, width, self.scene.device)  # h w 2
         flow = torch.matrix_exp(time * self.camera.unsqueeze(1))  # b f 3 3
-        q = torch.einsum("bfoi,hwi->bfhwo", flow[:, :, :2, :2], places) + flow[:, :, None, None, :2, 2]
+        with torch.autocast(places.device.type, enabled=False):  # places to a fraction of a pixel
+            q = torch.einsum("bfoi,hwi->bfhwo", flow[:, :, :2, :2], places) + flow[:, :, None, None, :2, 2]
         in_photo = (q / half_sides(height, width, q.device)).flatten(0, 1)
         ways = F.grid_sample(self._heeded().repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
         first, second, rate = ways.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1], dim=-1)

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 
-from trip.files import write_whole
+from trip.system.files import write_whole
 from trip.training.average import Average
 
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from typing import Any
 from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from trip.files import write_whole
 from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
 from trip.settings import ModelSettings
+from trip.system.files import write_whole
 
 
 def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, ...], *, writes: bool = True) -> dict[str, Any]:

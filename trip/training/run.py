@@ -32,14 +32,14 @@ from trip.model.latents import encode_video
 from trip.model.text import train_tokenizer
 from trip.model.weights import check_finite
 from trip.settings import Preset, StageSettings
-from trip.training.decoder import DecoderStage, imagenet_features
-from trip.training.denoiser import DenoiserStage
-from trip.training.field import FieldStage
 from trip.training.folder import remember_settings, write_model
 from trip.training.loop import Stage, train
-from trip.training.sentences import SentenceStage
-from trip.training.text import TextStage, draw_captions
-from trip.training.vae import VaeStage, set_latent_statistics
+from trip.training.stages.decoder import DecoderStage, imagenet_features
+from trip.training.stages.denoiser import DenoiserStage
+from trip.training.stages.field import FieldStage
+from trip.training.stages.sentences import SentenceStage
+from trip.training.stages.text import TextStage, draw_captions
+from trip.training.stages.vae import VaeStage, set_latent_statistics
 from trip.training.warm_start import check_kept, continued, take_trip
 
 logger = logging.getLogger(__name__)

@@ -26,10 +26,10 @@ from trip.data.shards import EncodedDataSet
 from trip.model.build import build_scheduler
 from trip.settings import Preset
 from trip.training import checkpoint
-from trip.training.denoiser import DenoiserStage
 from trip.training.encode import WindowSettings, latent_encoder, window_reader
 from trip.training.folder import remember_settings, write_model
 from trip.training.loop import train
+from trip.training.stages.denoiser import DenoiserStage
 from trip.training.uncached import FilmedClips
 from trip.training.warm_start import Base
 

@@ -5,27 +5,14 @@ from typing import Any
 
 import gradio as gr
 
-from trip.place import ASSETS
-from trip.ui import (
-    animate,
-    api,
-    api_finetune,
-    api_pictures,
-    edit,
-    elements,
-    figure,
-    finetune,
-    inside,
-    models,
-    panels,
-    text_to_video,
-    training,
-    visit,
-)
+from trip.system.environment import ASSETS
+from trip.ui import api, elements, visit
 from trip.ui.form import leave_empty
-from trip.ui.gate import Page
+from trip.ui.panels import figure, inside, layout, models, training
+from trip.ui.security.gate import Page
+from trip.ui.security.visitors import Visitors
 from trip.ui.studio import Studio
-from trip.ui.visitors import Visitors
+from trip.ui.tabs import animate, edit, finetune, text_to_video
 from trip.ui.workshop import Workshop
 
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
@@ -61,14 +48,12 @@ def build(studio: Studio) -> Page:
     workshop = Workshop(studio)
     look = {"title": "TRIP: photo to clip", "analytics_enabled": False, "delete_cache": (3600, CACHE_AGE)}
     with Page(Visitors(studio.outputs), studio.store.is_served, **look) as page:
-        api.publish(studio)  # before all else, so that no handler takes an endpoint's name
-        api_pictures.publish(studio)
-        api_finetune.publish(workshop)
+        api.publish(studio, workshop)  # before all else, so that no handler takes an endpoint's name
         state = visit.build()
         page.whose = state.visitor
         gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
         weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
-        shared = panels.build(studio, state)
+        shared = layout.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
             with gr.Tab("Animate", id="animate"):
                 form = animate.build(studio, state)
@@ -83,7 +68,7 @@ def build(studio: Studio) -> Page:
             beside = figure.build()
         inside.build(studio, state)
         fetched = models.build(studio, state)
-        panels.follow_jobs(studio, state, shared, [*painting.endings, *edited, beside, tuned, fetched])
+        layout.follow_jobs(studio, state, shared, [*painting.endings, *edited, beside, tuned, fetched])
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **visit.QUICK)
         with gr.Accordion("About", open=False):
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))

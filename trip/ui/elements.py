@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from trip.place import ASSETS
+from trip.system.environment import ASSETS
 
 # For `launch`. The style is for the insides of the elements alone, so the page itself must not take it (media).
 HEAD = (

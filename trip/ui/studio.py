@@ -10,14 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.files import replacing
-from trip.jobs.animate import INSIDE, WATCHED, AnimateMaker, likeness
-from trip.jobs.estimate import Estimate, Timings
-from trip.jobs.fetch import FetchMaker
-from trip.jobs.finetune import FinetuneMaker
 from trip.jobs.folders import UPLOADS
+from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateMaker, likeness
+from trip.jobs.handlers.estimate import Estimate, Timings
+from trip.jobs.handlers.fetch import FetchMaker
+from trip.jobs.handlers.finetune import FinetuneMaker
+from trip.jobs.handlers.pictures import SCHEMAS, PictureMaker
 from trip.jobs.janitor import Limits, tidy
-from trip.jobs.pictures import SCHEMAS, PictureMaker
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import (
@@ -34,10 +33,11 @@ from trip.media import (
     write_clip,
     write_png_zip,
 )
-from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings
+from trip.system.environment import on_spaces_gpu
+from trip.system.files import replacing
 from trip.training.requests import ask
-from trip.ui.visitors import KEY
+from trip.ui.security.visitors import KEY
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -84,7 +84,7 @@ class Studio:
 
     def pipeline(self) -> "TripPipeline":
         """The loaded model; loads it on the first call. Raises ValueError where the checkpoint cannot be opened."""
-        from trip.runtime import load_pipeline
+        from trip.model_cache import load_pipeline
 
         return load_pipeline(self.model)
 
@@ -140,7 +140,7 @@ class Studio:
         return {name: getattr(resolved, name) for name in ("num_frames", "fps", "num_steps", "guidance_scale")}
 
     def _shape_of(self, settings: AnimateSettings) -> tuple[str, str, int, int]:
-        from trip.runtime import device
+        from trip.system.accelerator import device
 
         pipe = self.pipeline()
         settings = pipe.resolve(settings)

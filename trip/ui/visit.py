@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from trip.jobs.store import Job
-from trip.ui.gate import visitor_of
+from trip.ui.security.gate import visitor_of
 from trip.ui.studio import Studio
 
 SECRET = "trip"  # of Gradio's scrambling, fixed so that stored values can be read after a restart; the values themselves are random

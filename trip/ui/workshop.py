@@ -8,14 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.files import write_whole
-from trip.jobs.draft import ClipsDraft, Row
-from trip.jobs.finetune import ROOT, command
 from trip.jobs.folders import drop
+from trip.jobs.handlers.draft import ClipsDraft, Row
+from trip.jobs.handlers.finetune import ROOT, command
 from trip.jobs.store import ANYBODY, Job, State
 from trip.media import read_clip
-from trip.place import on_spaces_gpu
 from trip.settings import AnimateSettings, FinetuneSettings
+from trip.system.environment import on_spaces_gpu
+from trip.system.files import write_whole
 from trip.training.requests import ask
 from trip.ui.studio import Studio
 

@@ -1,0 +1,147 @@
+"""First frames through the running app: the endpoints for programs, and the tabs as a person meets them in Chromium."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.ui.test_browser import PHOTO
+from trip.media import read_clip, read_metadata
+from trip.ui.panels.models import cards_of
+from trip.ui.studio import Studio
+
+QUICK = {"num_steps": 2, "size": 64, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def client(app) -> Client:
+    return Client(app.url, verbose=False)
+
+
+# programs
+
+
+def test_words_become_a_picture_and_a_clip(client):
+    clip, picture, made = client.predict("a red house", motion_prompt="the camera pans right", api_name="/text_to_video", **QUICK)
+    assert len(read_clip(clip).frames) == 12 and read_metadata(clip)["prompt"] == "the camera pans right"
+    assert Image.open(picture).size == (64, 64)
+    assert (made["picture"]["seed"], made["picture"]["picture_model"], made["clip"]["prompt"]) == (3, "sdxl", "the camera pans right")
+
+
+def test_a_photo_is_edited_and_animated(client):
+    clip, picture, made = client.predict(handle_file(PHOTO), "make it winter", api_name="/edit_and_animate", **QUICK)
+    assert len(read_clip(clip).frames) == 12 and Image.open(picture).width > Image.open(picture).height
+    assert made["notes"] == [] and made["picture"]["image_guidance"] == 1.5
+
+
+def test_a_control_map_needs_no_model(client):
+    found, notes = client.predict(handle_file(PHOTO), "canny", size=64, api_name="/control_map")
+    assert set(np.unique(np.asarray(Image.open(found)))) == {0, 255} and notes == []
+
+
+@pytest.mark.parametrize(
+    "endpoint, arguments, said",
+    [
+        ("/text_to_video", {"prompt": "x", "picture_model": "sdxl-lightning-8"}, "--fetch sdxl-lightning-8"),
+        ("/text_to_video", {"prompt": "x", "picture_model": "../../etc"}, "there is no model"),
+        ("/text_to_video", {"prompt": "x", "guidance_scale": 99}, "Guidance must be a number from 1 to 30"),
+        ("/edit_and_animate", {"image": handle_file(PHOTO), "instruction": " "}, "there is no instruction yet"),
+        ("/control_map", {"image": handle_file(PHOTO), "annotator": "x-ray"}, "Annotator must be canny"),
+        ("/control_map", {"image": handle_file(PHOTO), "annotator": "pose"}, "--fetch annotator-pose"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_one_line(client, endpoint, arguments, said):
+    with pytest.raises(AppError) as refused:
+        client.predict(api_name=endpoint, **arguments)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+# people
+
+
+def _small(page: Page, prefix: str) -> None:
+    """Two steps at 64 pixels."""
+    page.locator(f"#{prefix}-advanced > button").click()
+    page.locator(f"#{prefix}-num_steps input").fill("2")
+    page.locator(f"#{prefix}-size input").fill("64")
+
+
+def test_words_become_pictures_to_choose_from_and_one_a_clip(visit):
+    page = visit.page
+    page.get_by_role("tab", name="Text to video").click()
+    page.locator("#paint-prompt textarea").fill("a red house under a blue sky")
+    _small(page, "paint")
+    page.locator("#paint").click()
+    expect(page.locator("#paint-pictures img")).to_have_count(2)
+    expect(page.locator("#paint-picture img")).to_be_visible()
+    before = page.locator("#paint-picture img").get_attribute("src")
+    page.locator("#paint-pictures button.thumbnail-item").nth(1).click()
+    page.wait_for_function("before => document.querySelector('#paint-picture img').src !== before", arg=before)
+    page.locator("#paint-keep").click()
+    expect(page.locator("#paint-seed input")).not_to_have_value("")
+    page.locator("#paint-animate").click()
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#facts")).to_contain_text("a red house under a blue sky")
+    # where the box is ticked, it goes on to the clip by itself
+    page.locator("#paint-prompt textarea").fill("a house by the sea")
+    page.locator("#paint-at-once input").check()
+    page.locator("#paint").click()
+    expect(page.locator("#facts")).to_contain_text("a house by the sea")
+    page.locator("#models > button").click()
+    expect(page.locator("#models-list")).to_contain_text("not here, about 5.1 GB")
+    expect(page.locator("#models-list li.here").first).to_contain_text("on this machine")
+
+
+def test_a_photo_its_edit_and_its_drawing_move_side_by_side(visit):
+    page = visit.page
+    page.get_by_role("tab", name="Text to video").click()
+    page.set_input_files("#paint-picture input[type=file]", PHOTO)
+    expect(page.locator("#paint-picture img")).to_be_visible()
+    page.locator("#paint-send").click()
+    expect(page.locator("#edit-photo img")).to_be_visible()
+    page.locator("#edit-instruction textarea, #edit-instruction input").fill("make it winter")
+    _small(page, "edit")
+    page.locator("button#edit").click()
+    expect(page.locator("#before-after")).to_be_visible()
+    # a model that is not here is told before and after it is asked for, and the page goes on
+    page.get_by_role("tab", name="Over a control map").click()
+    _choose(page, "#control-annotator", "pose")
+    expect(page.locator("#control-lacks")).to_contain_text("--fetch control-sd15-pose")
+    page.locator("#control-map-make").click()
+    expect(page.locator("#progress")).to_contain_text("--fetch annotator-pose")
+    _choose(page, "#control-annotator", "canny")
+    expect(page.locator("#control-lacks")).to_be_hidden()
+    # the map is shown before it is drawn over
+    page.locator("#control-map-make").click()
+    expect(page.locator("#progress")).to_contain_text("Done")
+    page.locator("#control-prompt textarea, #control-prompt input").fill("a tiger")
+    _small(page, "control")
+    before = page.locator("#edit-picture img").get_attribute("src")
+    page.locator("button#control").click()
+    expect(page.locator("#edit-picture img")).not_to_have_attribute("src", before)
+    page.locator("#edit-motion textarea, #edit-motion input").fill("the camera zooms in")
+    page.locator("#figure9").click()
+    clips = page.locator("#figure-clips video")
+    expect(clips).to_have_count(3)
+    expect(page.locator("#figure-missing")).to_be_hidden()
+    assert not visit.errors
+    visit.reload()
+    expect(clips).to_have_count(3)
+    expect(page.locator("#figure-clips")).to_contain_text("edit: make it winter")
+
+
+def _choose(page: Page, dropdown: str, option: str) -> None:
+    page.locator(f"{dropdown} input").click()
+    page.get_by_role("option", name=option).click()
+
+
+def test_every_model_has_a_card_with_licence_size_and_source(tmp_path: Path):
+    studio = Studio(None, tmp_path, models=tmp_path)
+    shown = cards_of(studio)
+    studio.close()
+    assert shown.count("<li") == shown.count("not here, about") + shown.count("on this machine") > 25
+    assert "InstructPix2Pix" in shown and "MIT" in shown and 'href="https://huggingface.co/timbrooks/instruct-pix2pix"' in shown

@@ -1,0 +1,1 @@
+"""`python -m trip train-editor`: the small instruction editor, on photos edited by rule."""

@@ -1,0 +1,78 @@
+"""The models that make first frames: a card each, whether it is here, and how to get it."""
+
+import html
+from typing import Any
+
+import gradio as gr
+
+from trip.first_frame.catalogue import Card, cards, size_of
+from trip.first_frame.whereabouts import where
+from trip.jobs.store import Job
+from trip.ui import visit
+from trip.ui.panels.layout import Ending
+from trip.ui.panels.result import told
+from trip.ui.studio import Studio
+
+WORDS = (
+    "Text to video and Edit use models by others, which are not part of this app. Nothing is downloaded unless you ask for it: with "
+    "`python -m trip models --fetch NAME`"
+)
+HERE = ", or here; clips wait meanwhile, and *Stop* keeps the files that are whole."
+TASKS = {
+    "paint": "From words",
+    "refine": "After SDXL",
+    "edit": "By an instruction",
+    "control": "Over a control map",
+    "annotate": "Control maps",
+}
+
+
+def build(studio: Studio, state: visit.Visit) -> Ending:
+    """Lay out the panel, folded; gives what a download ends in."""
+    with gr.Accordion("Models for first frames", open=False, elem_id="models") as folded:
+        gr.Markdown(WORDS + (HERE if studio.fetches else "."))
+        with gr.Row(equal_height=True, visible=studio.fetches):
+            wanted = gr.Dropdown([], label="Not here yet", elem_id="models-wanted", scale=3, min_width=200)
+            fetch = gr.Button("Get it", size="sm", elem_id="models-fetch", scale=1, min_width=90)
+        listed = gr.HTML(elem_id="models-list")
+
+    def shown() -> list[Any]:
+        lacking = [
+            (f"{card.title}, about {size_of(card.about_bytes)}", name) for name, card in cards().items() if not where(card, studio.models)
+        ]
+        return [cards_of(studio), gr.update(choices=lacking)]
+
+    def ask(visitor: str, name: str | None) -> str:
+        if not studio.fetches:
+            raise gr.Error("this page downloads no models", print_exception=False)
+        if not name:
+            raise gr.Error("choose a model first", print_exception=False)
+        job = told(studio.store.submit, visitor, "fetch", {"name": name})
+        studio.worker.wake()
+        return job.id
+
+    def fetched(studio: Studio, job: Job | None) -> list[Any]:
+        return shown() if job and job.state.is_final else [gr.skip()] * 2
+
+    folded.expand(shown, None, [listed, wanted], **visit.QUICK)
+    fetch.click(ask, [state.visitor, wanted], state.job, **visit.QUICK)
+    return Ending("fetch", [listed, wanted], fetched)
+
+
+def cards_of(studio: Studio) -> str:
+    """HTML of all cards, by what they are for."""
+    parts = []
+    for task, title in TASKS.items():
+        rows = "".join(_card(studio, name, card) for name, card in cards(task).items())
+        parts.append(f'<h3>{title}</h3><ul class="trip-models">{rows}</ul>')
+    return "".join(parts)
+
+
+def _card(studio: Studio, name: str, card: Card) -> str:
+    here = where(card, studio.models) is not None
+    place = "on this machine" if here else f"not here, about {size_of(card.about_bytes)}"
+    repo = html.escape(card.repo or "")
+    source = f'<a href="{html.escape(card.source)}" target="_blank" rel="noopener">{repo}</a>' if repo else "embedded"
+    facts = [f"<code>{name}</code>", html.escape(card.licence), source, *([html.escape(card.note)] if card.note else [])]
+    words = f"<b>{html.escape(card.title)}</b> <span>{place}</span><small>{' · '.join(facts)}</small>"
+    return f'<li class="{"here" if here else "missing"}">{words}</li>'

@@ -1,0 +1,198 @@
+"""What the tabs share that make a first frame: asking for pictures, and the pictures to choose from."""
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from PIL import Image
+
+from trip.first_frame.catalogue import cards, size_of
+from trip.first_frame.whereabouts import EXTRAS, extras, first_here, is_here, models_for, task_of
+from trip.jobs.store import Job, State
+from trip.media import read_photo
+from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
+from trip.ui.form import control, uploaded
+from trip.ui.panels.layout import Ending
+from trip.ui.studio import LARGEST_PHOTO, Studio
+from trip.ui.visit import QUICK, RAW, Visit
+
+KINDS = {PaintSettings: "paint", EditSettings: "edit", ControlSettings: "control"}
+MAP = "map"
+MODEL_INFO = "From the list, or another folder or hub id that is on this machine"
+
+
+def ask(
+    studio: Studio,
+    visitor: str,
+    settings: PictureSettings,
+    photo: Any = None,
+    found: Any = None,
+    *,
+    kind: str | None = None,
+    then: AnimateSettings | None = None,
+) -> Job:
+    """Asks for pictures. ValueError, in one line, where there is no photo or no model, or no room for the job.
+
+    found  a control map to draw over
+    kind   MAP for the control map alone
+    then   asks for a clip of the first picture as well
+    """
+    kind = kind or KINDS[type(settings)]
+    if kind != "paint" and photo is None and found is None:
+        raise ValueError("there is no photo yet: choose one first")
+    if kind != MAP and (words := lacking(studio, settings)):  # at once, before anything waits in the queue
+        raise ValueError(words)
+    pictures = [None if one is None else small(one) for one in (photo, found)]
+    asked = settings.model_dump() | ({"then": then.model_dump()} if then else {})
+    job = studio.store.submit(visitor, kind, asked, *pictures)
+    studio.worker.wake()
+    return job
+
+
+def lacking(studio: Studio, settings: PictureSettings) -> str:
+    """Which model is missing for that, and how to get it, in one line; empty where nothing is."""
+    try:
+        models_for(settings, studio.models)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def small(source: Any) -> Image.Image:
+    """A photo as jobs keep it; ValueError, in one line, where it is none."""
+    return read_photo(source, LARGEST_PHOTO)
+
+
+def latest(studio: Studio, visitor: str, *kinds: str) -> Job | None:
+    """A visitor's newest done job of these kinds."""
+    done = studio.store.jobs(visitor, State.DONE) if visitor else []
+    return next((job for job in done if job.kind in kinds), None)
+
+
+def paths_of(studio: Studio, job: Job) -> list[str]:
+    """Where the pictures of a done job lie."""
+    return [str(studio.store.folder_of(job) / picture["file"]) for picture in job.result["pictures"]]
+
+
+def map_of(studio: Studio, job: Job) -> str | None:
+    """Where the control map of a done job lies."""
+    return job.result["map"] and str(studio.store.folder_of(job) / job.result["map"])
+
+
+def noted(lines: list[str]) -> Any:
+    """What a person should know, as a list; hidden where that is nothing."""
+    listed = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return gr.update(value=f'<ul class="trip-notes" role="status">{listed}</ul>', visible=bool(lines))
+
+
+def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) -> tuple[gr.Dropdown, gr.HTML]:
+    """The choice of a model, and what the chosen one lacks; `follow_models` keeps both true."""
+    box = gr.Dropdown(
+        _choices(studio, schema), value=first_here(schema, studio.models), label="Model", info=MODEL_INFO, allow_custom_value=True,
+        elem_id=f"{prefix}-model",
+    )  # fmt: skip
+    return box, gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", padding=False, visible=False)
+
+
+def _choices(studio: Studio, schema: type[PictureSettings]) -> list[tuple[str, str]]:
+    """Title and name of every model of the list, and whether it is here."""
+    known = cards(task_of(schema))
+    places = {name: "here" if is_here(name, studio.models) else f"{size_of(card.about_bytes)} to get" for name, card in known.items()}
+    return [(f"{known[name].title} · {place}", name) for name, place in places.items()]
+
+
+def follow_models(studio: Studio, schema: type[PictureSettings], boxes: dict[str, Component], lacks: gr.HTML) -> Ending:
+    """What is here, and what the choice lacks: as the page opens, when another is chosen, and after a download, which ends in this."""
+    names = [name for name in ("picture_model", "annotator", "controlnet", "refine") if name in boxes]
+    fetched = gr.State("")  # id of the newest download
+
+    def told(*values: Any) -> Any:
+        try:
+            words = lacking(studio, schema.checked(**dict(zip(names, values, strict=False))))
+        except ValueError as error:
+            words = str(error)
+        more = ", or below under “Models for first frames”" if "--fetch" in words and studio.fetches else ""
+        return gr.update(value=f"<p>{html.escape(words + more)}</p>", visible=bool(words))
+
+    gr.on(None, lambda *_: gr.update(choices=_choices(studio, schema)), fetched, boxes["picture_model"], **QUICK)
+    gr.on(None, told, [*(boxes[name] for name in names), fetched], lacks, **RAW)
+    return Ending("fetch", [fetched], lambda studio, job: [job.id if job and job.state.is_final else gr.skip()])
+
+
+def settings_controls(studio: Studio, schema: type[PictureSettings], prefix: str, wanted: tuple[str, ...]) -> dict[str, Component]:
+    """Controls of the settings that are rarely changed, two in a row."""
+    made: dict[str, Component] = {}
+    absent = {kind for kind in EXTRAS if not extras(kind, studio.models)}  # a choice of nothing
+    wanted = tuple(name for name in wanted if name.partition("_")[0] not in absent)
+    for index in range(0, len(wanted), 2):
+        with gr.Row():
+            for name in wanted[index : index + 2]:
+                more = {"elem_id": f"{prefix}-{name}", "min_width": 120}
+                if name in ("lora", "embedding"):
+                    choices = ["", *extras(name, studio.models)]
+                    more |= {"choices": choices}
+                    field = schema.model_fields[name]
+                    made[name] = gr.Dropdown(choices, value="", label=field.title, info=field.description, elem_id=more["elem_id"])
+                else:
+                    made[name] = control(name, schema, **more)
+    return made
+
+
+def checked(schema: type[PictureSettings], boxes: dict[str, Component], values: dict[Component, Any]) -> Any:
+    """The settings of a form; ValueError, in one line."""
+    return schema.checked(**{name: values[box] for name, box in boxes.items()})
+
+
+def drawn_on(value: Any) -> str | None:
+    """Where an editor's picture lies, with what was drawn on it; ValueError as `uploaded`."""
+    return uploaded(value and (value.get("composite") or value.get("background")))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pictures to choose from, and the chosen one, which may be replaced by a photo of the person's own."""
+
+    gallery: gr.Gallery
+    picture: gr.Image
+    notes: gr.HTML
+    job: gr.State  # id of the job whose pictures these are
+    listed: gr.State  # path and seed of each
+    seed: gr.State  # of the chosen one
+
+    @property
+    def outputs(self) -> list[gr.blocks.Block]:
+        """What `shown` gives values to, in that order."""
+        return [self.gallery, self.picture, self.notes, self.job, self.listed, self.seed]
+
+
+def candidates(studio: Studio, state: Visit, prefix: str, *kinds: str, label: str) -> tuple[Candidates, Ending]:
+    """Lay out the pictures of a job of these kinds; the newest ones of the visitor when the page opens."""
+    gallery = gr.Gallery(
+        label="Pictures; choose one", columns=4, height=150, object_fit="contain", allow_preview=False, buttons=[],
+        elem_id=f"{prefix}-pictures", visible=False,
+    )  # fmt: skip
+    picture = gr.Image(
+        label=label, type="filepath", image_mode=None, sources=["upload", "clipboard"], height=220, elem_id=f"{prefix}-picture", buttons=[]
+    )
+    made = Candidates(gallery, picture, gr.HTML(elem_id=f"{prefix}-notes", visible=False), gr.State(""), gr.State([]), gr.State(None))
+
+    def newest(visitor: str) -> list[Any]:
+        return shown(studio, latest(studio, visitor, *kinds))
+
+    def choose(listed: list[tuple[str, int]], event: gr.SelectData) -> tuple[str, int]:
+        return listed[event.index]
+
+    state.visitor.change(newest, state.visitor, made.outputs, **QUICK)
+    gallery.select(choose, made.listed, [made.picture, made.seed], **QUICK)
+    return made, Ending(kinds, made.outputs, shown)
+
+
+def shown(studio: Studio, job: Job | None) -> list[Any]:
+    """Values for `Candidates.outputs`; nothing changes while another kind of job is shown, or none that is done."""
+    if job is None or job.state != State.DONE:
+        return [gr.skip()] * 6
+    listed = [(path, one["seed"]) for path, one in zip(paths_of(studio, job), job.result["pictures"], strict=True)]
+    gallery = gr.update(value=[(path, f"seed {seed}") for path, seed in listed], visible=len(listed) > 1)
+    return [gallery, listed[0][0], noted(job.result["notes"]), job.id, listed, listed[0][1]]

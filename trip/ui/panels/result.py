@@ -1,0 +1,162 @@
+"""The panel that a tab ends in: the clip, what was measured of it, downloads, and what to do with it next."""
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from trip.jobs.handlers.figure import label_of
+from trip.jobs.store import Job, State
+from trip.settings import AnimateSettings
+from trip.ui import elements
+from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
+from trip.ui.visit import QUICK, Visit, look
+
+PREDICTED_DB = 22.0  # a draft that comes so close to its final looks like it
+
+
+@dataclass(frozen=True)
+class ResultPanel:
+    """The components of the panel, and the buttons that ask for a new job: name -> button."""
+
+    clip: gr.HTML
+    below: gr.Column
+    drawn: gr.Checkbox
+    facts: gr.HTML
+    formats: gr.Radio
+    download: gr.DownloadButton
+    next_prompt: gr.Textbox
+    actions: dict[str, gr.Button]
+
+    @property
+    def outputs(self) -> list[gr.blocks.Block]:
+        """What `shown` gives values to, in that order."""
+        return [self.clip, self.below, self.drawn, self.facts, self.formats, self.download]
+
+
+def build(studio: Studio, visit: Visit) -> ResultPanel:
+    """Lay out the panel; it stays folded until there is a clip."""
+    clip = gr.HTML(elem_id="clip", visible=False)
+    with gr.Column(visible=False) as below:
+        drawn = gr.Checkbox(False, label="As the network drew it", elem_id="drawn", container=False)
+        with gr.Row():
+            actions = {
+                "again": gr.Button("Again", size="sm", min_width=60, elem_id="again"),
+                "finish": gr.Button("Finish", size="sm", min_width=60, elem_id="finish"),
+                "loop": gr.Button("Loop", size="sm", min_width=60, elem_id="loop"),
+                "best": gr.Button(f"Best of {BEST_OF}", size="sm", min_width=60, elem_id="best"),
+            }
+        gr.Markdown(
+            f"**Again** takes a new seed, **Finish** the same seed with {FINAL_STEPS} times the steps, **Loop** comes back to the photo, "
+            f"**Best of {BEST_OF}** makes {BEST_OF} to choose from.",
+            elem_classes="trip-hint",
+        )
+        with gr.Row(elem_classes="trip-line"):
+            next_prompt = gr.Textbox(
+                label="Go on from the last frame: what moves then",
+                placeholder="the same again",
+                elem_id="next-prompt",
+                scale=3,
+                min_width=160,
+            )
+            actions["continue"] = gr.Button("Continue", size="sm", elem_id="continue", scale=1, min_width=110)
+        with gr.Row(elem_classes="trip-line"):
+            formats = gr.Radio(list(FORMATS), value="MP4", label="Download as", elem_id="formats", scale=3, min_width=220)
+            download = gr.DownloadButton("Download", elem_id="download", size="sm", scale=1, min_width=110)
+        facts = gr.HTML(elem_id="facts")
+
+    def converted(visitor: str, job_id: str, name: str) -> gr.DownloadButton:
+        return _offered(told(studio.download, job_id, visitor, name), name)
+
+    def view(visitor: str, job_id: str, as_drawn: bool) -> str:
+        job = look(studio, visitor, job_id)
+        return gr.skip() if job is None or "clip" not in job.result else player_of(studio, job, as_drawn=as_drawn)
+
+    formats.input(converted, [visit.visitor, visit.job, formats], download, **QUICK)
+    drawn.input(view, [visit.visitor, visit.job, drawn], clip, **QUICK)
+    return ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, actions)
+
+
+def told(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """The call's value; a ValueError becomes a toast of one line."""
+    try:
+        return call(*arguments, **more)
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str) -> Job:
+    """The job that a button of the panel asks for."""
+    if look(studio, visitor, job_id) is None:
+        raise gr.Error("there is no clip yet: make one first", print_exception=False)
+    if action == "continue":
+        return told(studio.continued, job_id, visitor, prompt.strip() or None)
+    if action == "finish":
+        return told(studio.finished, job_id, visitor)
+    if action == "best":
+        jobs = told(studio.best_of, job_id, visitor)
+        gr.Info(f"{BEST_OF} clips are on their way; they appear in the history, and can be sorted there")
+        return jobs[0]
+    return told(studio.again, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {}))
+
+
+def shown(studio: Studio, job: Job | None) -> list[Any]:
+    """Values for `ResultPanel.outputs`."""
+    if job is None or job.state != State.DONE or "clip" not in job.result:
+        return [gr.update(visible=False), gr.update(visible=False), False, "", gr.update(), gr.update()]
+    player = gr.update(value=player_of(studio, job), visible=True)
+    return [player, gr.update(visible=True), False, facts_of(job), "MP4", _offered(studio.clip_of(job), "MP4")]
+
+
+def player_of(studio: Studio, job: Job, *, as_drawn: bool = False) -> str:
+    """HTML of a done job's clip, or of what the network drew for it."""
+    made = job.result
+    label = f"{made['settings']['prompt'] or 'no prompt'}, seed {made['seed']}"
+    label = " · ".join(filter(None, [label_of(job), label]))
+    if as_drawn and "drawn" in made:
+        return elements.player(studio.drawn_of(job), made["drawn_fps"], made["drawn_frames"], f"{label}, as the network drew it")
+    return elements.player(studio.clip_of(job), made["fps"], made["num_frames"], label)
+
+
+def _offered(path: Path, name: str) -> gr.DownloadButton:
+    return gr.DownloadButton(f"Download {name}, {path.stat().st_size / 1e6:.1f} MB", str(path))
+
+
+def facts_of(job: Job) -> str:
+    """HTML of what was measured of a clip, and of the settings that made it."""
+    made = job.result
+    measured = [(label, value, title) for label, value, title in made["figures"]]
+    if made["settings"].get("loop"):
+        measured.append(
+            ("Loop", f"{made['loop_gap']:.1f} steps", "how far the last frame is from the first; 1 is as smooth as any other step")
+        )
+    if made.get("draft_db") is not None:
+        verdict = "the draft showed what this became" if made["draft_db"] >= PREDICTED_DB else "the draft did not predict this clip"
+        measured.append(("Draft", f"{made['draft_db']:.1f} dB", f"how like the draft this clip is: {verdict}"))
+    used = sorted(made["settings"].items(), key=lambda row: row[0] != "seed")
+    settings = table("Made with", [(_words(name), value, "") for name, value in used])
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in made.get("notes", []))
+    notes = f'<ul class="trip-notes" role="status">{notes}</ul>' if notes else ""
+    return f"{notes}{table('Measured', measured)}<details><summary>Seed {made['seed']} and settings</summary>{settings}</details>"
+
+
+def table(caption: str, rows: list[tuple[str, Any, str]]) -> str:
+    """HTML of rows of (label, value, explanation)."""
+    cells = "".join(
+        f'<tr title="{html.escape(title)}"><th scope="row">{html.escape(label)}</th><td>{_text(value)}'
+        f"{f'<small>{html.escape(title)}</small>' if title else ''}</td></tr>"
+        for label, value, title in rows
+    )
+    return f'<table class="trip-settings"><caption>{html.escape(caption)}</caption><tbody>{cells}</tbody></table>'
+
+
+def _words(name: str) -> str:
+    field = AnimateSettings.model_fields.get(name)
+    return field.title if field else name.replace("_", " ").capitalize()
+
+
+def _text(value: Any) -> str:
+    return "–" if value in (None, "") else html.escape(str(value))

@@ -1,0 +1,1 @@
+"""The tabs: a form each, which asks for jobs."""

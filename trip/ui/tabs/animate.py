@@ -1,0 +1,178 @@
+"""The Animate tab: a photo and a sentence become a clip."""
+
+import csv
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from trip.jobs.store import Job
+from trip.settings import AnimateSettings
+from trip.system.environment import EXAMPLES
+from trip.ui import elements, visit
+from trip.ui.form import control, uploaded
+from trip.ui.panels import presets
+from trip.ui.panels.result import told
+from trip.ui.studio import Studio
+from trip.ui.visit import RAW
+
+NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
+CROPPED = "Otherwise the rest of the photo is used where the camera goes there, and the whole photo is inside the MP4"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The controls of the tab; `settings` has those of `AnimateSettings` by name, the crop as the frame over the photo."""
+
+    photo: gr.Image
+    settings: dict[str, Component]
+    randomize: gr.Checkbox
+    run: gr.Button
+    draft: gr.Button
+    estimate: gr.HTML
+    restore: gr.UploadButton
+    more_photos: gr.File
+    lora: gr.Dropdown
+    only_shown: gr.Checkbox
+
+    @property
+    def inputs(self) -> set[Component]:
+        """What a job is asked with."""
+        return {self.photo, self.randomize, *self.settings.values()}
+
+
+def build(studio: Studio, state: visit.Visit) -> Form:
+    """Lay out the tab inside the current `gr.Blocks` and wire it."""
+    form = _form()
+    examples = gr.Examples(
+        _examples(),
+        [form.photo, form.settings["prompt"], form.settings["motion"]],
+        label="Examples: a click fills in the form and runs",
+        cache_examples=False,
+        api_visibility="private",
+        elem_id="examples",
+        visible_columns=[0, 1],
+    )
+    _wire_form(studio, form)
+    _wire_asking(studio, state, form, examples)
+    return form
+
+
+def _form() -> Form:
+    photo = gr.Image(
+        label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[]
+    )
+    settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
+    under_crop = gr.Row()
+    settings["prompt"] = control("prompt", lines=2, max_lines=6)
+    lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
+    settings["motion"] = control("motion")
+    with gr.Row():
+        settings |= {name: control(name, min_width=140) for name in ("num_frames", "aspect")}
+    with gr.Row():
+        run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
+        draft = gr.Button("Draft", elem_id="draft", scale=1, min_width=90)
+    estimate = gr.HTML(elem_id="estimate")
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        settings["negative_prompt"] = control("negative_prompt")
+        with gr.Row():
+            settings |= {name: control(name, min_width=120) for name in ("num_steps", "guidance_scale")}
+        settings["scheduler"] = control("scheduler")
+        with gr.Row():
+            settings |= {name: control(name, min_width=120) for name in ("seed", "fps")}
+        rendering = gr.Row()
+        settings["loop"] = control("loop")
+        settings["fusion"] = control("fusion")
+        named = gr.Column()
+        randomize = gr.Checkbox(True, label="A new seed for every clip", elem_id="randomize")
+        more_photos = gr.File(
+            label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
+        )
+    restore = gr.UploadButton("Fill in from a clip made here", file_types=["video"], size="sm", elem_id="restore")
+    with under_crop:  # made last: handlers get their inputs in the order of their making, and programs may know the earlier ones
+        only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
+    with rendering:
+        settings |= {name: control(name, min_width=120) for name in ("size", "frame_rate")}
+    with named:
+        presets.build(settings)
+    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
+
+
+def _examples() -> list[list[Any]]:
+    """Photo, prompt and motion of each row of examples.csv."""
+    with open(EXAMPLES / "examples.csv", newline="", encoding="utf-8") as file:
+        return [[str(EXAMPLES / row["file"]), row["prompt"], float(row["motion"])] for row in csv.DictReader(file)]
+
+
+def asked(form: Form, values: dict[Component, Any]) -> AnimateSettings:
+    """The form's settings, checked; ValueError, in one line."""
+    raw = {name: values[box] for name, box in form.settings.items()}
+    raw["crop"] = elements.chosen_box(raw["crop"])
+    if values[form.randomize]:
+        raw["seed"] = None
+    return AnimateSettings.checked(**raw)
+
+
+def _wire_form(studio: Studio, form: Form) -> None:
+    """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
+
+    def framed(photo: Any, aspect: str) -> Any:
+        across, down = map(int, str(aspect or "1:1").split(":"))
+        return elements.crop_value(photo, across / down)
+
+    def foretold(values: dict[Component, Any]) -> str:
+        try:
+            expected = studio.estimate(asked(form, values))
+        except ValueError as error:
+            return f"<p>{html.escape(str(error))}</p>"
+        if expected.seconds is None:
+            return "<p>No clip was measured on this machine yet: the first one will show how long they take.</p>"
+        memory = f", {expected.num_bytes / 2**30:.1f} GB" if expected.num_bytes else ""
+        clips = "1 clip" if expected.count == 1 else f"{expected.count} clips"
+        return f"<p>About {expected.seconds:.0f} s{memory}, going by {clips} made on this machine</p>"
+
+    def restored(path: str) -> list[Any]:
+        settings, photo = told(studio.restored, path)
+        filled = settings.model_dump()
+        filled["crop"] = gr.update()
+        return [photo, False, *(filled[name] for name in form.settings)]
+
+    crop = form.settings["crop"]
+    gr.on([form.photo.change, form.settings["aspect"].input], framed, [form.photo, form.settings["aspect"]], crop, **RAW)
+    changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
+    gr.on(changing, foretold, form.inputs, form.estimate, **RAW)
+    form.restore.upload(restored, form.restore, [form.photo, form.randomize, *form.settings.values()], **visit.QUICK)
+
+    def shown_defaults() -> list[Any]:
+        """An empty number means what the model was made for: say how much that is, once the model is loaded."""
+        defaults = studio.defaults()
+        return [gr.update(placeholder=f"{defaults[name]:g}") if name in defaults else gr.skip() for name in automatic]
+
+    automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
+    gr.on(None, shown_defaults, None, list(automatic.values()), **visit.QUICK).then(foretold, form.inputs, form.estimate, **RAW)
+
+
+def _wire_asking(studio: Studio, state: visit.Visit, form: Form, examples: gr.Examples) -> None:
+    """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
+
+    def make(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> tuple[str, None]:
+        """The first job's id, and no more photos: the next run is of the photo alone, unless somebody brings some again."""
+        visitor, settings = values[state.visitor], told(asked, form, values)
+        photos = [told(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
+        more = {"lora": values[form.lora]} if values[form.lora] else {}
+        more["only_shown"] = values[form.only_shown] is True
+        jobs = [told(ask, visitor, photo, settings, **more) for photo in photos]
+        return jobs[0].id, None
+
+    def make_draft(values: dict[Component, Any]) -> tuple[str, None]:
+        return make(values, studio.draft)
+
+    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown}
+    outputs = [state.job, form.more_photos]
+    triggers = [form.run.click, form.settings["prompt"].submit]
+    visit.follow(studio, state, gr.on(triggers, make, inputs, outputs, **RAW))
+    visit.follow(studio, state, form.draft.click(make_draft, inputs, outputs, **RAW))
+    visit.follow(studio, state, examples.load_input_event.then(make, inputs, outputs, **RAW))

@@ -1,0 +1,150 @@
+"""The Edit tab: a photo is changed by an instruction or drawn anew over its control map, looked at, and animated (Figure 9)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from trip.jobs.store import Job, State
+from trip.settings import AnimateSettings, ControlSettings, EditSettings
+from trip.ui import visit
+from trip.ui.form import control, uploaded
+from trip.ui.panels import figure, pictures
+from trip.ui.panels.layout import Ending
+from trip.ui.panels.result import told
+from trip.ui.studio import Studio
+from trip.ui.visit import QUICK, RAW
+
+HINT = (
+    "**Side by side** animates the photo, its newest edit and its newest drawing with one seed and one sentence, as Figure 9 of the paper."
+)
+FIGURE_SEED = 0  # as the command line's
+SHARED = ("num_steps", "guidance_scale", "size", "seed", "lora", "lora_weight", "embedding", "num_pictures")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The controls of the tab; `edit` and `control` have those of the two schemas by name."""
+
+    photo: gr.Image
+    edit: dict[str, Component]
+    control: dict[str, Component]
+    map: gr.ImageEditor
+    map_notes: gr.HTML
+    lacks: dict[str, gr.HTML]
+    buttons: dict[str, gr.Button]
+    slider: gr.ImageSlider
+
+    @property
+    def inputs(self) -> set[Component]:
+        """What a job is asked with."""
+        return {self.photo, self.map, *self.edit.values(), *self.control.values()}
+
+
+def build(studio: Studio, state: visit.Visit) -> tuple[gr.Image, list[Ending]]:
+    """Lay out the tab inside the current `gr.Blocks` and wire it; gives the photo, for other tabs, and what jobs end in."""
+    form = _form(studio)
+    made, ending = pictures.candidates(studio, state, "edit", "edit", "control", label="First frame: the edit, or a photo of your own")
+    motion = gr.Textbox(label="Motion", info="What moves, and how", elem_id="edit-motion")
+    with gr.Row():
+        animate = gr.Button("Animate", variant="primary", elem_id="edit-animate", min_width=120)
+        beside = gr.Button("Side by side", elem_id="figure9", min_width=120)
+    gr.Markdown(HINT, elem_classes="trip-hint")
+    _wire_asking(studio, state, form)
+    _wire_comparison(studio, state, form, made)
+
+    def move(values: dict[Component, Any]) -> str:
+        settings = told(AnimateSettings.checked, prompt=values[motion])
+        return told(studio.animate, values[state.visitor], told(uploaded, values[made.picture]), settings).id
+
+    def move_all(values: dict[Component, Any]) -> str:
+        settings = told(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED)
+        chosen, photo = (values[made.job], values[made.seed]), told(uploaded, values[form.photo])
+        return told(figure.ask, studio, values[state.visitor], photo, chosen, settings).id
+
+    inputs = {form.photo, made.picture, made.job, made.seed, motion, state.visitor}
+    visit.follow(studio, state, animate.click(move, inputs, state.job, **RAW))
+    visit.follow(studio, state, beside.click(move_all, inputs, state.job, **RAW))
+    fetched = [
+        pictures.follow_models(studio, schema, boxes, lacks)
+        for schema, boxes, lacks in ((EditSettings, form.edit, form.lacks["edit"]), (ControlSettings, form.control, form.lacks["control"]))
+    ]
+    return form.photo, [ending, Ending(pictures.MAP, [form.map, form.map_notes], _map_shown), *fetched]
+
+
+def _form(studio: Studio) -> Form:
+    photo = gr.Image(
+        label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[]
+    )
+    buttons: dict[str, gr.Button] = {}
+    lacks: dict[str, gr.HTML] = {}
+    with gr.Tabs():
+        with gr.Tab("By an instruction", id="by-instruction"):
+            edit: dict[str, Component] = {"instruction": control("instruction", EditSettings, elem_id="edit-instruction")}
+            edit["picture_model"], lacks["edit"] = pictures.model_control(studio, EditSettings, "edit")
+            with gr.Accordion("Advanced", open=False, elem_id="edit-advanced"):
+                edit |= pictures.settings_controls(studio, EditSettings, "edit", ("image_guidance", *SHARED, "negative_prompt"))
+            buttons["edit"] = gr.Button("Edit", variant="primary", elem_id="edit")
+        with gr.Tab("Over a control map", id="over-a-map"):
+            drawn: dict[str, Component] = {"prompt": control("prompt", ControlSettings, elem_id="control-prompt")}
+            with gr.Row():
+                drawn["annotator"] = control("annotator", ControlSettings, elem_id="control-annotator", min_width=140)
+                drawn["is_map"] = control("is_map", ControlSettings, elem_id="control-is_map", min_width=140)
+            buttons["map"] = gr.Button("Make the map", elem_id="control-map-make")
+            found = gr.ImageEditor(
+                label="Control map", type="filepath", height=260, elem_id="control-map", buttons=[],
+                sources=["upload"], brush=gr.Brush(colors=["#ffffff", "#000000"], color_mode="fixed"), layers=False, transforms=[],
+            )  # fmt: skip
+            notes = gr.HTML(elem_id="control-notes", visible=False)
+            drawn["picture_model"], lacks["control"] = pictures.model_control(studio, ControlSettings, "control")
+            with gr.Accordion("Advanced", open=False, elem_id="control-advanced"):
+                more = ("strength", "low", "start", "high", "end", "controlnet", *SHARED, "negative_prompt")
+                drawn |= pictures.settings_controls(studio, ControlSettings, "control", more)
+            buttons["control"] = gr.Button("Draw", variant="primary", elem_id="control")
+    slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
+    return Form(photo, edit, drawn, found, notes, lacks, buttons, slider)
+
+
+def _wire_asking(studio: Studio, state: visit.Visit, form: Form) -> None:
+    """Edit, Make the map, Draw."""
+
+    def ask_edit(values: dict[Component, Any]) -> str:
+        settings = told(pictures.checked, EditSettings, form.edit, values)
+        return told(pictures.ask, studio, values[state.visitor], settings, told(uploaded, values[form.photo])).id
+
+    def ask_map(values: dict[Component, Any]) -> str:
+        settings = told(pictures.checked, ControlSettings, form.control, values)
+        photo = told(uploaded, values[form.photo])
+        return told(pictures.ask, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
+
+    def ask_drawing(values: dict[Component, Any]) -> str:
+        settings = told(pictures.checked, ControlSettings, form.control, values)
+        photo, found = told(uploaded, values[form.photo]), told(pictures.drawn_on, values[form.map])
+        return told(pictures.ask, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
+
+    inputs = form.inputs | {state.visitor}
+    for name, ask in (("edit", ask_edit), ("map", ask_map), ("control", ask_drawing)):
+        visit.follow(studio, state, form.buttons[name].click(ask, inputs, state.job, **RAW))
+
+
+def _map_shown(studio: Studio, job: Job | None) -> list[Any]:
+    """A finished map goes into the editor, with what there is to know of it."""
+    if job is None or job.state != State.DONE:
+        return [gr.skip()] * 2
+    return [pictures.map_of(studio, job), pictures.noted(job.result["notes"])]
+
+
+def _wire_comparison(studio: Studio, state: visit.Visit, form: Form, made: pictures.Candidates) -> None:
+    """The picture that is chosen, beside its photo; a page that has just been opened gets the photo back."""
+
+    def before_and_after(visitor: str, job_id: str, picture: str | None, photo: str | None) -> list[Any]:
+        job = visit.look(studio, visitor, job_id)
+        before = studio.photo_of(job) if job else ""
+        if not picture or not Path(before).is_file():  # drawn over a map that came without a photo
+            return [gr.update(visible=False), gr.skip()]
+        return [gr.update(value=(before, picture), visible=True), gr.skip() if photo else before]
+
+    inputs = [state.visitor, made.job, made.picture, form.photo]
+    made.picture.change(before_and_after, inputs, [form.slider, form.photo], **QUICK)

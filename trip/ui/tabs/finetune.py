@@ -1,0 +1,186 @@
+"""The Fine-tune tab: a few clips of one motion become a model that moves their way."""
+
+import base64
+import html
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from trip.jobs.handlers.draft import Row
+from trip.jobs.handlers.finetune import MOST_MINUTES
+from trip.settings import FINETUNE_PRESETS, FinetuneSettings
+from trip.ui import visit
+from trip.ui.form import control
+from trip.ui.panels.result import told
+from trip.ui.workshop import Workshop
+
+COLUMNS = ["clip", "what happens in it", "test"]
+WORDS = (
+    "Bring three clips or more of **one** motion (or a .zip of them), a few seconds each. What is learnt is a small file that is added to "
+    "the model; the model itself stays as it is."
+)
+PRESET_WORDS = "Light needs least memory, everything most and gives a whole model instead of a small file; Plan says what fits here"
+KINDS = [".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif", ".zip"]
+
+
+def build(workshop: Workshop, state: visit.Visit) -> None:
+    """Lay out the form inside the current `gr.Tab` and wire it; `training` shows what comes of it."""
+    gr.Markdown(WORDS)
+    rows, table = _clips(workshop, state)
+    _asking(workshop, state, rows, table)
+
+
+# clips
+
+
+def _clips(workshop: Workshop, state: visit.Visit) -> tuple[gr.State, gr.Dataframe]:
+    """Upload, what was seen of each clip, mends and captions."""
+    uploads = gr.File(label="Clips, or a .zip of them", file_count="multiple", file_types=KINDS, height=140, elem_id="clips")
+    rows, seen = gr.State([]), gr.HTML(elem_id="clips-seen")
+    with gr.Row(equal_height=True):
+        mend = gr.Button("Mend all", size="sm", elem_id="mend", min_width=90)
+        describe = gr.Button("Describe", size="sm", elem_id="describe", min_width=90)
+    table = gr.Dataframe(
+        headers=COLUMNS,
+        datatype=["str", "str", "bool"],
+        static_columns=[0],
+        type="array",
+        column_count=3,
+        column_widths=["36%", "38%", "26%"],
+        label="Captions; clips ticked as test are measured, never learnt from",
+        elem_id="captions",
+        wrap=True,
+        buttons=[],
+    )
+    with gr.Accordion("One clip: drop or trim", open=False):
+        with gr.Row(equal_height=True):
+            chosen = gr.Dropdown([], label="Clip", elem_id="clip-chosen", min_width=140, scale=2)
+            start = gr.Number(0, label="From, s", minimum=0, min_width=70)
+            end = gr.Number(2, label="To, s", minimum=0, min_width=70)
+        with gr.Row():
+            drop, trim = gr.Button("Drop", size="sm", elem_id="drop"), gr.Button("Trim", size="sm", elem_id="trim")
+
+    def filled(now: list[Row]) -> list[Any]:
+        return [now, clips_table(now), table_of(now), gr.update(choices=[row.look.name for row in now], value=None)]
+
+    def take_in(visitor: str, paths: list[str] | None) -> list[Any]:
+        draft = workshop.draft(visitor)
+        now = told(draft.take_in, paths or [])
+        for note in draft.notes:
+            gr.Warning(note)
+        return filled(now)
+
+    def mended(visitor: str, now: list[Row], said: list[list[Any]]) -> list[Any]:
+        return filled(told(workshop.draft(visitor).mend_all, edited(now, said)))
+
+    def dropped(visitor: str, now: list[Row], said: list[list[Any]], name: str | None) -> list[Any]:
+        return filled(told(workshop.draft(visitor).drop, edited(now, said), name or ""))
+
+    def trimmed(visitor: str, now: list[Row], said: list[list[Any]], name: str | None, start: float, end: float) -> list[Any]:
+        return filled(told(workshop.draft(visitor).trim, edited(now, said), name or "", start, end))
+
+    def described(visitor: str, now: list[Row], said: list[list[Any]]) -> list[Any]:
+        captions = told(workshop.described, visitor, now)
+        return filled([replace(row, caption=caption) for row, caption in zip(edited(now, said), captions, strict=True)])
+
+    outputs, known = [rows, seen, table, chosen], [state.visitor, rows, table]
+    slow = {"concurrency_limit": 1, "api_visibility": "private"}
+    uploads.upload(take_in, [state.visitor, uploads], outputs, **slow)
+    mend.click(mended, known, outputs, **slow)
+    describe.click(described, known, outputs, **slow)
+    drop.click(dropped, [*known, chosen], outputs, **slow)
+    trim.click(trimmed, [*known, chosen, start, end], outputs, **slow)
+    return rows, table
+
+
+def edited(rows: list[Row], said: list[list[Any]]) -> list[Row]:
+    """The clips with what a person wrote into the table."""
+    by_name = {str(line[0]): line for line in said}
+    lines = [(row, by_name.get(row.look.name)) for row in rows]
+    return [replace(row, caption=str(line[1] or ""), is_held_out=line[2] in (True, "true", "True")) if line else row for row, line in lines]
+
+
+def table_of(rows: list[Row]) -> list[list[Any]]:
+    """What a person may write into."""
+    return [[row.look.name, row.caption, row.is_held_out] for row in rows]
+
+
+def clips_table(rows: list[Row]) -> str:
+    """HTML of the clips: a strip of frames, what the file is, and the verdict."""
+    return f'<ul class="trip-clips">{"".join(map(_clip, rows))}</ul>' if rows else ""
+
+
+def _clip(row: Row) -> str:
+    look = row.look
+    strip = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(look.strip).decode()}">' if look.strip else ""
+    kind = f"{look.codec}, {look.width}×{look.height}, {look.num_frames} frames, {look.seconds:.1f} s, {look.fps:.3g} per second"
+    said = f"<b>{html.escape(look.name)}</b> <small>{html.escape(kind if look.width else look.codec)}</small>"
+    return f'<li class="{"bad" if look.faults else "good"}">{strip}<div>{said}</div><div>{html.escape(look.verdict)}</div></li>'
+
+
+# asking
+
+
+def _asking(workshop: Workshop, state: visit.Visit, rows: gr.State, table: gr.Dataframe) -> None:
+    """What to train, the plan, and the button that begins."""
+    settings: dict[str, Component] = {"max_steps": _control("max_steps", maximum=2000)}
+    with gr.Row():
+        begin = gr.Button("Train", variant="primary", elem_id="train", scale=3, min_width=120)
+        plan = gr.Button("Plan", elem_id="plan", scale=1, min_width=90)
+    foretold = gr.HTML(elem_id="plan-words", min_height=40)
+    lighter = gr.Button(visible=False, size="sm", elem_id="lighter")
+    with gr.Accordion("What to train", open=False, elem_id="what-to-train"):
+        chosen = gr.Radio(list(FINETUNE_PRESETS), value="usual", label="Preset", info=PRESET_WORDS, elem_id="finetune-preset")
+        settings |= {name: _control(name) for name in ("what", "layers")}
+        settings |= {"rank": _control("rank", maximum=64), "batch_size": _control("batch_size", maximum=8)}
+        with gr.Row():
+            settings["learning_rate"] = _control("learning_rate", min_width=120)
+            settings["max_minutes"] = _control("max_minutes", min_width=120, info=f"Stop after so many; empty: {MOST_MINUTES:.0f}")
+        settings |= {"sample_every": _control("sample_every", maximum=500), "seed": _control("seed", maximum=1000)}
+
+    def asked(values: dict[Component, Any]) -> FinetuneSettings:
+        return told(FinetuneSettings.checked, **{name: values[box] for name, box in settings.items()})
+
+    def planned(values: dict[Component, Any]) -> list[Any]:
+        clips = edited(values[rows], values[table]["data"])
+        plan = told(workshop.plan, values[state.visitor], clips, asked(values))
+        advice = gr.update(visible=bool(plan["advice"]), value=f"Take the preset {plan['advice']}: it fits")
+        return [plan_words(plan), advice, plan["advice"]]
+
+    def taken(name: str) -> list[Any]:
+        return ["", gr.update(visible=False), *(FINETUNE_PRESETS[name][box] for box in preset_boxes)]
+
+    def make(values: dict[Component, Any]) -> str:
+        clips = edited(values[rows], values[table]["data"])
+        return told(workshop.begin, values[state.visitor], clips, asked(values)).id
+
+    inputs = {state.visitor, rows, table, *settings.values()}
+    advised = gr.State(None)
+    plan.click(planned, inputs, [foretold, lighter, advised], preprocess=False, concurrency_limit=1, api_visibility="private")
+    preset_boxes = list(FINETUNE_PRESETS["usual"])
+    filled = [foretold, lighter, *(settings[box] for box in preset_boxes)]
+    chosen.input(taken, chosen, filled, **visit.QUICK)
+    lighter.click(lambda name: name, advised, chosen, **visit.QUICK).then(taken, advised, filled, **visit.QUICK)
+    visit.follow(workshop.studio, state, begin.click(make, inputs, state.job, **visit.RAW))
+
+
+def _control(name: str, **more: Any) -> Component:
+    return control(name, FinetuneSettings, elem_id=f"finetune-{name}", **more)
+
+
+def plan_words(plan: dict[str, Any]) -> str:
+    """What a training would take, in a sentence."""
+    disk = f"disk {_size(plan['disk_mb'])} of {_size(plan['free_disk_mb'])} free"
+    memory = f"memory {_size(plan['memory_mb'])} of {_size(plan['free_memory_mb'])} free"
+    short = [name for name, fits in (("memory", plan["fits"]), ("disk", plan["disk_mb"] <= plan["free_disk_mb"])) if not fits]
+    said = f" <b>Too little {' and '.join(short)}.</b>" if short else ""
+    return (
+        f"<p>About {max(1, plan['minutes']):.0f} min for {plan['num_steps']} steps ({plan['seconds_per_step']:.2f} s each); "
+        f"{plan['num_trained'] / 1e6:.1f} M weights learn; {memory}; {disk}; measured just now.{said}</p>"
+    )
+
+
+def _size(megabytes: int) -> str:
+    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"
