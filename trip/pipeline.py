@@ -201,8 +201,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             noise = latents.to(device, torch.float32)
         else:
             raise ValueError(f"latents must be a tensor of {' x '.join(map(str, shape))}, got {shape_of(latents)}")
-        if (scene_noise := self.unet.scene_noise(*shape[3:], generators)) is not None:
-            scene_noise = scene_noise.to(device)
+        scene_noise = self.unet.scene_noise(*shape[3:], generators)
         if call.generators or latents is not None:  # no seed makes this clip again
             settings = [one.model_copy(update={"seed": None}) for one in settings]
         return _Drawn(

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from trip.cli import generate, scores
+from trip.cli.progress import progress_bar
 from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
 from trip.system.files import atomic_write_text
@@ -113,12 +113,7 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
             drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
         return Made(made.frames, rendered, rendered.at)
 
-    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-
-        def progress(done: float, text: str) -> None:
-            bar.set_description(text)
-            bar.update(done - bar.n)
-
+    with progress_bar() as progress:
         report = evaluate_motion(
             animate,
             photos,
@@ -144,6 +139,7 @@ def _read_report(path: Path) -> dict:
 def _edits(options: argparse.Namespace) -> None:
     from trip.data.edits import EDITS
     from trip.data.photos import read_photos
+    from trip.evaluation.clips import evenly
     from trip.evaluation.edits import WORDINGS, evaluate_edits
     from trip.evaluation.sheets import contact_sheet
     from trip.first_frame.embedded import edit_all, open_editor, with_detail
@@ -154,8 +150,7 @@ def _edits(options: argparse.Namespace) -> None:
         check_target(options.sheet, (".png",))
     pipe = open_editor(options.model)
     photos = read_photos(options.photos, held_out=True)
-    if options.num_photos:
-        photos = [photos[i] for i in np.linspace(0, len(photos) - 1, min(options.num_photos, len(photos))).round().astype(int)]
+    photos = evenly(photos, options.num_photos)
     first = [sentences["unseen"][0] for sentences in WORDINGS.values()]
     rows = []
 
@@ -174,12 +169,7 @@ def _edits(options: argparse.Namespace) -> None:
         rows.append(np.stack([photo, *(pictures[instructions.index(words)] for words in first)]))
         return pictures
 
-    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-
-        def progress(done: float, text: str) -> None:
-            bar.set_description(text)
-            bar.update(done - bar.n)
-
+    with progress_bar() as progress:
         report = evaluate_edits(edit, photos, size=options.size, progress=progress)
     asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "image_guidance_scale", "plain", "size")}
     atomic_write_text(options.output, json.dumps({**asked, **report}, indent=1))

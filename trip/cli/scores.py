@@ -3,8 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
+from trip.cli.progress import progress_bar
 from trip.cli.verbs import Verbs
 from trip.system.files import atomic_write_text, check_run_folder
 
@@ -100,11 +100,11 @@ def _score(options: argparse.Namespace) -> None:
         num_draws=_draws(options, options.metric),
         cache=options.cache or options.output.absolute().parent / "features",
     )
-    with _bar() as tell:
+    with progress_bar() as on_progress:
         if options.metric in DISTANCES:
-            report = distance_report(options.metric, judge, real, fake, asked, by_group=options.by_folder, progress=tell)
+            report = distance_report(options.metric, judge, real, fake, asked, by_group=options.by_folder, progress=on_progress)
         else:
-            report = consistency_report(judge, fake, asked, real=real, progress=tell)
+            report = consistency_report(judge, fake, asked, real=real, progress=on_progress)
     atomic_write_text(options.output, json.dumps(report, indent=1))
     _print(report)
     print(options.output)
@@ -134,8 +134,8 @@ def _anchors(options: argparse.Namespace) -> None:
             num_draws=_draws(options, metric),
             cache=options.cache or options.output / "features",
         )
-        with _bar() as tell:
-            for report in anchor_reports(metric, judge, real, asked, round_trip, tell):
+        with progress_bar() as on_progress:
+            for report in anchor_reports(metric, judge, real, asked, round_trip, on_progress):
                 name = "".join(letter if letter.isalnum() else "-" for letter in report["system"])
                 path = options.output / f"{metric}-{name}.json"
                 atomic_write_text(path, json.dumps(report, indent=1))
@@ -149,17 +149,16 @@ def _round_trip(model: str | None) -> tuple[str, Callable[[np.ndarray], np.ndarr
 
     from trip.data.cache import digest
     from trip.evaluation.camera import resized
+    from trip.model.latents import decode_video, encode_video
     from trip.model_cache import load_pipeline
+    from trip.output import to_uint8
 
     pipe = load_pipeline(model)
     vae, side = pipe.vae, pipe.frame_size
 
-    @torch.inference_mode()
     def decoded(frames: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(resized(frames, side, side)).permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
-        parts = [vae.decode(vae.encode(part).latent_dist.mode()).sample.float() for part in pixels.split(8)]
-        pictures = ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-        return resized(pictures, *frames.shape[1:3])
+        video = torch.from_numpy(resized(frames, side, side)).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
+        return resized(to_uint8(decode_video(vae, encode_video(vae, video)))[0], *frames.shape[1:3])
 
     return f"through the autoencoder {digest(vae.state_dict())} at {side}", decoded
 
@@ -209,18 +208,6 @@ def _reading(options: argparse.Namespace, as_they_come: bool = False) -> "Readin
 
     skip = int(getattr(options, "leave_out_first", False))
     return Reading(options.num_frames, None if as_they_come else options.fps, options.size, not options.squeeze, skip)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[float, str], None]]:
-    """A bar that is told shares of the whole."""
-    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-
-        def tell(done: float, text: str) -> None:
-            bar.set_description(text[-40:], refresh=False)
-            bar.update(done - bar.n)
-
-        yield tell
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -132,13 +132,13 @@ def _of_categories(folder: Path, layout: str, wanted: Sequence[str]) -> Iterator
     if layout != "dtdb":
         raise ValueError(f"--category: wanted the layout dtdb, which has some, got {layout}; leave it out")
     found = {path.parent.name for path in _clips_below(folder)}
-    keys = {_category_key(name) for name in wanted}
-    if missing := [name for name in wanted if _category_key(name) not in map(_category_key, found)]:
+    keys = {category_key(name) for name in wanted}
+    if missing := [name for name in wanted if category_key(name) not in map(category_key, found)]:
         raise ValueError(f"unknown category {missing[0]!r}; choose {shortened(sorted(found))}")
-    return (entry for entry in _dtdb(folder) if _category_key(entry.path.parent.name) in keys)
+    return (entry for entry in _dtdb(folder) if category_key(entry.path.parent.name) in keys)
 
 
-def _category_key(name: str) -> str:
+def category_key(name: str) -> str:
     """Water_Falls -> waterfall: whatever the spelling."""
     return re.sub(r"[^a-z]", "", name.lower()).removesuffix("s")
 

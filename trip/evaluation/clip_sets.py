@@ -20,6 +20,7 @@ import numpy as np
 from trip.data.layouts import Entry, entries
 from trip.data.tables import CLIP_SUFFIXES
 from trip.data.windows import Unfit, read_at_rate, squared
+from trip.evaluation.clips import evenly
 from trip.media import PHOTO_SUFFIXES, MediaError, open_video, read_photo
 
 AHEAD = 4  # clips decoded while the network works
@@ -136,9 +137,7 @@ def open_set(
     if not found:
         kinds = ", ".join(sorted(CLIP_SUFFIXES))
         raise ValueError(f"{folder}: wanted clips ({kinds}) or folders of numbered pictures, found neither; check path, layout and split")
-    found = sorted(found, key=lambda source: source.name)
-    if most and most < len(found):
-        found = [found[index] for index in np.linspace(0, len(found) - 1, most).round().astype(int)]
+    found = evenly(sorted(found, key=lambda source: source.name), most)
     of_pictures = any(source.pictures for source in found)
     stride = told_of(folder).get("stride") if of_pictures else reading.fps and 1 / reading.fps
     return ClipSet(label or folder.name, tuple(found), reading, stride)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from trip.data.photos import Photo
 from trip.data.prompts import Motion
 from trip.evaluation.camera import resized
 
+T = TypeVar("T")
 FARTHEST = 0.5  # frames of the network's: a rendered frame is at most so far from the one that it stands beside
 
 
@@ -81,7 +83,16 @@ class Made:
 
 def photo_seed(photo: Photo, seed: int) -> list[int]:
     """Seed of all that is drawn for a photo: the same whichever other photos are measured."""
-    return [seed, zlib.crc32(photo.name.encode())]
+    return _named_seed(photo.name, seed)
+
+
+def clip_seed(name: str, seed: int) -> int:
+    """Seed of the clip of a photo or of a film of that name: the same whichever other clips are made."""
+    return int(np.random.default_rng(_named_seed(name, seed)).integers(2**31))
+
+
+def _named_seed(name: str, seed: int) -> list[int]:
+    return [seed, zlib.crc32(name.encode())]
 
 
 def asked(photo: Photo, first: np.ndarray, view: View, prompt: str, seed: int) -> Asked:
@@ -90,7 +101,7 @@ def asked(photo: Photo, first: np.ndarray, view: View, prompt: str, seed: int) -
     first  the view of the photo   size size 3, uint8
     """
     whole, left, top = with_surroundings(photo.pixels, view, first)
-    return Asked(first, whole, left, top, prompt, int(np.random.default_rng(photo_seed(photo, seed)).integers(2**31)))
+    return Asked(first, whole, left, top, prompt, clip_seed(photo.name, seed))
 
 
 def with_surroundings(pixels: np.ndarray, view: View, first: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -131,7 +142,7 @@ def true_clip(photo: Photo, name: str, times: np.ndarray, *, size: int, seed: in
     return drawn.frames, drawn.view
 
 
-def evenly(photos: Sequence[Photo], number: int | None) -> list[Photo]:
-    """So many of the photos, from all along the list; all where no number is given."""
-    chosen = np.linspace(0, len(photos) - 1, min(number or len(photos), len(photos))).round().astype(int)
-    return [photos[index] for index in chosen]
+def evenly(things: Sequence[T], number: int | None) -> list[T]:
+    """So many photos, clips or other things, from all along the list; all where no number is given."""
+    chosen = np.linspace(0, len(things) - 1, min(number or len(things), len(things))).round().astype(int)
+    return [things[index] for index in chosen]

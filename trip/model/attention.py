@@ -21,8 +21,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.device.type == "cpu":
         with torch.autocast("cpu", enabled=False):
             return _attend_on_cpu(q, k, v)
-    parts = zip(*(x.split(MOST_SEQUENCES) for x in (q, k, v)), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
+    return torch.cat([F.scaled_dot_product_attention(*part) for part in _parts(MOST_SEQUENCES, q, k, v)])
 
 
 def _attend_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -234,9 +234,7 @@ class TripUNet(UNet3DConditionModel):
 
     def scene_noise(self, height: int, width: int, generators: Sequence[torch.Generator]) -> Tensor | None:
         """What chance decides about the scenes of clips with latents of this size, b n h' w'; none without `scene_frequencies`."""
-        if not self.config.scene_frequencies:
-            return None
-        return torch.stack([self.warp.draw_noise(height, width, one) for one in generators])
+        return self.warp.draw_noise(height, width, generators) if self.config.photo_warp else None
 
     def set_default_attn_processor(self) -> None:
         """Attention as it was built: the base class knows its own processors alone."""

@@ -6,6 +6,7 @@ here one pass of a small network does, trained by the energy score, see `trip/tr
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -82,7 +83,7 @@ class MotionField:
         return MotionField(self.camera[index : index + 1], heeded[:, :5], waves=None if self.waves is None else heeded[:, 5:])
 
     @property
-    def scene_moves(self) -> Tensor:
+    def farthest_way(self) -> Tensor:
         """The farthest that anything but the camera takes a place, in about REFERENCE_FRAMES, halves of the short side: one number."""
         heeded = self._heeded()
         return torch.cat([heeded[:, :4], heeded[:, 5:]], dim=1).abs().max()
@@ -163,17 +164,11 @@ class PhotoWarp(nn.Module):
             return [field]
         return [replace(field, waves=self.waves(seen, sentence, one.to(seen))) for one in noise.unbind(dim=1)]
 
-    def draw_noise(self, height: int, width: int, generator: torch.Generator | None = None) -> Tensor | None:
-        """What chance decides about the scene of one clip with latents of this size, n h' w'; none where nothing is left to it."""
+    def draw_noise(self, height: int, width: int, generators: Iterable[torch.Generator]) -> Tensor | None:
+        """What chance decides about the scenes of clips with latents of this size, b n h' w'; none where nothing is left to it."""
         if self.waves is None:
             return None
-        device = torch.device("cpu") if generator is None else generator.device
-        h, w = scene_shape(height, width)
-        parts = [torch.randn(1, GLOBAL_CHANNELS, 1, 1, generator=generator, device=device).expand(-1, -1, h, w)]
-        for scale in NOISE_SCALES:
-            coarse = torch.randn(1, SCALE_CHANNELS, -(-h // scale), -(-w // scale), generator=generator, device=device)
-            parts.append(F.interpolate(coarse, (h, w), mode="bicubic", align_corners=False))
-        return torch.cat(parts, dim=1)[0]
+        return torch.cat([_scene_noise(*scene_shape(height, width), one) for one in generators])
 
 
 class Waves(nn.Module):
@@ -209,6 +204,16 @@ class Waves(nn.Module):
         """Takes the mean of many sentences, n d, as zero, and their spread as one: what they share is most of each, and says nothing."""
         self.sentence_mean.copy_(sentences.mean(dim=0))
         self.sentence_spread.copy_((sentences - self.sentence_mean).square().mean().sqrt().clamp(min=1e-3))
+
+
+def _scene_noise(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Noise of one clip, the same everywhere and smooth over NOISE_SCALES cells: 1 n h w."""
+    same = torch.randn(1, GLOBAL_CHANNELS, 1, 1, generator=generator, device=generator.device)
+    parts = [same.expand(-1, -1, height, width)]
+    for scale in NOISE_SCALES:
+        coarse = torch.randn(1, SCALE_CHANNELS, -(-height // scale), -(-width // scale), generator=generator, device=generator.device)
+        parts.append(F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False))
+    return torch.cat(parts, dim=1)
 
 
 def _dilated(width: int, outputs: int) -> nn.Sequential:

@@ -46,7 +46,7 @@ class ClipMotion:
         self.half = np.array(self.shape[::-1], float) / min(self.shape)
         shrink = min(1.0, GRID / min(self.shape))
         self.grid = tuple(round(side * shrink) for side in self.shape)
-        self.bends = made.field is not None and float(made.field.scene_moves) > LEAST_BEND
+        self.bends = made.field is not None and float(made.field.farthest_way) > LEAST_BEND
         self._fine = made.field.enlarged(4) if made.field is not None else None
         self.looked_up = lru_cache(maxsize=256)(self._looked_up)
 

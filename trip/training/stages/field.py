@@ -25,7 +25,7 @@ PLACE_WEIGHT, SHOWN_WEIGHT, MOVES_WEIGHT = 4.0, 0.1, 0.1  # of the mean distance
 SCENE_WAY = 0.01  # halves of the short side: a scene moves where its places lie so far, on average, from those of any camera move
 SAME_PLACE, SAME_WAY = 0.02, 0.1  # a place so far from the true one hardly shows what it should: halves of the short side, share of the way
 PATCHES = (1, 4, 12)  # cells of a side of what is compared as a whole
-NUM_HELD_OUT = 128
+NUM_HELD_OUT, NUM_SAMPLES = 128, 10
 NUM_SENTENCES = 512  # whose mean is taken as zero
 
 
@@ -34,9 +34,8 @@ def scene_noise(warp: PhotoWarp, photos: Tensor, generators: Iterable[torch.Gene
 
     photos  latents   b c h w
     """
-    if warp.waves is None:
-        return None
-    return torch.stack([torch.stack([warp.draw_noise(*photos.shape[2:], one) for _ in range(2)]) for one in generators])
+    noise = warp.draw_noise(*photos.shape[2:], [one for one in generators for _ in range(2)])
+    return noise if noise is None else noise.unflatten(0, (-1, 2))
 
 
 def field_loss(fields: Sequence[MotionField], times: Tensor, motion: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -152,15 +151,21 @@ class FieldStage:
         first = (step * num_shares + share) * self.settings.batch_size
         positions = range(first, first + self.settings.batch_size)
         unsaid = [np.random.default_rng([self.seed, position, 1]).random() < self.text_drop for position in positions]
-        batch = self._batch([self.cache.draw(self.seed, position) for position in positions], unsaid)
-        chance = (step_generator(self.seed, position, 1) for position in positions)
-        return batch | {"noise": scene_noise(self.model, batch["photo"], chance)}
+        chance = [step_generator(self.seed, position, 1) for position in positions]
+        return self._batch([self.cache.draw(self.seed, position) for position in positions], unsaid, chance)
 
-    def _batch(self, clips: list[EncodedClip], unsaid: list[bool]) -> dict[str, Any]:
-        """photo b c h w, times b f, motion b f 4 g g, sentence b d."""
+    def _held_out(self, count: int) -> dict[str, Any]:
+        """The first held-out clips, with whole prompts and always the same noise."""
+        clips = self.held_out[:count]
+        return self._batch(clips, [False] * len(clips), [torch.Generator().manual_seed(0)] * len(clips))
+
+    def _batch(self, clips: list[EncodedClip], unsaid: list[bool], chance: list[torch.Generator]) -> dict[str, Any]:
+        """photo b c h w, noise as `scene_noise` gives it, times b f, motion b f 4 g g, sentence b d."""
         prompts = ["" if left_out else clip.caption for clip, left_out in zip(clips, unsaid, strict=True)]
+        photo = torch.stack([clip.latents[:, 0].float() for clip in clips])
         return {
-            "photo": torch.stack([clip.latents[:, 0].float() for clip in clips]),
+            "photo": photo,
+            "noise": scene_noise(self.model, photo, chance),
             "times": torch.stack([clip.times for clip in clips]),
             "motion": torch.stack([clip.motion.float() for clip in clips]),
             "sentence": encode_prompts(prompts, self.tokenizer, self.text_encoder)[1],
@@ -169,8 +174,6 @@ class FieldStage:
     def loss(self, model: nn.Module, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         """See `field_loss`."""
         device = next(self.model.parameters()).device
-        if "noise" not in batch:
-            batch = batch | {"noise": scene_noise(self.model, batch["photo"], [generator] * len(batch["photo"]))}
         batch = {name: part if part is None else part.to(device) for name, part in batch.items()}
         fields = model.draws(batch["photo"], batch["sentence"], batch["noise"])
         loss, figures = field_loss(fields, batch["times"], batch["motion"])
@@ -179,17 +182,15 @@ class FieldStage:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """The same errors on held-out clips."""
-        loss, figures = self.loss(self.model, self._batch(self.held_out, [False] * len(self.held_out)), torch.Generator().manual_seed(0))
+        loss, figures = self.loss(self.model, self._held_out(len(self.held_out)), torch.Generator())
         return {"held_out_loss": loss.item(), **{f"held_out_{name}": value for name, value in figures.items()}}
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
         """Three channels of held-out photos' last frames, and below each what the field makes of the photo."""
-        clips = self.held_out[:10]
-        batch = self._batch(clips, [False] * len(clips))
-        noise = scene_noise(self.model, batch["photo"], [torch.Generator().manual_seed(0)] * len(clips))
-        field = self.model.draws(batch["photo"], batch["sentence"], noise)[0]
+        batch = self._held_out(NUM_SAMPLES)
+        field = self.model.draws(batch["photo"], batch["sentence"], batch["noise"])[0]
         guess = moved(batch["photo"], field, batch["times"][:, -1:])[:, :3]
-        true = torch.stack([clip.latents[:3, -1].float() for clip in clips])
+        true = torch.stack([clip.latents[:3, -1].float() for clip in self.held_out[:NUM_SAMPLES]])
         grid = torch.stack([true, guess]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
         Image.fromarray(((grid + 2.5) * 51).clamp(0, 255).byte().numpy()).save(path)
