@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trip.data import cache
-from trip.data.cache import LatentCache, Sample, data_digest, digest, encode_cache
+from trip.data.cache import LatentCache, Sample, data_digest, digest, draw_moments, encode_cache
 from trip.data.clips import ClipFile
 from trip.data.photos import Photo
 
@@ -92,6 +92,25 @@ def test_digest_follows_names_and_values():
     weights = {"a": torch.ones(3), "b": torch.zeros(2)}
     assert digest(weights) == digest(dict(reversed(weights.items())))
     assert len({digest(weights), digest(weights | {"b": torch.tensor([0.0, 1e-6])}), digest({"a": torch.ones(3)})}) == 3
+
+
+def test_a_cache_knows_which_clips_sway(tmp_path):
+    samples = iter([replace(draw(np.random.default_rng(number)), sways=number == 1) for number in range(3)])
+    list(encode_cache(tmp_path, lambda rng: next(samples), lambda video: video, num_clips=3, seed=0, key=KEY))
+    assert [clip.sways for clip in LatentCache(tmp_path).first(3)] == [False, True, False]
+
+
+@pytest.mark.parametrize(("swaying", "wanted"), [(1.0, {True}), (0.0, {True, False})])
+def test_moments_show_what_sways_as_often_as_asked(swaying, wanted):
+    """Of a photo of the sea and one of a wall: walls never sway."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    photos = [Photo("a.jpg", pixels, "a bay", "sea"), Photo("b.jpg", pixels, "a wall", "other")]
+    samples = [draw_moments(photos, [], size=32, rng=rng, swaying=swaying) for _ in range(12)]
+    assert {sample.sways for sample in samples} == wanted
+    for sample in samples:
+        said = any(word in sample.caption for word in ("wave", "water", "ripple", "sea", "surf", "swell"))
+        assert said or not sample.sways, sample.caption
 
 
 def test_a_cache_knows_the_motion_of_every_clip_or_of_none(tmp_path, monkeypatch):

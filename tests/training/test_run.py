@@ -217,6 +217,23 @@ def test_init_of_another_size_is_refused_in_one_line(unbroken, photos, tmp_path)
         list(run.stages())
 
 
+def test_waves_alone_are_learnt_where_asked(photos, unbroken, tmp_path):
+    """All else of the photo's motion stays as it was given, beside the denoising loss too."""
+    settings = {"model.unet.scene_frequencies": 2, "recipe.field_trains": "waves", "recipe.swaying_moments": 0.5}
+    preset = changed(TINY, {**settings, "recipe.sentences": None, "recipe.half_size": None})
+    with pytest.raises(ValueError, match="swaying_moments: wanted photos of the kinds .*sea.*, got none"):
+        list(TrainingRun(preset, tmp_path / "none", photos, init=unbroken / "model").stages())
+    seaside = shutil.copytree(photos, tmp_path / "photos")
+    (seaside / "photos.csv").write_text("file,category\n" + "".join(f"{path.name},sea\n" for path in photos.iterdir()))
+    list(TrainingRun(preset, tmp_path / "run", seaside, init=unbroken / "model").stages())
+    given, learnt = (load_file(folder / WEIGHTS[1]) for folder in (unbroken / "model", tmp_path / "run" / "model"))
+    warp = [name for name in given if name.startswith("warp.")]
+    assert warp and all(torch.equal(given[name], learnt[name]) for name in warp)
+    assert learnt["warp.waves.pattern.3.weight"].abs().max() > 0  # zero at first
+    with pytest.raises(ValueError, match="set model.unet.scene_frequencies"):
+        TrainingRun(changed(TINY, {"recipe.field_trains": "waves"}), tmp_path / "other", photos)
+
+
 def test_init_keeps_its_schedule_and_a_chosen_other_one_is_refused(unbroken, photos, tmp_path):
     other = changed(TINY, {"model.schedule.kind": "scaled_linear"})
     assert TrainingRun(other, tmp_path / "run", photos, init=unbroken / "model").preset.model == TINY.model

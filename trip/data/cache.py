@@ -7,7 +7,7 @@ other frames. A shard that is there is never made again; a cache made under othe
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from trip.data.clips import ClipFile, draw_window
 from trip.data.filmed_motion import filmed
 from trip.data.motion import MovingClip, render
 from trip.data.photos import Photo
-from trip.data.prompts import describe, draw_motion
+from trip.data.prompts import MOTIONS, SWAYING, describe, draw_motion
 from trip.system.files import atomic_write, atomic_write_text
 
 logger = logging.getLogger(__name__)
@@ -36,18 +36,33 @@ MOMENTS, LAST_MOMENT = 3, 30.0  # frames of a clip of which moments alone are lo
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip before encoding: frames f h w 3 uint8, times f in reference frames, and where it is known the truth about its motion."""
+    """A clip before encoding: frames f h w 3 uint8, times f in reference frames, and where it is known the truth about its motion.
+
+    sways  whether chance has a say in how things move: neither photo nor sentence tells all
+    """
 
     frames: np.ndarray
     times: np.ndarray
     caption: str
     motion: MovingClip | None = None
+    sways: bool = True
 
 
-def draw_moments(photos: list[Photo], clips: list[ClipFile], *, size: int, rng: np.random.Generator) -> Sample:
-    """The photo and some moments of a clip, at any time: enough to learn where the photo goes."""
-    later = np.sort(rng.uniform(0, LAST_MOMENT, MOMENTS - 1))
-    return _drawn(photos, clips, np.concatenate([[0], later]), size, rng)
+def draw_moments(photos: list[Photo], clips: list[ClipFile], *, size: int, rng: np.random.Generator, swaying: float = 0.0) -> Sample:
+    """The photo and some moments of a clip, at any time: enough to learn where the photo goes.
+
+    swaying  share of the clips that show something SWAYING, of a photo that suits it; the rest is as it comes
+    """
+    times = np.concatenate([[0], np.sort(rng.uniform(0, LAST_MOMENT, MOMENTS - 1))])
+    if swaying and rng.random() < swaying:
+        suited = [photo for photo in photos if any(photo.kind in MOTIONS[name].suits for name in SWAYING)]
+        if not suited:
+            kinds = ", ".join(sorted(frozenset[str].union(*(MOTIONS[name].suits for name in SWAYING))))
+            raise ValueError(
+                f"recipe.swaying_moments: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0"
+            )
+        return _set_in_motion(suited, times, size, rng, SWAYING)
+    return _drawn(photos, clips, times, size, rng)
 
 
 def draw_sample(photos: list[Photo], clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator) -> Sample:
@@ -61,11 +76,20 @@ def _drawn(photos: list[Photo], clips: list[ClipFile], times: np.ndarray, size: 
     if clips and rng.random() < FILMED_SHARE:
         clip, frames, times = draw_window(clips, num_frames=len(times), size=size, rng=rng)
         return Sample(frames, times, clip.caption, filmed(frames))
-    photo = photos[rng.integers(len(photos))]
-    motions = draw_motion(rng, photo.kind)
+    return _set_in_motion(photos, times, size, rng)
+
+
+def _set_in_motion(photos: list[Photo], times: np.ndarray, size: int, rng: np.random.Generator, wanted: Set[str] = frozenset()) -> Sample:
+    """A photo set in motion: in any, or in one of those wanted, which must suit the photos."""
+    while True:
+        photo = photos[rng.integers(len(photos))]
+        motions = draw_motion(rng, photo.kind)
+        names = {motion.name for motion in motions}
+        if not wanted or names & wanted:
+            break
     caption = describe(motions, rng, photo.caption)
     clip = render(photo.pixels, motions, times, size, rng)
-    return Sample(clip.frames, times, caption, clip)
+    return Sample(clip.frames, times, caption, clip, sways=bool(names & SWAYING))
 
 
 def encode_cache(
@@ -104,7 +128,7 @@ def check_key(folder: Path, key: dict[str, Any]) -> None:
 
 
 def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:
-    latents, times, captions, motions = [], [], [], []
+    latents, times, captions, motions, sways = [], [], [], [], []
     with ThreadPoolExecutor(1, "clips") as drawer:  # the next clips are drawn while one is encoded
         for sample in drawer.map(lambda index: draw(np.random.default_rng([seed, index])), indices):
             motions += [_motion_tensor(sample.motion)] if sample.motion else []
@@ -112,7 +136,8 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
             latents.append(encode(video)[0].half().cpu())
             times.append(torch.from_numpy(sample.times).float())
             captions.append(sample.caption)
-    tensors = {"latents": torch.stack(latents), "times": torch.stack(times)}
+            sways.append(sample.sways)
+    tensors = {"latents": torch.stack(latents), "times": torch.stack(times), "sways": torch.tensor(sways)}
     if len(motions) not in (0, len(captions)):
         raise ValueError(f"wanted the motion of every clip of a cache or of none, got it of {len(motions)} of {len(captions)}")
     if motions:
@@ -133,6 +158,7 @@ class EncodedClip:
 
     words, sentence  where text is cached too      n d and d, half
     motion           where the true motion is known: x and y of `MovingClip.places`, `shown`, `known`   f 4 g g, half
+    sways            whether chance has a say in how things move
     """
 
     latents: Tensor
@@ -141,6 +167,7 @@ class EncodedClip:
     words: Tensor | None = None
     sentence: Tensor | None = None
     motion: Tensor | None = None
+    sways: bool = True
 
 
 class LatentCache:
@@ -149,18 +176,20 @@ class LatentCache:
     unsaid: tuple[Tensor, Tensor] | None = None  # words and sentence of the empty prompt, where text is cached
 
     def __init__(self, folder: Path):
-        latents, times, motion, self.captions = [], [], [], []
+        latents, times, motion, sways, self.captions = [], [], [], [], []
         for path in sorted(folder.glob("clips-*.safetensors")):
             with safe_open(path, framework="pt") as shard:
                 latents.append(shard.get_tensor("latents"))
                 times.append(shard.get_tensor("times"))
                 motion += [shard.get_tensor("motion")] if "motion" in shard.keys() else []  # noqa: SIM118  no mapping
+                sways += [shard.get_tensor("sways") if "sways" in shard.keys() else torch.ones(len(times[-1]), dtype=torch.bool)]  # noqa: SIM118
                 self.captions += json.loads(shard.metadata()["captions"])
         if not latents:
             raise ValueError(f"{folder}: wanted encoded clips, found none; encode some first")
         self.latents = torch.cat(latents)
         self.times = torch.cat(times)
         self.motion = torch.cat(motion) if motion else None
+        self.sways = torch.cat(sways).tolist()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -181,7 +210,7 @@ class LatentCache:
     def clip(self, index: int) -> EncodedClip:
         """One clip."""
         motion = None if self.motion is None else self.motion[index]
-        return EncodedClip(self.latents[index], self.times[index], self.captions[index], motion=motion)
+        return EncodedClip(self.latents[index], self.times[index], self.captions[index], motion=motion, sways=self.sways[index])
 
 
 def data_digest(photos: Sequence[Photo], clips: Sequence[ClipFile]) -> str:

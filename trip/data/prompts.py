@@ -158,6 +158,7 @@ MOTIONS = {
 # fmt: on
 CAMERA_MOTIONS = tuple(name for name, kind in MOTIONS.items() if kind.camera)
 DISPLACING = {"clouds_left", "clouds_right", "water_ripples", "waves", "flames", "leaves"}  # scenes that carry the photo's own things along
+SWAYING = DISPLACING - {"clouds_left", "clouds_right"}  # and do so in patterns that neither photo nor sentence tells
 
 
 def draw_motion(rng: np.random.Generator, kind_of_photo: str) -> tuple[Motion, ...]:

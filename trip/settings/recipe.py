@@ -44,6 +44,9 @@ class RecipeSettings(Settings):
     gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, more time")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
     num_moments: int = Field(0, description="clips of which the photo and a few moments are enough, for the photo's motion")
+    swaying_moments: float = Field(
+        0.0, ge=0, le=1, description="share of those that are sure to show waves, leaves or flames; the rest is as it comes"
+    )
     vae: StageSettings | None = None
     decoder: StageSettings | None = Field(None, description="the decoder alone, for sharper pictures of given latents")
     text: StageSettings | None = None
@@ -51,5 +54,6 @@ class RecipeSettings(Settings):
         None, description="what a sentence alone decides about the photo's motion, from sentences alone"
     )
     field: StageSettings | None = Field(None, description="the photo's motion alone, from clips whose true motion is known")
+    field_trains: Literal["all", "waves"] = Field("all", description="what of the photo's motion it trains: waves, what is left to chance")
     half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")
     denoiser: StageSettings

@@ -83,6 +83,8 @@ class TrainingRun:
             model = continued(init, preset.model)
             check_kept(chosen, preset.model, model, init.name)
             preset = preset.model_copy(update={"model": model})
+        if preset.recipe.field_trains == "waves" and not preset.model.unet.scene_frequencies:
+            raise ValueError("recipe.field_trains: wanted all, as this model has no waves, got waves; set model.unet.scene_frequencies")
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder
@@ -135,6 +137,9 @@ class TrainingRun:
                 yield from self._encode(folder, vae, size, held_out=held_out)
                 caches.append(LatentCache(self.folder / folder))
             if name == "field":
+                if recipe.field_trains == "waves":  # all else stays as given, beside the denoising loss too
+                    denoiser.unet.warp.requires_grad_(False)
+                    denoiser.unet.warp.waves.requires_grad_(True)
                 stage = FieldStage(denoiser.unet.warp, *caches, settings, **text, text_drop=recipe.text_drop, seed=self.seed)
             else:
                 given = {**text, "vae": vae, "scheduler": scheduler, "recipe": recipe, "seed": self.seed}
@@ -213,12 +218,15 @@ class TrainingRun:
         moments, num_frames = name.startswith("moments"), self.preset.model.num_frames
         count = self.preset.recipe.num_moments if moments else self.preset.recipe.num_cached_clips
         encoder = {name: weight for name, weight in vae.state_dict().items() if name.startswith(("encoder", "quant_conv"))}
-        key = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, "seed": self.seed, "data": self.data[held_out]}
+        made_of = {"seed": self.seed, "data": self.data[held_out]}
+        key: dict[str, Any] = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, **made_of}
+        if moments and self.preset.recipe.swaying_moments:
+            key["swaying"] = self.preset.recipe.swaying_moments
         vae = vae.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
         def draw(rng: np.random.Generator) -> Sample:
             if moments:
-                return draw_moments(*data, size=size, rng=rng)
+                return draw_moments(*data, size=size, rng=rng, swaying=self.preset.recipe.swaying_moments)
             return draw_sample(*data, num_frames=num_frames, size=size, rng=rng)
 
         def encode(video: torch.Tensor) -> torch.Tensor:

@@ -101,6 +101,21 @@ def test_draws_that_are_distributed_as_the_truth_cost_least():
     assert costs[0.1] == pytest.approx(0.5 * costs[0.0], rel=0.15)  # half of the draws are right: E|x - y| - E|x - x'| / 2
 
 
+def test_draws_of_what_does_not_sway_are_to_agree():
+    """How far a thing is, nobody knows from one photo: the best single guess is asked for there, not one of many."""
+    motion = torch.cat([truth(0.1), truth(-0.1)])
+    apart, agreed = ([swinging(torch.tensor([way, way])), swinging(torch.tensor([-way, -way]))] for way in (0.1, 0.0))
+    times = TIMES.expand(2, -1)
+
+    def cost(fields: list[MotionField], sways: list[float]) -> float:
+        return field_loss(fields, times, motion, torch.tensor(sways))[1]["place_error"].item()
+
+    assert cost(apart, [1.0, 1.0]) < cost(agreed, [1.0, 1.0])
+    assert cost(agreed, [0.0, 0.0]) <= cost(apart, [0.0, 0.0])
+    halves = [cost(apart, sways) for sways in ([1.0, 0.0], [0.0, 1.0])]
+    assert sum(halves) == pytest.approx(cost(apart, [1.0, 1.0]) + cost(apart, [0.0, 0.0]), abs=1e-6)
+
+
 def test_what_is_drawn_is_in_view_where_the_clip_shows_it():
     """Two draws need not find the true place to say that the photo is seen; one motion that goes astray has to say that it is not."""
     moved = truth()

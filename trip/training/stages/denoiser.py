@@ -73,7 +73,7 @@ class DenoiserStage:
         """The clips of a share, each with its own noise: who computes which share changes nothing.
 
         z_0, eps b c f h w; times b f; timestep b; prompts, some emptied, for guidance; words b n d and sentence b d where they are cached;
-        told b each; photo_noise b c 1 h w; motion b f 4 g g where it is known
+        told b each; photo_noise b c 1 h w; motion b f 4 g g and sways b where motion is known
         """
         first = (step * num_shares + share) * self.settings.batch_size
         positions = range(first, first + self.settings.batch_size)
@@ -102,6 +102,7 @@ class DenoiserStage:
         }
         if all(clip.motion is not None for clip in clips):
             batch["motion"] = torch.stack([clip.motion[chosen].float() for clip, chosen in zip(clips, frames, strict=True)])
+            batch["sways"] = torch.tensor([float(clip.sways) for clip in clips])
         if self.cache.unsaid:
             said = [self.cache.unsaid if left_out else (clip.words, clip.sentence) for clip, left_out in zip(clips, unsaid, strict=True)]
             batch["words"], batch["sentence"] = (torch.stack(parts).float() for parts in zip(*said, strict=True))
@@ -147,7 +148,8 @@ class DenoiserStage:
         figures: dict[str, Any] = {"by_noise": self._by_noise(timestep, errors)}
         figures["denoising_loss"] = loss.item()
         if field is not None and "motion" in batch:
-            error, parts = field_loss(self._fields(field, batch, condition, generator), condition.times, batch["motion"].to(device))
+            truth = (batch["motion"].to(device), batch["sways"].to(device))
+            error, parts = field_loss(self._fields(field, batch, condition, generator), condition.times, *truth)
             loss = loss + error
             figures |= {name: value.item() for name, value in parts.items()}
         elif field is not None:

@@ -38,12 +38,15 @@ def scene_noise(warp: PhotoWarp, photos: Tensor, generators: Iterable[torch.Gene
     return noise if noise is None else noise.unflatten(0, (-1, 2))
 
 
-def field_loss(fields: Sequence[MotionField], times: Tensor, motion: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def field_loss(
+    fields: Sequence[MotionField], times: Tensor, motion: Tensor, sways: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Distance of the places that a field names to the true ones, and cross-entropy of what it says to be still in view.
 
     Of two draws the distance is the energy score (Gneiting and Raftery, 2007): their mean distance to the truth less half of that
     between them, which is least on average where draws are distributed as the truth is. Distances are over all times, of single
-    places and of patches of them, so that draws are right in how places and times go together.
+    places and of patches of them, so that draws are right in how places and times go together. Of a clip that does not sway, draws
+    are to agree: what is not known of it, as how far its things are, is guessed once.
 
     A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so; where the way is
     drawn, the clip alone decides. The scene's ways count where the clip's scene moves, and where the sentence says that it does: what
@@ -52,15 +55,17 @@ def field_loss(fields: Sequence[MotionField], times: Tensor, motion: Tensor) -> 
     fields  one, or two draws
     times   of the frames, in reference frames                             b f
     motion  x and y of the true places, shown, known: see `EncodedClip`    b f 4 g g
+    sways   1 where chance has a say in how things move, else 0; none: it has in every clip   b
     """
     motion = motion.float()
     true, shown, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
     scene, moves = scene_moves(true, known), fields[0].moves
     heeded = scene - 0.5 if moves is None else torch.maximum(scene - 0.5, moves.detach())
     found = [replace(field, moves=heeded).at(times, *shown.shape[2:]) for field in fields]
-    place_error = sum(_apart(places, true, known) for places, _ in found) / len(found)
+    place_error = sum(_apart(places, true, known).sum() for places, _ in found) / len(found)
     if len(found) == 2:
-        place_error = place_error - _apart(found[0][0], found[1][0], known) / 2
+        between = _apart(found[0][0], found[1][0], known)
+        place_error = place_error - (between if sways is None else between * sways).sum() / 2
 
     inside = (true.abs().amax(dim=4) <= 1).float()
     way = (true - places_of(*shown.shape[2:], true.device)).square().sum(dim=4).sqrt()
@@ -80,7 +85,8 @@ def field_loss(fields: Sequence[MotionField], times: Tensor, motion: Tensor) -> 
 
 
 def _apart(some: Tensor, others: Tensor, known: Tensor) -> Tensor:
-    """How far two motions are apart: root mean squares over all frames and a patch, the mean of all patches of all PATCHES.
+    """Each clip's part of how far motions are apart: root mean squares over all frames and a patch, the mean of all patches of all
+    PATCHES. b
 
     some, others  b f g g 2
     known         weights, b f g g
@@ -91,7 +97,7 @@ def _apart(some: Tensor, others: Tensor, known: Tensor) -> Tensor:
         side = min(side, *weight.shape[1:])
         squares, weights = (functional.avg_pool2d(part, side, stride=1) for part in (square, weight))
         distance = (squares / weights.clamp(min=1e-6) + 1e-8).sqrt()
-        result = result + (distance * weights).sum() / weights.sum().clamp(min=1e-6) / len(PATCHES)
+        result = result + (distance * weights).sum(dim=(1, 2)) / weights.sum().clamp(min=1e-6) / len(PATCHES)
     return result
 
 
@@ -143,8 +149,9 @@ class FieldStage:
         """What the sentence alone decides learns faster than what the photo has a say in."""
         fast = [*self.model.camera.parameters(), *self.model.moves.parameters()]
         slow = [weight for weight in self.model.parameters() if all(weight is not other for other in fast)]
+        fast, slow = ([weight for weight in weights if weight.requires_grad] for weights in (fast, slow))
         rate = self.settings.learning_rate
-        return [{"params": fast, "lr": 3 * rate}, {"params": slow, "lr": rate}]
+        return [group for group in ({"params": fast, "lr": 3 * rate}, {"params": slow, "lr": rate}) if group["params"]]
 
     def batch(self, step: int, share: int, num_shares: int) -> dict[str, Any]:
         """Clips drawn by chance; some prompts are emptied."""
@@ -160,7 +167,7 @@ class FieldStage:
         return self._batch(clips, [False] * len(clips), [torch.Generator().manual_seed(0)] * len(clips))
 
     def _batch(self, clips: list[EncodedClip], unsaid: list[bool], chance: list[torch.Generator]) -> dict[str, Any]:
-        """photo b c h w, noise as `scene_noise` gives it, times b f, motion b f 4 g g, sentence b d."""
+        """photo b c h w, noise as `scene_noise` gives it, times b f, motion b f 4 g g, sways b, sentence b d."""
         prompts = ["" if left_out else clip.caption for clip, left_out in zip(clips, unsaid, strict=True)]
         photo = torch.stack([clip.latents[:, 0].float() for clip in clips])
         return {
@@ -168,6 +175,7 @@ class FieldStage:
             "noise": scene_noise(self.model, photo, chance),
             "times": torch.stack([clip.times for clip in clips]),
             "motion": torch.stack([clip.motion.float() for clip in clips]),
+            "sways": torch.tensor([float(clip.sways) for clip in clips]),
             "sentence": encode_prompts(prompts, self.tokenizer, self.text_encoder)[1],
         }
 
@@ -176,7 +184,7 @@ class FieldStage:
         device = next(self.model.parameters()).device
         batch = {name: part if part is None else part.to(device) for name, part in batch.items()}
         fields = model.draws(batch["photo"], batch["sentence"], batch["noise"])
-        loss, figures = field_loss(fields, batch["times"], batch["motion"])
+        loss, figures = field_loss(fields, batch["times"], batch["motion"], batch["sways"])
         return loss, {name: value.item() for name, value in figures.items()}
 
     @torch.no_grad()
