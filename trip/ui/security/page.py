@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
+from gradio.blocks import BlocksConfig
 from gradio.routes import App
 from gradio.utils import get_upload_folder, is_in_or_equal
 from gradio_client import Client
@@ -22,6 +23,7 @@ from trip.jobs.visitor import Visitor
 from trip.ui.security.hosts import AllowedHosts
 from trip.ui.security.middleware import BROKEN, VISITOR, SecurityMiddleware
 from trip.ui.security.visitors import VisitorRegistry
+from trip.ui.sessions import SharedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,16 @@ class Page(gr.Blocks):
         self.visitor_component: gr.components.Component | None = None  # the value of this component is who asks
         self._tokens: dict[str, str] = {}
         super().__init__(**more)
+
+    @property
+    def default_config(self) -> SharedConfig:
+        """Its components."""
+        return self._config
+
+    @default_config.setter
+    def default_config(self, config: BlocksConfig) -> None:
+        """Gradio sets it first of all."""
+        self._config = SharedConfig(self)
 
     # the middleware
 
