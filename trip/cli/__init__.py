@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from trip.cli import (
+    ablate,
     animate,
     bench,
     control,
@@ -26,7 +27,10 @@ from trip.cli import (
 )
 from trip.cli.verbs import VerbParser
 
-VERBS = (animate, text_to_video, edit, control, figure9, models, data, encode, train, train_editor, finetune, evaluate, tables, bench)
+VERBS = (
+    *(animate, text_to_video, edit, control, figure9, models),
+    *(data, encode, train, train_editor, finetune, evaluate, tables, ablate, bench),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
