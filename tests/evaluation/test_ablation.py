@@ -1,6 +1,7 @@
 """The paper's variants trained side by side and judged: whole runs of the tiny preset, and the arithmetic of the tables."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,9 +76,9 @@ def words(photos, base, output, *more) -> list[str]:
 
 @pytest.fixture(scope="module")
 def unbroken(photos, tiny_model, tmp_path_factory) -> Path:
-    """An ablation from beginning to end, with two seeds."""
+    """An ablation from beginning to end."""
     folder = tmp_path_factory.mktemp("ablation") / "run"
-    assert main(words(photos, tiny_model, folder, "--seeds", "2")) == 0
+    assert main(words(photos, tiny_model, folder, "--seeds", "1")) == 0
     return folder
 
 
@@ -89,7 +90,7 @@ def test_every_variant_and_seed_is_trained_on_the_same_clips_from_one_start(unbr
     of = {}
     for record in steps(unbroken):
         of.setdefault(record["stage"], []).append(record["step"])
-    cells = {f"{variant}-{seed}" for variant in VARIANTS_OF_THE_PAPER for seed in (0, 1)}
+    cells = {f"{variant}-0" for variant in VARIANTS_OF_THE_PAPER}
     assert set(of) == {"start", *cells} and all(found == [0, 1] for found in of.values())
     for variant in VARIANTS_OF_THE_PAPER:
         pipe = TripPipeline.from_pretrained(unbroken / f"{variant}-0" / "model")
@@ -123,22 +124,27 @@ def test_tables_5_and_6_and_the_picture_come_out_of_it(unbroken, capsys) -> None
     assert still[2].strip().startswith("100.00") and still[4].strip() == "not measured" and still[7].strip().startswith("0")
     real = next(line for line in text.splitlines() if line.startswith(f"| {REAL} |")).split("|")
     assert real[5].strip().startswith("60.00")  # dB: the same frames
-    assert "6 clips of 2 held-out photos, 2 seeds" in text and "efficientnet-lite0" in text
+    assert "6 clips of 2 held-out photos, 1 seed;" in text and "efficientnet-lite0" in text
     picture = cv2.imread(str(unbroken / "figure-8.png"))
     assert picture.shape[0] > 6 * 64  # the truly moved clip and five variants, enlarged
-    told = json.loads((unbroken / "reports" / "consistency-trip-w-1.json").read_text())
-    assert told["system"] == "trip-w, seed 1" and told["variant"] == "trip-w" and told["protocol"]["num_fake"] == 6
+    told = json.loads((unbroken / "reports" / "consistency-trip-w-0.json").read_text())
+    assert told["system"] == "trip-w, seed 0" and told["variant"] == "trip-w" and told["protocol"]["num_fake"] == 6
     assert main(["tables", "--runs", str(unbroken), "--output", str(unbroken / "shown")]) == 0
-    assert "trip-w, seed 1" in capsys.readouterr().out
+    assert "trip-w, seed 0" in capsys.readouterr().out
 
 
-def test_the_same_command_ends_at_once_and_more_seeds_go_on(unbroken, photos, tiny_model, capsys) -> None:
-    before = (unbroken / "metrics.jsonl").read_text()
-    text = (unbroken / "tables.md").read_text()
-    assert main(words(photos, tiny_model, unbroken, "--seeds", "2")) == 0
-    assert (unbroken / "metrics.jsonl").read_text() == before and (unbroken / "tables.md").read_text() == text
-    assert main(words(photos, tiny_model, unbroken, "--steps", "3")) == 2
-    assert "holds a run of another recipe" in capsys.readouterr().err
+def test_the_same_command_ends_at_once_and_more_seeds_go_on(unbroken, photos, tiny_model, tmp_path, capsys) -> None:
+    folder = shutil.copytree(unbroken, tmp_path / "run")
+    before, text = ((folder / name).read_text() for name in ("metrics.jsonl", "tables.md"))
+    assert main(words(photos, tiny_model, folder, "--seeds", "1")) == 0
+    assert (folder / "metrics.jsonl").read_text() == before and (folder / "tables.md").read_text() == text
+    assert main(words(photos, tiny_model, folder, "--steps", "3")) == 2
+    assert "holds a run of another recipe; choose" in capsys.readouterr().err
+    assert main(words(photos, tiny_model, folder, "--seeds", "2")) == 0
+    after = (folder / "metrics.jsonl").read_text()
+    assert after.startswith(before) and "2 held-out photos, 2 seeds;" in (folder / "tables.md").read_text()
+    of_seed = {record["stage"]: record["loss"] for record in steps(folder)}
+    assert all(of_seed[f"{variant}-0"] != of_seed[f"{variant}-1"] for variant in VARIANTS_OF_THE_PAPER)
 
 
 def test_a_killed_ablation_goes_on_as_if_it_had_not_been(unbroken, photos, tiny_model, tmp_path) -> None:
@@ -157,7 +163,7 @@ def test_a_killed_ablation_goes_on_as_if_it_had_not_been(unbroken, photos, tiny_
     process.wait()
     assert main(words(photos, tiny_model, folder, "--seeds", "1")) == 0
     once = {(record["stage"], record["step"]): record["loss"] for record in steps(folder)}
-    whole = {(record["stage"], record["step"]): record["loss"] for record in steps(unbroken) if not record["stage"].endswith("-1")}
+    whole = {(record["stage"], record["step"]): record["loss"] for record in steps(unbroken)}
     assert once == whole and len(steps(folder)) == len(whole)
 
 
@@ -186,7 +192,7 @@ def flat_judge(is_of_frames: bool) -> Judge:
         means = frames.reshape(len(frames), -1, 3).mean(axis=1).astype(np.float32)
         return means if is_of_frames else means.ravel()
 
-    return Judge("flat", "0" * 16, "mean colours", features, is_of_frames=is_of_frames)
+    return Judge("flat", "0" * 16, f"mean colours, {is_of_frames}", features, is_of_frames=is_of_frames)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +221,7 @@ def test_clips_of_a_case_are_made_once_and_scored_against_the_true_ones(cases, t
     found, still, real = (score(tmp_path, name, cases, true, judges, tmp_path / "features", **told) for name in ("trip-0", "still", "real"))
     assert found.features.shape == (3, 3, 15) and (found.features == still.features).all()
     assert (found.per_photo["f_consistency_all"] > 99.999).all() and (found.per_photo["right"] == 0).all()
-    assert (real.per_photo["psnr"] == 60).all() and real.per_photo["right"].mean() > 60
+    assert (real.per_photo["psnr"] == 60).all() and (real.per_photo["f_consistency_all"] < 100).all()
     assert found.reports["fvd"]["figures"]["fvd"]["value"] > 0 and real.reports["fvd"]["figures"]["fvd"]["value"] < 1e-6
     rows = rows_of({"trip": [found], REAL: [real]}, {"trip": [0.25]})
     assert rows["trip"]["fvd"].value == pytest.approx(found.reports["fvd"]["figures"]["fvd"]["value"])
