@@ -48,7 +48,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
         "model_cache",
         "first_frame",
     },
-    "ui": {"settings", "system", "media", "data", "inside", "training", "jobs", "pipeline", "model_cache", "first_frame", "__init__"},
+    "ui": {"settings", "system", "media", "data", "inside", "training", "evaluation", "jobs", "pipeline", "model_cache", "first_frame", "__init__"},
     "cli": {
         "settings",
         "system",
@@ -62,6 +62,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
         "render",
         "model_cache",
         "first_frame",
+        "ui",
         "__init__",
     },
     "__main__": {"cli"},

@@ -20,6 +20,7 @@ from trip.cli import (
     figure9,
     finetune,
     models,
+    study,
     tables,
     text_to_video,
     train,
@@ -29,7 +30,7 @@ from trip.cli.verbs import VerbParser
 
 VERBS = (
     *(animate, text_to_video, edit, control, figure9, models),
-    *(data, encode, train, train_editor, finetune, evaluate, tables, ablate, bench),
+    *(data, encode, train, train_editor, finetune, evaluate, tables, ablate, study, bench),
 )
 
 
