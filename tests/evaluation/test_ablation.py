@@ -129,6 +129,7 @@ def test_tables_5_and_6_and_the_picture_come_out_of_it(unbroken, capsys) -> None
     assert picture.shape[0] > 6 * 64  # the truly moved clip and five variants, enlarged
     told = json.loads((unbroken / "reports" / "consistency-trip-w-0.json").read_text())
     assert told["system"] == "trip-w, seed 0" and told["variant"] == "trip-w" and told["protocol"]["num_fake"] == 6
+    assert told["protocol"]["stride"] == 0.125
     assert main(["tables", "--runs", str(unbroken), "--output", str(unbroken / "shown")]) == 0
     assert "trip-w, seed 0" in capsys.readouterr().out
 
@@ -203,9 +204,9 @@ def cases():
 
 
 def test_clips_of_a_case_are_made_once_and_scored_against_the_true_ones(cases, tmp_path) -> None:
-    true = true_clips(tmp_path / "real", cases, size=32, num_frames=5)
+    true = true_clips(tmp_path / "real", cases, size=32, num_frames=5, fps=8)
     assert len(true) == 9 and all(frames.shape == (5, 32, 32, 3) for frames in true.values())
-    again = true_clips(tmp_path / "real", cases, size=32, num_frames=5)
+    again = true_clips(tmp_path / "real", cases, size=32, num_frames=5, fps=8)
     assert all((again[name] == frames).all() for name, frames in true.items())
     seeds = []
 
@@ -217,7 +218,7 @@ def test_clips_of_a_case_are_made_once_and_scored_against_the_true_ones(cases, t
     assert list(made_clips(tmp_path / "trip-0", cases, true, animate, seed=0)) == [9] and len(set(seeds)) == 9
     changed_clips(tmp_path / "still", true, lambda frames: np.repeat(frames[:1], 5, axis=0))
     judges = {"fvd": flat_judge(False), "consistency": flat_judge(True)}
-    told = {"system": "s", "variant": "trip", "stride": 0.125, "data": "d"}
+    told = {"system": "s", "variant": "trip", "data": "d"}
     found, still, real = (score(tmp_path, name, cases, true, judges, tmp_path / "features", **told) for name in ("trip-0", "still", "real"))
     assert found.features.shape == (3, 3, 15) and (found.features == still.features).all()
     assert (found.per_photo["f_consistency_all"] > 99.999).all() and (found.per_photo["right"] == 0).all()

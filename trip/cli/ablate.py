@@ -116,7 +116,7 @@ class _Judging:
         held_out = read_photos(options.photos, held_out=True, short_side=LARGEST_PHOTO)
         self.cases: list[Case] = cases_of(evenly(held_out, options.num_photos))
         self.shape = {"size": self.model.frame_size, "num_frames": self.model.num_frames}
-        self.true = true_clips(self.clips / FOLDERS[REAL], self.cases, **self.shape)
+        self.true = true_clips(self.clips / FOLDERS[REAL], self.cases, **self.shape, fps=self.model.fps)
         self.scored: dict[str, Scores] = {}
 
     def animate(self, cell: "Cell") -> None:
@@ -166,7 +166,7 @@ class _Judging:
         if folder in self.scored:
             return
         reports = self.options.output / "reports"
-        told = {"system": system, "variant": variant, "stride": 1 / self.model.fps, "data": "photos set in motion"}
+        told = {"system": system, "variant": variant, "data": "photos set in motion"}
         self.scored[folder] = score(self.clips, folder, self.cases, self.true, self.judges, reports / "features", **told)
         reports.mkdir(exist_ok=True)
         for metric, report in self.scored[folder].reports.items():

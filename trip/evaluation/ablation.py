@@ -4,8 +4,9 @@ All figures are of one set of cases: a photo, a motion, the truly moved clip. Ev
 of pictures, so that `evaluate` measures them, too. Seeds and photos are drawn anew for an interval, the clips of a photo together.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from trip.data.photos import Photo
 from trip.evaluation.bootstrap import COVERED, Figure, verdict
 from trip.evaluation.camera import resized
-from trip.evaluation.clip_sets import Change, Reading, open_set
+from trip.evaluation.clip_sets import RUN, Change, Reading, open_set
 from trip.evaluation.clips import Asked, clip_seed, true_clip
 from trip.evaluation.consistency import FIRST, PERCENT, neighbour_similarity
 from trip.evaluation.features import features_of
@@ -27,6 +28,7 @@ from trip.evaluation.published import TABLES, Table
 from trip.evaluation.scores import PHOTO, consistency_report, distance_report
 from trip.evaluation.scores import Asked as Measured
 from trip.evaluation.sheets import contact_sheet
+from trip.system.files import atomic_write_text
 
 MOTIONS = ("pan_left", "zoom_in", "roll_right")  # one of each way that a camera moves a flat picture
 NUM_DRAWS = 1000  # of means; of a distance one in ten
@@ -63,9 +65,15 @@ def cases_of(photos: Sequence[Photo], motions: Sequence[str] = MOTIONS) -> list[
     return [Case(photo, motion) for photo in photos for motion in motions]
 
 
-def true_clips(folder: Path, cases: Sequence[Case], *, size: int, num_frames: int) -> dict[str, np.ndarray]:
-    """The truly moved clip of each case, f size size 3, uint8, written below the folder; what is there is read back."""
+def true_clips(folder: Path, cases: Sequence[Case], *, size: int, num_frames: int, fps: float) -> dict[str, np.ndarray]:
+    """The truly moved clip of each case, f size size 3, uint8, written below the folder; what is there is read back.
+
+    fps  that all clips beside the folder are said to have, where `evaluate` and `study` look for it
+    """
     found = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"num_frames": num_frames, "stride": 1 / fps, "size": size, "crop": True, "first_frame": PHOTO}
+    atomic_write_text(folder.parent / RUN, json.dumps(told, indent=1))
     for case in cases:
         known = _kept(folder / case.name, num_frames, size)
         if known is None:
@@ -121,7 +129,7 @@ class Scores:
 
 def score(
     clips: Path, name: str, cases: Sequence[Case], true: Mapping[str, np.ndarray], judges: Mapping[str, Judge], cache: Path, *,
-    system: str, variant: str, stride: float, data: str,
+    system: str, variant: str, data: str,
 ) -> Scores:  # fmt: skip
     """Measures the clips of a folder below `clips` against the true ones beside it.
 
@@ -130,7 +138,7 @@ def score(
     """
     num_frames, size = next(iter(true.values())).shape[:2]
     reading, order = Reading(num_frames, None, size), [case.name for case in cases]
-    fake, real = (replace(open_set(clips / folder, reading), stride=stride) for folder in (name, FOLDERS[REAL]))
+    fake, real = (open_set(clips / folder, reading) for folder in (name, FOLDERS[REAL]))
     asked = Measured(system=system, data=data, variant=variant, first_frame=PHOTO, cache=cache)
     values: dict[str, list[float]] = {"psnr": [], "right": []}
     for case, source in zip(cases, _in_order(fake.sources, order), strict=True):

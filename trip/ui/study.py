@@ -157,7 +157,7 @@ def _choices(study: Study) -> list[tuple[str, str]]:
 def _welcome(study: Study) -> str:
     count = min(study.asked.per_rater or len(study.pairs), len(study.pairs))
     choose = f'"{NOT_SURE}"' if study.asked.mode == "not-sure" else "the likelier one"
-    minutes = max(1, round(count * MINUTES_A_PAIR))
+    minutes = max(2, round(count * MINUTES_A_PAIR))
     return (
         "# Which clip is better?\n"
         f"You will see about {count} pairs of clips. Both clips of a pair were made from the same photo and sentence. Watch both, then "
