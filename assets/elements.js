@@ -73,7 +73,10 @@
       this.tracks = clips.map((clip) => this.track(clip));
       this.lead = this.tracks.reduce((longest, track) => (track.end > longest.end ? track : longest));
       const lead = this.lead.video;
-      lead.addEventListener("ended", () => this.playing && this.restart());
+      lead.addEventListener("ended", () => {
+        this.dispatchEvent(new CustomEvent("looped", { bubbles: true })); // played to its end, by nobody's hand or by somebody's
+        if (this.playing) this.restart();
+      });
       lead.addEventListener("pause", () => this.playing && !lead.ended && this.pause()); // by the browser, to save power
 
       this.stage = node("div", { class: clips.length > 1 ? "stage many" : "stage" }, ...this.tracks.map((track) => track.figure));
@@ -240,7 +243,7 @@
     controls() {
       const row = super.controls();
       this.border = null;
-      if (this.tracks.length !== 2) return row;
+      if (this.tracks.length !== 2 || this.hasAttribute("apart")) return row;
       this.border = node("input", { type: "range", min: 0, max: 100, step: 1, value: 50, "aria-label": "Border of the wipe" });
       this.border.addEventListener("input", () => this.stage.style.setProperty("--wipe", `${this.border.value}%`));
       const line = node("div", { class: "row", hidden: "" }, node("label", {}, "Border", this.border));

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from trip.cli import (
+    ablate,
     animate,
     bench,
     control,
@@ -19,6 +20,7 @@ from trip.cli import (
     figure9,
     finetune,
     models,
+    study,
     tables,
     text_to_video,
     train,
@@ -26,7 +28,10 @@ from trip.cli import (
 )
 from trip.cli.verbs import VerbParser
 
-VERBS = (animate, text_to_video, edit, control, figure9, models, data, encode, train, train_editor, finetune, evaluate, tables, bench)
+VERBS = (
+    *(animate, text_to_video, edit, control, figure9, models),
+    *(data, encode, train, train_editor, finetune, evaluate, tables, ablate, study, bench),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
-"""How far a measurement is, on the command line."""
+"""How far a measurement or a training is, on the command line."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,3 +19,16 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
             bar.update(done - bar.n)
 
         yield on_progress
+
+
+def show_steps(records: Iterator[dict[str, Any]]) -> None:
+    """Takes all steps of a training and shows how they go."""
+    stage = None
+    with tqdm(unit="step") as bar:
+        for record in records:
+            if record["stage"] != stage:
+                stage = record["stage"]
+                bar.reset(total=record["max_steps"])
+                bar.set_description(stage)
+            bar.n = record["step"] + ("loss" in record)
+            bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "psnr", "read_right", "held_out_loss") if name in record})

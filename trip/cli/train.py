@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from trip.cli.data import check_counts
-from trip.cli.verbs import Verbs
+from trip.cli.progress import show_steps
+from trip.cli.verbs import Verbs, named_settings
 from trip.settings import PRESETS, VARIANTS, Preset, changed
 from trip.system.files import check_run_folder
 
@@ -82,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"wanted one of --photos, --cache and --data, got {' and '.join(given) or 'none'}")
     check_run_folder(options.output)
     written = options.output / "model"
-    _show(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
+    show_steps(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
     if int(os.environ.get("RANK", 0)):  # one process of several tells how it went
         return
     if not written.exists():
@@ -104,23 +103,11 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
         "recipe.denoiser.accumulation": options.accumulation,
     }
     values = {name: value for name, value in values.items() if value is not None}
-    for setting in options.set:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set: wanted NAME=VALUE, got {setting!r}")
-        values[name] = _value(value)
-    return values
+    return values | named_settings(options.set)
 
 
 def _chosen_of_model(options: argparse.Namespace) -> list[str]:
     return [name.removeprefix("model.") for name in _chosen(options) if name.startswith("model.")]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _plan(options: argparse.Namespace, preset: Preset) -> dict[str, Any]:
@@ -174,16 +161,3 @@ def _data_stages(options: argparse.Namespace, preset: Preset) -> Iterator[dict[s
         log_with=options.log_with,
     )
     return run.stages()
-
-
-def _show(records: Iterator[dict[str, Any]]) -> None:
-    """Takes all steps and shows how they go."""
-    stage = None
-    with tqdm(unit="step") as bar:
-        for record in records:
-            if record["stage"] != stage:
-                stage = record["stage"]
-                bar.reset(total=record["max_steps"])
-                bar.set_description(stage)
-            bar.n = record["step"] + ("loss" in record)
-            bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "psnr", "read_right", "held_out_loss") if name in record})

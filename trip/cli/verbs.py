@@ -1,6 +1,8 @@
 """What all commands share: a parser that complains in one line, and settings as flags."""
 
 import argparse
+import json
+from collections.abc import Iterable
 from typing import Any, NoReturn, TypeVar
 
 from trip.settings import Request
@@ -30,3 +32,17 @@ def settings_in(options: argparse.Namespace, schema: type[Asked], prefix: str = 
     """The settings that were given as flags, checked; ValueError, in one line. `defaults` are for what was not given."""
     given = {name: f"{prefix.replace('-', '_')}{name}" for name in schema.model_fields}
     return schema.checked(**defaults | {name: getattr(options, flag) for name, flag in given.items() if hasattr(options, flag)})
+
+
+def named_settings(assignments: Iterable[str]) -> dict[str, Any]:
+    """What `--set NAME=VALUE` was given: name -> value, read as JSON where it is some. ValueError, in one line."""
+    values = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set: wanted NAME=VALUE, got {assignment!r}")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values

@@ -104,7 +104,7 @@ class TrainingRun:
         recipe, model = self.preset.recipe, self.preset.model
         scheduler = build_scheduler(model)
         if self.base:
-            vae, text_encoder, tokenizer = self._given()
+            vae, text_encoder, tokenizer = self.given_parts()
         else:
             vae = yield from self._autoencoder()
             tokenizer = self._tokenizer()
@@ -131,11 +131,7 @@ class TrainingRun:
         ):
             if settings is None:
                 continue
-            caches = []
-            for held_out in (False, True):
-                folder = f"{'moments' if name == 'field' else 'clips'}-{size}{'-held-out' if held_out else ''}"
-                yield from self._encode(folder, vae, size, held_out=held_out)
-                caches.append(LatentCache(self.folder / folder))
+            caches = yield from self.caches("moments" if name == "field" else "clips", vae, size)
             if name == "field":
                 if recipe.field_trains == "waves":  # all else stays as given, beside the denoising loss too
                     denoiser.unet.warp.requires_grad_(False)
@@ -148,7 +144,7 @@ class TrainingRun:
                 break
         write_model(self.folder / "model", model, vae, text_encoder, tokenizer, denoiser, scheduler, card=self.preset.card)
 
-    def _given(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
+    def given_parts(self) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
         """What the base's folder holds of a pipeline for text and pictures."""
         vae, text_encoder = (
             AutoencoderKL.from_pretrained(self.base, torch_dtype=torch.float32, **weights_of(self.base, "vae")),
@@ -211,6 +207,15 @@ class TrainingRun:
         captions += [caption for caption, _ in draw_captions(self.photos[False], 200 * len(MOTIONS), np.random.default_rng(self.seed))]
         text = self.preset.model.text
         return train_tokenizer(captions, vocabulary=text.vocabulary, max_tokens=text.max_tokens)
+
+    def caches(self, name: str, vae: AutoencoderKL, size: int) -> Generator[dict[str, Any], None, list[LatentCache]]:
+        """Encoded clips, or `moments` of them: those to learn from, and those held out. What is there is not encoded again."""
+        found = []
+        for held_out in (False, True):
+            folder = f"{name}-{size}{'-held-out' if held_out else ''}"
+            yield from self._encode(folder, vae, size, held_out=held_out)
+            found.append(LatentCache(self.folder / folder))
+        return found
 
     def _encode(self, name: str, vae: AutoencoderKL, size: int, *, held_out: bool) -> Iterator[dict[str, Any]]:
         """Fills a cache of whole clips, or of `moments`, of which the photo alone is encoded."""

@@ -18,12 +18,14 @@ import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from trip.checkpoint import weights_of
 from trip.diffusion import alphas_bar
 from trip.model.build import build_fusion, build_unet
 from trip.model.denoiser import Denoiser
+from trip.model.unet import TripUNet
 from trip.model.weights import check_finite
 from trip.pipeline import TripPipeline
 from trip.settings import ModelSettings
@@ -83,13 +85,21 @@ class Base:
 
     def _take_unet(self, denoiser: Denoiser) -> None:
         given = UNet3DConditionModel.from_pretrained(self.folder, torch_dtype=torch.float32, **weights_of(self.folder, "unet"))
-        state, wanted = given.state_dict(), denoiser.unet.conv_in.weight
-        if wanted.shape[1] > state["conv_in.weight"].shape[1]:  # the photo in the channels: what the base did not know counts nothing
-            more = wanted.new_zeros(wanted.shape[0], wanted.shape[1] - state["conv_in.weight"].shape[1], *wanted.shape[2:])
-            state["conv_in.weight"] = torch.cat([state["conv_in.weight"], more], dim=1)
-        missing, unexpected = denoiser.unet.load_state_dict(state, strict=False)
-        if unexpected or [name for name in missing if not name.startswith(ADDED)]:
+        if take_unet(denoiser.unet, given.state_dict()):
             raise RuntimeError("other layers")
+
+
+def take_unet(unet: TripUNet, state: dict[str, Tensor]) -> list[str]:
+    """Gives a 3D-UNet the weights of one that knows no photo; the names of those that it lacks or has besides, but for what ours adds.
+
+    Where the photo comes in the channels, what the other did not know counts nothing at first.
+    """
+    wanted, entry = unet.conv_in.weight, state["conv_in.weight"]
+    if wanted.shape[1] > entry.shape[1]:
+        more = wanted.new_zeros(wanted.shape[0], wanted.shape[1] - entry.shape[1], *wanted.shape[2:])
+        state = state | {"conv_in.weight": torch.cat([entry, more], dim=1)}
+    missing, unexpected = unet.load_state_dict(state, strict=False)
+    return unexpected + [name for name in missing if not name.startswith(ADDED)]
 
 
 def open_base(name: str | Path, model: ModelSettings, *, schedule: Literal["preset", "plain", "base"] | None = None) -> Base:

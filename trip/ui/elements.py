@@ -60,15 +60,15 @@ def player(src: str | Path, fps: float, frames: int, label: str = "") -> str:
     return _element("trip-player", src=_address(src), fps=f"{fps:g}", frames=str(frames), label=label)
 
 
-def compare(clips: Sequence[ComparedClip], label: str = "Comparison") -> str:
-    """HTML of clips side by side that play, stop and step together; two can be wiped over each other.
+def compare(clips: Sequence[ComparedClip], label: str = "Comparison", *, wipe: bool = True) -> str:
+    """HTML of clips side by side that play, stop and step together; two can be wiped over each other, unless `wipe` is off.
 
-    Clips run in real time; a shorter one holds its last frame until the longest ends.
+    Clips run in real time; a shorter one holds its last frame until the longest ends. The event "looped" tells each such end.
     """
     if not clips:
         raise ValueError("wanted one clip or more to compare, got none")
     entries = [asdict(clip) | {"src": _address(clip.src)} for clip in clips]
-    return _element("trip-compare", clips=json.dumps(entries), label=label)
+    return _element("trip-compare", clips=json.dumps(entries), label=label, **({} if wipe else {"apart": ""}))
 
 
 def crop_box(value: dict[str, Any] | None = None, *, label: str = "What the model sees", **more: Any) -> gr.HTML:
