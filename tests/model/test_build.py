@@ -130,7 +130,8 @@ def test_the_papers_other_parts_have_their_sizes():
         vae, text_encoder, fusion = build_vae(settings), build_text_encoder(settings), build_fusion(settings)
     millions = {name: round(sum(p.numel() for p in part.parameters()) / 1e6) for name, part in (("vae", vae), ("text", text_encoder))}
     assert millions == {"vae": 84, "text": 340}  # Stable Diffusion 2.1's autoencoder; OpenCLIP-H's text encoder, 23 of its layers
-    assert (fusion.config.kind, fusion.config.skip, fusion.config.attend) == ("attention", False, "space")
+    form = {"kind": "attention", "skip": False, "attend": "time", "concatenate": "channels", "query": "residual"}
+    assert {name: fusion.config[name] for name in form} == form
 
 
 def test_the_papers_schedule_and_sampler():

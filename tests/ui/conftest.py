@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -26,6 +26,7 @@ QUIET = (
 )
 ROOT = Path(__file__).parents[2]
 SLOW = 60_000  # milliseconds that anything on the page may take: every wait is for a state, on a machine however busy
+SETTLING = 5  # frames that the browser draws; Gradio takes two at most
 DEAD_END = "http://127.0.0.1:9"  # a proxy that is not there
 NO_NETWORK = {
     "HTTP_PROXY": DEAD_END,
@@ -130,6 +131,18 @@ def until(page: Page, true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end, "nothing happened"
         page.wait_for_timeout(20)
+
+
+def fill(field: Locator, text: str) -> None:
+    """Fills a field of a tab or a folded part that may just have been opened.
+
+    A frame or two after Gradio shows such a part it sets everything in it once more, to what it was before: text that came sooner is lost.
+    """
+    field.wait_for()
+    field.evaluate(
+        "(_, frames) => new Promise(done => { const next = () => frames-- > 0 ? requestAnimationFrame(next) : done(); next(); })", SETTLING
+    )
+    field.fill(text)
 
 
 def _leaves(url: str, home: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import until
+from tests.ui.conftest import fill, until
 from trip.media import read_clip, read_metadata
 
 PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
@@ -15,7 +15,7 @@ PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
 
 def _run(page: Page, num_steps: int = 2) -> None:
     page.locator("#advanced > button").click()
-    page.locator("#num_steps input").fill(str(num_steps))
+    fill(page.locator("#num_steps input"), str(num_steps))
     page.locator("#run").click()
 
 
@@ -67,7 +67,7 @@ def test_more_photos_are_used_once(session):
     page.set_input_files("#photo input[type=file]", PHOTO)
     expect(page.locator("#photo img")).to_be_visible()
     page.locator("#advanced > button").click()
-    page.locator("#num_steps input").fill("1")
+    fill(page.locator("#num_steps input"), "1")
     page.set_input_files("#more-photos input[type=file]", [PHOTO, PHOTO.with_name("coffee.jpg")])
     expect(page.locator("#more-photos")).to_contain_text("coffee")
     page.locator("#run").click()
@@ -111,7 +111,7 @@ def test_a_run_outlives_a_reload_stop_ends_it_at_once_and_the_next_one_works(ses
 def test_a_click_on_an_example_fills_the_form_and_runs(session):
     page = session.page
     page.locator("#advanced > button").click()
-    page.locator("#num_steps input").fill("2")
+    fill(page.locator("#num_steps input"), "2")
     card = page.locator("#examples tbody tr").nth(1)
     prompt = card.locator("td").nth(1).inner_text()
     card.click()
@@ -178,9 +178,9 @@ def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(session):
     page.locator("#preset input").click()
     page.get_by_role("option", name="Draft of 4 steps").click()
     expect(page.locator("#num_steps input")).to_have_value("4")
-    page.locator("#num_steps input").fill("7")
+    fill(page.locator("#num_steps input"), "7")
     page.locator("#num_steps input").press("Tab")
-    page.locator("#preset-name textarea, #preset-name input").fill("seven <b>steps</b>")
+    fill(page.locator("#preset-name textarea, #preset-name input"), "seven <b>steps</b>")
     before = page.evaluate("localStorage.getItem('trip-presets')")
     page.locator("#preset-keep").click()
     expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")

@@ -19,7 +19,7 @@ class Preset(Settings):
 
 PRESETS = {
     "paper": Preset(  # Sec. 4.1; sizes of ModelScopeT2V, on which the paper builds
-        model=ModelSettings(),
+        model=ModelSettings(fusion=FusionSettings(attend="time", concatenate="channels")),
         recipe=RecipeSettings(
             precision="bf16",
             denoiser=StageSettings(max_steps=200_000, batch_size=4, learning_rate=2e-6, fusion_learning_rate=2e-4),

@@ -71,13 +71,27 @@ def stop_after(store: JobStore, job: Job, reached: int) -> None:
     wait_for(lambda: store.get(job.id).state.is_final)
 
 
-def test_a_job_trains_is_paused_goes_on_gives_way_where_others_wait_and_is_done(store, clips, tiny_model, monkeypatch):
+@pytest.fixture
+def few_windows(monkeypatch) -> None:
+    """The process of a job encodes few windows of each clip; all else is as the command has it."""
+    code = (
+        "import sys; from trip.cli import main; from trip.training.finetune import run;"
+        "run.WINDOWS_EACH = run.HELD_OUT_WINDOWS = 2; sys.exit(main(sys.argv[1:]))"
+    )
+    command = finetune.command
+    monkeypatch.setattr(finetune, "command", lambda *of_job: [sys.executable, "-c", code, *command(*of_job)[3:]])
+
+
+def test_a_job_trains_is_paused_goes_on_gives_way_where_others_wait_and_has_its_turn_again(
+    store, clips, tiny_model, monkeypatch, few_windows
+):
     monkeypatch.setattr(finetune, "TURN_SECONDS", 0.5)
     monkeypatch.setattr(finetune, "LOOK_SECONDS", 0.1)
-    made = []
+    monkeypatch.setattr(finetune, "LEAVE_SECONDS", SECONDS)  # it saves, on a machine however busy
+    reached = []
 
     def other(context):
-        made.append(len(steps_in(run)))
+        reached.append(saved_steps(run))
         return {}
 
     worker = Worker(store, {"finetune": FinetuneHandler(str(tiny_model)), "other": other})
@@ -90,24 +104,28 @@ def test_a_job_trains_is_paused_goes_on_gives_way_where_others_wait_and_is_done(
         assert store.suspend(job.id).state == State.PAUSED
         wait_for(lambda: worker.lease.acquire(blocking=False))  # the process has ended, and others may compute
         worker.lease.release()
-        reached = len(steps_in(run))
-        assert store.get(job.id).state == State.PAUSED and 0 < reached < 400
+        reached.append(saved_steps(run))
+        assert store.get(job.id).state == State.PAUSED and 0 < reached[0] < 400
         store.resume(job.id)
-        wait_for(lambda: len(steps_in(run)) > reached)
+        wait_for(lambda: len(steps_in(run)) > reached[0])
         waiting = store.submit("they", "other", {})
-        wait_for(lambda: store.get(waiting.id).state == State.DONE)
-        assert reached < made[0] < 400
-        stop_after(store, job, made[0])
+        wait_for(lambda: store.get(waiting.id).state.is_final)
+        assert store.get(waiting.id).state == State.DONE and reached[0] < reached[1] < 400
+        wait_for(lambda: store.get(job.id).state == State.RUNNING)
     finally:
+        monkeypatch.setattr(finetune, "LEAVE_SECONDS", 0)
         worker.stop()
-    done = store.get(job.id)
-    assert done.state == State.DONE, done.error
-    assert steps_in(run) == list(range(done.result["num_steps"])) and made[0] < done.result["num_steps"] < 400
-    assert read_card(store.folder_of(job) / done.result["file"]).rank == 2
-    assert done.result["samples"] and done.result["held_out_loss"] > 0 and done.result["base_loss"] > 0
+    assert steps_in(run)[: reached[1]] == list(range(reached[1]))
 
 
-def test_a_killed_app_takes_its_training_with_it_and_the_next_goes_on(clips, tiny_model, tmp_path):
+def saved_steps(run: Path) -> int:
+    """Steps that a run whose process has ended has made, all of them saved."""
+    saved = step_of(completed(run / "finetune")[-1])
+    assert saved == len(steps_in(run))
+    return saved
+
+
+def test_a_killed_app_takes_its_training_with_it_and_the_next_goes_on_until_it_is_done(clips, tiny_model, tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from trip.jobs.store import JobStore; from trip.jobs.worker import Worker;"
         "from trip.jobs.handlers.finetune import FinetuneHandler; store = JobStore(Path(sys.argv[1]));"
@@ -122,17 +140,20 @@ def test_a_killed_app_takes_its_training_with_it_and_the_next_goes_on(clips, tin
     app.send_signal(signal.SIGKILL)
     app.wait()
     wait_for(lambda: list((run / "finetune").glob("step-*")) and _is_free(run))  # it has saved and gone
-    reached = len(steps_in(run))
+    reached = saved_steps(run)
     store = JobStore(tmp_path / "outputs")
     worker = Worker(store, {"finetune": FinetuneHandler(str(tiny_model))})
     worker.start()
     try:
         stop_after(store, job, reached)
-        assert store.get(job.id).state == State.DONE
+        done = store.get(job.id)
     finally:
         worker.stop()
         store.close()
-    assert steps_in(run) == list(range(len(steps_in(run))))
+    assert done.state == State.DONE, done.error
+    assert steps_in(run) == list(range(done.result["num_steps"])) and reached < done.result["num_steps"] < 400
+    assert read_card(store.folder_of(job) / done.result["file"]).rank == 2
+    assert done.result["samples"] and done.result["held_out_loss"] > 0 and done.result["base_loss"] > 0
 
 
 def _is_free(run: Path) -> bool:

@@ -9,6 +9,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.ui.conftest import fill
 from tests.ui.test_browser import PHOTO
 from trip.media import read_clip, read_metadata
 from trip.ui.panels.models import cards_of
@@ -66,14 +67,14 @@ def test_what_cannot_be_made_is_told_in_one_line(client, endpoint, arguments, sa
 def _small(page: Page, prefix: str) -> None:
     """Two steps at 64 pixels."""
     page.locator(f"#{prefix}-advanced > button").click()
-    page.locator(f"#{prefix}-num_steps input").fill("2")
-    page.locator(f"#{prefix}-size input").fill("64")
+    fill(page.locator(f"#{prefix}-num_steps input"), "2")
+    fill(page.locator(f"#{prefix}-size input"), "64")
 
 
 def test_words_become_pictures_to_choose_from_and_one_a_clip(session):
     page = session.page
     page.get_by_role("tab", name="Text to video").click()
-    page.locator("#paint-prompt textarea").fill("a red house under a blue sky")
+    fill(page.locator("#paint-prompt textarea"), "a red house under a blue sky")
     _small(page, "paint")
     page.locator("#paint").click()
     expect(page.locator("#paint-pictures img")).to_have_count(2)
@@ -87,7 +88,7 @@ def test_words_become_pictures_to_choose_from_and_one_a_clip(session):
     expect(page.locator("#clip video")).to_be_visible()
     expect(page.locator("#facts")).to_contain_text("a red house under a blue sky")
     # where the box is ticked, it goes on to the clip by itself
-    page.locator("#paint-prompt textarea").fill("a house by the sea")
+    fill(page.locator("#paint-prompt textarea"), "a house by the sea")
     page.locator("#paint-at-once input").check()
     page.locator("#paint").click()
     expect(page.locator("#facts")).to_contain_text("a house by the sea")
@@ -103,7 +104,7 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(session):
     expect(page.locator("#paint-picture img")).to_be_visible()
     page.locator("#paint-send").click()
     expect(page.locator("#edit-photo img")).to_be_visible()
-    page.locator("#edit-instruction textarea, #edit-instruction input").fill("make it winter")
+    fill(page.locator("#edit-instruction textarea, #edit-instruction input"), "make it winter")
     _small(page, "edit")
     page.locator("button#edit").click()
     expect(page.locator("#before-after")).to_be_visible()
@@ -118,12 +119,12 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(session):
     # the map is shown before it is drawn over
     page.locator("#control-map-make").click()
     expect(page.locator("#progress")).to_contain_text("Done")
-    page.locator("#control-prompt textarea, #control-prompt input").fill("a tiger")
+    fill(page.locator("#control-prompt textarea, #control-prompt input"), "a tiger")
     _small(page, "control")
     before = page.locator("#edit-picture img").get_attribute("src")
     page.locator("button#control").click()
     expect(page.locator("#edit-picture img")).not_to_have_attribute("src", before)
-    page.locator("#edit-motion textarea, #edit-motion input").fill("the camera zooms in")
+    fill(page.locator("#edit-motion textarea, #edit-motion input"), "the camera zooms in")
     page.locator("#figure9").click()
     clips = page.locator("#figure-clips video")
     expect(clips).to_have_count(3)

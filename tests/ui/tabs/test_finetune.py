@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.training.test_finetune import write_moving_square
+from tests.ui.conftest import fill
 
 TRAINED = 180_000  # milliseconds that a few steps of the tiny model may take, its process included
 
@@ -35,14 +36,14 @@ def test_clips_become_a_model_that_is_used_and_compared(session, clips, request)
     expect(page.locator("#captions")).to_contain_text("jumping square")
 
     page.locator("#what-to-train > button").click()
-    page.locator("#finetune-max_steps input[type=number]").fill("4")
-    page.locator("#finetune-sample_every input[type=number]").fill("2")
+    fill(page.locator("#finetune-max_steps input[type=number]"), "4")
+    fill(page.locator("#finetune-sample_every input[type=number]"), "2")
     page.locator("#finetune-preset label", has_text="light").click()
     expect(page.locator("#finetune-rank input[type=number]")).to_have_value("8")
     page.locator("#plan").click()
     expect(page.locator("#plan-words")).to_contain_text("for 4 steps", timeout=TRAINED)
     expect(page.locator("#lighter")).to_be_hidden()
-    page.locator("#finetune-rank input[type=number]").fill("2")
+    fill(page.locator("#finetune-rank input[type=number]"), "2")
     page.locator("#train").click()
     expect(page.locator("#training")).to_be_visible()
     expect(page.locator("#finetune-facts")).to_contain_text("has the accelerator", timeout=TRAINED)

@@ -181,7 +181,7 @@ class AnimateHandler:
         frames = self._rendering(output, settings, earlier.get("after"))
         path, num_frames, shown = self._render(context, frames, photo, earlier.get("after"))
         measured = figures(shown, fit_photo(photo, *frames.shape, settings.crop))
-        self.timings.add(replace(sampled.timing, rendering=round(time.monotonic() - rendering, 3)))
+        self.timings.add(replace(sampled.timing, rendering=time.monotonic() - rendering))
         return {
             "clip": path.name,
             "drawn": drawn.name,
