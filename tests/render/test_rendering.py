@@ -1,6 +1,7 @@
 """A clip is rendered: known motions of a textured photo against the truly moved photo; light, surroundings, sizes, rates."""
 
 import tracemalloc
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from trip.model.warp import REFERENCE_FRAMES as UNIT
 from trip.model.warp import MotionField
 from trip.output import AnimatedClip
 from trip.render import Rendering, output_shape
+from trip.render.motion import ClipMotion
 
 MODEL, NUM_FRAMES, FPS = 64, 9, 8.0
 CROP = (0.25, 0.25, 0.5, 0.5)  # of the photo: what the network sees
@@ -165,6 +167,30 @@ def test_what_is_new_is_seen_where_the_field_lets_go_of_the_photo(photo):
         assert np.abs(with_flake[index][:, :64].astype(int) - fitted[:, :64]).max() <= 1
         assert psnr(without[index], fitted) > 45
     assert with_flake.photo_share < 1
+
+
+@pytest.mark.parametrize(("name", "shows"), [("still", True), ("pan_right", False)])
+def test_what_is_faintly_new_is_seen_where_nothing_moves(photo, name, shows):
+    """As snow is: the field lets go of less than a tenth of the photo, the frames are some grey levels brighter in places."""
+    made = moved(photo, name)
+    frames = made.frames.astype(np.float32)
+    frames[1:, 24:40, 24:40] += 14
+    bright = replace(made, frames=frames.clip(0, 255).astype(np.uint8), field=field(name, gone=0.09))
+    plain, seen = (Rendering(one, rate=FPS)[8].astype(float)[112:144, 112:144] for one in (made, bright))
+    assert ((seen - plain).mean() > 7) == shows
+
+
+def test_a_clip_at_rest_is_told_from_one_that_moves(photo):
+    times = np.array([0.0, REFERENCE_FRAMES / 2, REFERENCE_FRAMES])
+    assert ClipMotion(drawn(photo, field())).moving(times) == 0
+    assert ClipMotion(drawn(photo, field("pan_right"))).moving(times) == 1
+    assert ClipMotion(drawn(photo, field("pan_right"))).moving(times[:1]) == 0
+    assert ClipMotion(drawn(photo, None)).moving(times) == 1
+    assert ClipMotion(drawn(photo, field(scene=np.full((4, 24, 24), 0.05)))).moving(times) == 1
+    there_and_back = np.full((4, 24, 24), 0.1)
+    there_and_back[2:] *= -UNIT / REFERENCE_FRAMES  # d_2 against d_1: home at the end
+    swaying = ClipMotion(drawn(photo, field(scene=there_and_back)))
+    assert swaying.moving(times[[0, 2]]) < 0.1 and swaying.moving(times) == 1
 
 
 def test_without_a_field_the_frames_flow_moves_the_photo(photo):

@@ -16,6 +16,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from accelerate.utils import DeepSpeedPlugin, DistributedType, LoggerType
 from safetensors.torch import load_file
 
+from tests.conftest import make_pipeline
 from trip.cli import main
 from trip.data.photos import is_held_out
 from trip.data.shards import EncodedDataSet
@@ -179,6 +180,20 @@ def test_a_data_set_can_be_encoded_on_the_way(films, text_to_video, tmp_path, ca
     words = ["train", *SMALL, "--data", str(films), "--init", str(text_to_video), "--output", str(run), "--max-steps", "2"]
     assert main(words) == 0
     assert len(losses(run)) == 2
+
+
+def test_waves_stay_as_they_are_where_films_do_not_tell_of_them(films, tmp_path):
+    preset = changed(PRESETS["tiny"], {"model.unet.scene_frequencies": 2})
+    make_pipeline(preset.model).save_pretrained(tmp_path / "base")
+    run = ["train", "--preset", "tiny", "--set", "model.unet.scene_frequencies=2", "--data", str(films)]
+    run += ["--init", str(tmp_path / "base"), "--output", str(tmp_path / "run"), "--max-steps", "2", "--batch-size", "2"]
+    assert main(run) == 0
+    before, after = (
+        load_file(folder / "unet" / "diffusion_pytorch_model.safetensors") for folder in (tmp_path / "base", tmp_path / "run/model")
+    )
+    waves = {name for name in before if name.startswith("warp.waves.")}
+    assert waves and all(torch.allclose(before[name], after[name].float(), atol=1e-3) for name in waves)
+    assert any(not torch.allclose(before[name], after[name].float(), atol=1e-3) for name in before.keys() - waves)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(cache, text_to_video, tmp_path, monkeypatch):

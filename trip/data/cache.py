@@ -58,9 +58,7 @@ def draw_moments(photos: list[Photo], clips: list[ClipFile], *, size: int, rng: 
         suited = [photo for photo in photos if any(photo.kind in MOTIONS[name].suits for name in SWAYING)]
         if not suited:
             kinds = ", ".join(sorted(frozenset[str].union(*(MOTIONS[name].suits for name in SWAYING))))
-            raise ValueError(
-                f"recipe.swaying_moments: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0"
-            )
+            raise ValueError(f"recipe.swaying_moments: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0")
         return _set_in_motion(suited, times, size, rng, SWAYING)
     return _drawn(photos, clips, times, size, rng)
 

@@ -14,8 +14,9 @@ from trip.render.plate import Plate, framed, light
 
 # Each pair: nothing below the first, all above the second.
 LIGHT_SEEN = (5.0, 14.0)  # grey levels that a place changes by in a clip: less is noise
-NOT_SHOWN = (0.06, 0.25)  # of 1: where the field says that so much of the photo goes in a clip, the frames may show something new
-NEW_SEEN = (3.0, 10.0)  # grey levels of difference: less is noise
+NOT_SHOWN = {"at rest": (0.04, 0.10), "moving": (0.06, 0.25)}  # of 1: where the field says that so much of the photo goes in a clip, the
+# frames may show something new; where nothing moves, as under snow and rain, nothing can be taken for new that has just gone astray
+NEW_SEEN = {"at rest": (2.0, 6.0), "moving": (3.0, 10.0)}  # grey levels of difference: less is noise
 NEW_HIDES = (25.0, 60.0)  # grey levels of difference: what is so new hides the photo
 TRUSTED = (0.2, 0.6)  # of the places around one, whose flow is believed
 
@@ -60,7 +61,8 @@ class Layers:
         lights = _lights(made.frames, expected, inside)
         lost = None if motion.field is None else _lost(made, drawn, views, motion.shape)
         torn = np.stack([motion.torn(float(time)) for time in made.times]) if motion.bends else None
-        shade, added, hides = _shading(made.frames, expected, lights, gone, lost, torn)
+        moving = motion.moving(made.times)
+        shade, added, hides = _shading(made.frames, expected, lights, gone, lost, torn, moving)
         if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
             shade = added = hides = None
         layers = [None if layer is None else layer.astype(np.float16) for layer in (shade, added, hides)]
@@ -126,6 +128,7 @@ def _shading(
     gone: np.ndarray,
     lost: np.ndarray | None,
     torn: np.ndarray | None,
+    moving: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shade, what is added, and where the photo is hidden, so that `shade * photo + added` is
 
@@ -138,6 +141,7 @@ def _shading(
     gone              what share of the photo is said to be gone   f h w
     lost              differences that are the autoencoder's own, grey levels, f h w; none: `gone` is all that is known
     torn              where the photo cannot be taken as the motion says, in [0, 1], f h w; none: nowhere
+    moving            from 0, a clip at rest, to 1
     """
     gain, offset = lights
     lit = gain * expected + offset
@@ -146,7 +150,7 @@ def _shading(
         new = hides = _smooth(gone)
     else:
         error = np.stack([blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference]) - lost
-        new = step(gone, NOT_SHOWN) * step(error, NEW_SEEN)
+        new = step(gone, _between(NOT_SHOWN, moving)) * step(error, _between(NEW_SEEN, moving))
         new, hides = _smooth(new, wider=WIDER), _smooth(new * step(error, NEW_HIDES))
     if torn is not None:
         new, hides = (np.maximum(mask, _smooth(torn)) for mask in (new, hides))
@@ -181,9 +185,10 @@ def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> np.nda
         return None
     short, (height, width) = min(motion.shape), motion.grid
     there, back = FlowFinder(*motion.shape), FlowFinder(*motion.shape)
+    not_shown = _between(NOT_SHOWN, motion.moving(made.times))
     ways = np.zeros((len(made.frames), *motion.shape, 2), np.float32)
     for way, frame, time in zip(ways[1:], made.frames[1:], made.times[1:].tolist(), strict=True):
-        gone = step(motion.gone(time, float(made.times.max())), NOT_SHOWN)
+        gone = step(motion.gone(time, float(made.times.max())), not_shown)
         if motion.field is not None and not gone.any():
             continue
         expected = drawn.seen(motion.view(time), motion.shape)
@@ -213,6 +218,11 @@ def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> np.nda
         bend = cv2.remap(view.bend, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         result[:] = way @ view.affine[:2, :2].T + bend - view.bend
     return results
+
+
+def _between(pairs: dict[str, tuple[float, float]], moving: float) -> tuple[float, float]:
+    low, high = ((1 - moving) * rest + moving * other for rest, other in zip(pairs["at rest"], pairs["moving"], strict=True))
+    return low, high
 
 
 def _steadied(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from trip.output import AnimatedClip
 GRID = 96  # cells of the short side on which bends are kept: smooth, four for each of the field's
 TORN = (-0.5, -0.25)  # less than half of the area, or more than twice as much: nothing that the photo shows moves so
 LEAST_BEND = 1e-4  # halves of the short side
+MOVING = (0.0005, 0.002)  # halves of the short side that places go on average, at their farthest: at rest below the first, moving above
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class ClipMotion:
             return np.zeros(self.shape, np.float32)
         shown = cv2.resize(self.looked_up(time)[1], self.shape[::-1], interpolation=cv2.INTER_LINEAR)
         return 1 - shown ** (farthest / time)  # shares fall at a steady rate
+
+    def moving(self, times: np.ndarray) -> float:
+        """From 0, where a clip is at rest at all these times, to 1, by the field; without one it moves."""
+        if self.field is None:
+            return 1.0
+        places = self.places(self.grid)
+        views = [self.view(float(time)) for time in times]
+        ways = [through(view.affine, places) - places + (0.0 if view.bend is None else view.bend) for view in views]
+        return float(step(max(np.linalg.norm(way, axis=2).mean() for way in ways), MOVING))
 
     def torn(self, time: float) -> np.ndarray:
         """Where the bend stretches the photo beyond recognition, or folds it: in [0, 1], h w, of the size of the network's frames."""

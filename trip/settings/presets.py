@@ -42,6 +42,7 @@ PRESETS = {
                 entry_heads=3,
                 frame_embedding=True,
                 photo_warp=True,
+                scene_frequencies=8,
                 temporal_dropout=0.0,
             ),
             fusion=FusionSettings(width=64, heads=2, attend="space", skip=True, lam_first=0.5),

@@ -77,6 +77,7 @@ def ablation_preset(name: str, *, size: int, steps: int, start_steps: int, batch
     values = {
         "model.frame_size": size,
         "model.unet.photo_warp": False,
+        "model.unet.scene_frequencies": 0,
         **unet,
         **form,
         "recipe.num_cached_clips": num_clips,

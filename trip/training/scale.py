@@ -24,6 +24,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from trip.data.cache import digest
 from trip.data.shards import EncodedDataSet
 from trip.model.build import build_scheduler
+from trip.model.denoiser import Denoiser
 from trip.settings import Preset
 from trip.training import checkpoint
 from trip.training.encode import WindowSettings, latent_encoder, window_reader
@@ -63,8 +64,6 @@ class ScaleRun:
             raise ValueError(f"wanted a seed from 0 to 2147483647, got {seed}")
         if log_with and not find_spec(TRACKERS[log_with]):
             raise ValueError(f"--log-with {log_with} needs a package that is not installed; run: pip install {TRACKERS[log_with]}")
-        if base.model.unet.scene_frequencies:
-            raise ValueError("model.unet.scene_frequencies: wanted 0, as waves are learnt from true motion; train them with --photos")
         self.deadline = time.monotonic() + 60 * max_minutes
         self.preset, self.folder, self.base, self.seed = preset, folder, base, seed
         self.settings = preset.recipe.denoiser
@@ -118,7 +117,7 @@ class ScaleRun:
     def stages(self) -> Iterator[dict[str, Any]]:
         """Trains, one record a step, and writes the pipeline folder when the last step is done."""
         torch.manual_seed(self.seed)
-        denoiser = self.base.denoiser()
+        denoiser = self._denoiser()
         if self.preset.recipe.gradient_checkpointing:
             denoiser.unet.enable_gradient_checkpointing()
         has_text = bool(self.clips.unsaid and self.held_out.unsaid)
@@ -153,10 +152,17 @@ class ScaleRun:
         self.accelerator.wait_for_everyone()  # a process that ends earlier looks for a model that is being written
         self.accelerator.end_training()
 
+    def _denoiser(self) -> Denoiser:
+        """As the training starts, with what it trains."""
+        denoiser = self.base.denoiser()
+        if self.base.model.unet.scene_frequencies:
+            denoiser.unet.warp.waves.requires_grad_(False)  # films do not tell their true motion: what is known of waves stays
+        return denoiser
+
     def write_model(self) -> None:
         """Writes RUN/model from the newest checkpoint's averaged weights, which are whole however many processes trained them."""
-        denoiser = self.base.denoiser()
-        trained = dict(denoiser.named_parameters())
+        denoiser = self._denoiser()
+        trained = {name for name, weight in denoiser.named_parameters() if weight.requires_grad}
         fixed = {name: value for name, value in denoiser.state_dict().items() if name not in trained}
         denoiser.load_state_dict(fixed | load_file(checkpoint.completed(self.folder / "denoiser")[-1] / checkpoint.AVERAGE))
         origin = f"Started from weights of {self.base.name}, whose licence is: {self.base.licence}."
