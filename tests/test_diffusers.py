@@ -456,7 +456,7 @@ def test_offloading_to_an_accelerator_mixes_no_devices(monkeypatch):
         on = pipe._execution_device
         assert on.type == "cuda" and pipe.unet.device.type == "cpu"
         z_first = encode_video(pipe.vae, torch.empty(1, 3, 1, 32, 32), device=on)
-        pipe._make_way(pipe.vae)
+        pipe._offload(pipe.vae)
         assert pipe.vae.device.type == "cpu"
         embeds = torch.empty(1, pipe.tokenizer.model_max_length + 1, pipe.unet.config.cross_attention_dim, device=on)
         condition = pipe._condition(z_first, [settings], torch.arange(4, device=on) * 1.0, embeds, embeds)

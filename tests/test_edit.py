@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trip.evaluation.likeness import frame_psnr
+from trip.evaluation.similarity import frame_psnr
 from trip.media import Clip, MediaError, mp4, open_video, read_clip, read_metadata, write_clip, write_continuation
 from trip.media.edit import boomerang, check_joins, joined_metadata, loop_gap, parts, write_png_zip
 

@@ -116,20 +116,20 @@ class TripLoaderMixin(DiffusionPipeline, StableDiffusionMixin):
     def copied(self, dtype: torch.dtype | None = None) -> Self:
         """A pipeline with a 3D-UNet and a fusion of its own; the other parts are shared."""
         own = {name: copy.deepcopy(getattr(self, name)).type(dtype or getattr(self, name).dtype) for name in ("unet", "fusion")}
-        made = type(self)(**{**self.components, **own}, **{name: self.config[name] for name in DEFAULTS})
-        made.register_to_config(_name_or_path=self.name_or_path)
-        made.set_progress_bar_config(disable=True)
-        made.decode_chunk, made.arithmetic = self.decode_chunk, None if dtype else self.arithmetic
-        return made
+        pipe = type(self)(**{**self.components, **own}, **{name: self.config[name] for name in DEFAULTS})
+        pipe.register_to_config(_name_or_path=self.name_or_path)
+        pipe.set_progress_bar_config(disable=True)
+        pipe.decode_chunk, pipe.arithmetic = self.decode_chunk, None if dtype else self.arithmetic
+        return pipe
 
     def with_lora(self, path: Path) -> Self:
         """A pipeline with the changes that a fine-tune has written; this one stays as it is.
 
         Raises ValueError, in one line, where they were made for other weights, or the file is none of ours.
         """
-        made = self.copied()
-        made._remember(lora=asdict(merge_lora(path, made.unet, made.fusion, base_digest=self.fingerprint)))
-        return made
+        pipe = self.copied()
+        pipe._remember(lora=asdict(merge_lora(path, pipe.unet, pipe.fusion, base_digest=self.fingerprint)))
+        return pipe
 
     def load_lora_weights(self, pretrained_model_name_or_path: str | Path, *, weight_name: str = LORA_FILE) -> None:
         """Adds the changes that a fine-tune has written, in place: a file, a folder with a `weight_name` in it, or a hub id.
@@ -141,10 +141,10 @@ class TripLoaderMixin(DiffusionPipeline, StableDiffusionMixin):
             path = Path(hf_hub_download(str(path), weight_name))
         if any(hasattr(part, "_hf_hook") for part in (self.unet, self.fusion)):
             raise ValueError("wanted a LoRA before offloading begins, got it after; call remove_all_hooks() first")
-        made, before = self.with_lora(path / weight_name if path.is_dir() else path), (self.unet, self.fusion)
-        self.unet, self.fusion = made.unet, made.fusion
+        pipe, before = self.with_lora(path / weight_name if path.is_dir() else path), (self.unet, self.fusion)
+        self.unet, self.fusion = pipe.unet, pipe.fusion
         self._without_lora = before
-        self._remember(lora=made.config.lora)
+        self._remember(lora=pipe.config.lora)
 
     def unload_lora_weights(self) -> None:
         """Takes away what `load_lora_weights` added. Raises ValueError where the changes are part of the weights."""

@@ -24,7 +24,7 @@ from trip.media import fit_photo, fitted_part, read_photo
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
-from trip.model.text import unread_note
+from trip.model.text import truncation_note
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField
 from trip.output import AnimatedClip, to_uint8
@@ -111,12 +111,12 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         own["seed"] = secrets.randbelow(2**31)
         return settings.model_copy(update={name: value for name, value in own.items() if getattr(settings, name) is None})
 
-    def left_unread(self, settings: AnimateSettings) -> tuple[str, ...]:
+    def truncation_notes(self, settings: AnimateSettings) -> tuple[str, ...]:
         """A line for each prompt that is longer than the text encoder reads, with the words that it leaves out."""
         if self.tokenizer is None:  # texts come as embeddings
             return ()
         prompts = ("Prompt", settings.prompt), ("Negative prompt", settings.negative_prompt)
-        return tuple(filter(None, (unread_note(title, prompt, self.tokenizer) for title, prompt in prompts)))
+        return tuple(filter(None, (truncation_note(title, prompt, self.tokenizer) for title, prompt in prompts)))
 
     def animate(
         self,
@@ -184,7 +184,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         photos = np.stack([fit_photo(image, *shape, one.crop) for image, one in zip(whole, settings, strict=True)])
         photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
         z_first = encode_video(self.vae, photo, device=device)
-        self._make_way(self.vae)
+        self._offload(self.vae)
         self._colours = fit_colours(z_first[:1], photo[:1])
 
         self._interrupt, self._guidance_scale = False, s.guidance_scale
@@ -237,9 +237,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         self._num_timesteps = len(scheduler.timesteps)
         chance = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
         fusion = None if s.fusion == "trained" else s.fusion
-        told_time, told_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
-        times = torch.arange(s.num_frames, device=device) * (s.motion if told_time else 1.0)
-        if s.loop and told_time:  # what is told comes home too
+        knows_time, knows_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
+        times = torch.arange(s.num_frames, device=device) * (s.motion if knows_time else 1.0)
+        if s.loop and knows_time:  # what is told comes home too
             times = times * (1 - loop_share(s.num_frames).to(device))
 
         latents, condition, done = noise * scheduler.init_noise_sigma, None, so_far.step if so_far else 0
@@ -264,7 +264,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             if guided:
                 eps, residual = (_guided(both, self.guidance_scale) for both in (eps, residual))
             prior = image_noise_prior(z_t, z_first, alpha_bar)
-            if not (told_time or told_strength) and s.motion != 1:  # not told: hold to the still image, or lead away from it
+            if not (knows_time or knows_strength) and s.motion != 1:  # not told: hold to the still image, or lead away from it
                 eps = prior + s.motion * (eps - prior)
             if s.loop:
                 eps = linear_fusion(prior, eps, loop_share(s.num_frames).to(device).view(1, 1, -1, 1, 1))
@@ -275,8 +275,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 tensors |= {"z_t": z_t, "residual": residual, "prior": prior, "eps": eps}
                 if "z_0" in names:
                     tensors["z_0"] = predict_z_0(z_t, eps, alpha_bar)
-                told = callback(self, step, t, {name: tensors[name] for name in names})
-                latents, *embeds = _taken(told, tensors)
+                returned = callback(self, step, t, {name: tensors[name] for name in names})
+                latents, *embeds = _taken(returned, tensors)
                 if guided != self.do_classifier_free_guidance or embeds[0] is not prompt_embeds or embeds[1] is not negative_prompt_embeds:
                     (prompt_embeds, negative_prompt_embeds), condition = embeds, None
         field = condition.field if condition else self.unet.motion_field(z_first[:, :, 0], prompt_embeds[:, -1], scene_noise)
@@ -306,7 +306,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
     def _in_arithmetic(self) -> AbstractContextManager:
         return torch.autocast(self._execution_device.type, self.arithmetic) if self.arithmetic else nullcontext()
 
-    def _make_way(self, part: nn.Module) -> None:
+    def _offload(self, part: nn.Module) -> None:
         """Where models are offloaded, this one waits beside the others from here on; it would stay, and so would the next one beside it."""
         for hook in getattr(self, "_all_hooks", ()):
             if hook.model is part:
@@ -363,7 +363,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 times=drawn.times.cpu().numpy(),
                 field=drawn.field and drawn.field.of(index).to("cpu"),
                 loop=one.loop,
-                notes=self.left_unread(one),
+                notes=self.truncation_notes(one),
             )
             for index, (image, one) in enumerate(zip(drawn.whole, drawn.settings, strict=True))
         ]
@@ -402,11 +402,11 @@ def _one_each(embeds: Tensor | None, count: int, device: torch.device) -> Tensor
     return None if embeds is None else embeds.to(device).repeat_interleave(count // len(embeds), dim=0)
 
 
-def _taken(told: dict[str, Tensor] | None, tensors: dict[str, Tensor | None]) -> list[Tensor | None]:
+def _taken(returned: dict[str, Tensor] | None, tensors: dict[str, Tensor | None]) -> list[Tensor | None]:
     """Latents and both embeddings as a callback leaves them."""
-    if told is not None and not isinstance(told, dict):
-        raise ValueError(f"callback_on_step_end must return a dict of tensors or nothing, not {type(told).__name__}")
-    taken = [(told or {}).get(name, tensors[name]) for name in ("latents", "prompt_embeds", "negative_prompt_embeds")]
+    if returned is not None and not isinstance(returned, dict):
+        raise ValueError(f"callback_on_step_end must return a dict of tensors or nothing, not {type(returned).__name__}")
+    taken = [(returned or {}).get(name, tensors[name]) for name in ("latents", "prompt_embeds", "negative_prompt_embeds")]
     if shape_of(taken[0]) != shape_of(tensors["latents"]):
         raise ValueError(f"callback_on_step_end must return latents of {shape_of(tensors['latents'])}, got {shape_of(taken[0])}")
     return taken

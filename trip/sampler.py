@@ -124,9 +124,9 @@ class SoFar:
                 return name
             return one
 
-        told = {"step": self.step, "remembered": _mapped(self.remembered, name_of), "about": about}
+        header = {"step": self.step, "remembered": _mapped(self.remembered, name_of), "about": about}
         with atomic_write(path) as partial:
-            save_file(tensors, partial, {"so_far": json.dumps(told)})
+            save_file(tensors, partial, {"so_far": json.dumps(header)})
 
     @classmethod
     def load(cls, path: Path) -> tuple[Self, dict[str, Any]]:
@@ -134,9 +134,9 @@ class SoFar:
         try:
             check_header(path)
             with safe_open(path, "pt") as file:
-                told, tensors = json.loads(file.metadata()["so_far"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            remembered = _mapped(told["remembered"], lambda one: tensors[one] if isinstance(one, str) else one)
-            return cls(told["step"], tensors["z_t"], remembered), told["about"]
+                header, tensors = json.loads(file.metadata()["so_far"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            remembered = _mapped(header["remembered"], lambda one: tensors[one] if isinstance(one, str) else one)
+            return cls(header["step"], tensors["z_t"], remembered), header["about"]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path.name}: wanted a clip that was set aside, got {error}; begin it anew") from error
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from trip.evaluation.camera import TOLD, fit_similarity, goes_where_told, judged_flow, motion_components, resized
+from trip.evaluation.camera import EXPECTED_COMPONENTS, fit_similarity, follows_prompt, judged_flow, motion_components, resized
 
 SIZE = 128
 PHOTO = cv2.resize(astronaut(), (256, 256), interpolation=cv2.INTER_AREA)
@@ -74,7 +74,7 @@ def test_median_is_the_way_of_a_pan_in_pixels() -> None:
 def test_only_what_the_clip_shows_counts_as_told(damage) -> None:
     for name, known in KNOWN.items():
         found = motion_components(damage(moved(**known, num_frames=6)))
-        agreeing = {told for told in (*TOLD, "still") if goes_where_told(told, found)}
+        agreeing = {told for told in (*EXPECTED_COMPONENTS, "still") if follows_prompt(told, found)}
         sideways = name.partition("_")[0] in ("pan", "parallax")  # the two differ in depth alone, which a similarity does not hold
         side = name.partition("_")[2]
         assert agreeing == ({f"pan_{side}", f"parallax_{side}"} if sideways else {name}), (name, found)
@@ -97,7 +97,7 @@ def test_a_subject_that_moves_alone_is_not_the_camera() -> None:
     clip = moved()
     for index, frame in enumerate(clip):
         frame[40:90, 20 + 2 * index : 60 + 2 * index] = PHOTO[150:200, 150:190]
-    assert goes_where_told("still", motion_components(clip))
+    assert follows_prompt("still", motion_components(clip))
 
 
 def test_fit_ignores_a_quarter_of_wrong_vectors() -> None:
@@ -125,4 +125,4 @@ def test_flat_frames_do_not_move() -> None:
 
 def test_unknown_motion_is_named() -> None:
     with pytest.raises(ValueError, match="unknown camera motion 'jump'"):
-        goes_where_told("jump", motion_components(moved(num_frames=2)))
+        follows_prompt("jump", motion_components(moved(num_frames=2)))

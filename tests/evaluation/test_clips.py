@@ -7,8 +7,8 @@ from PIL import Image
 from skimage.data import astronaut
 
 from trip.data.photos import Photo
-from trip.evaluation.clips import Made, asked, evenly, true_clip
-from trip.evaluation.likeness import frame_psnr
+from trip.evaluation.clips import GeneratedClip, asked, evenly, true_clip
+from trip.evaluation.similarity import frame_psnr
 from trip.media import fit_photo
 
 SIZE = 96
@@ -57,25 +57,26 @@ def test_the_same_view_can_be_drawn_at_other_times() -> None:
 def test_of_rendered_frames_those_nearest_to_the_networks_are_taken() -> None:
     network = np.zeros((4, 32, 32, 3), np.uint8)
     rendered = np.broadcast_to(np.arange(10, dtype=np.uint8)[:, None, None, None], (10, 64, 64, 3))
-    found = Made(network, list(rendered), np.linspace(0, 3, 10)).sources(64, 4)
+    found = GeneratedClip(network, list(rendered), np.linspace(0, 3, 10)).sources(64, 4)
     assert found["rendered"][0][:, 0, 0, 0].tolist() == [0, 3, 6, 9] and found["rendered"][1] == pytest.approx([0, 1, 2, 3])
-    assert Made(network, rendered[:8], np.linspace(0, 3, 8)).sources(64, 4)["rendered"][1] == pytest.approx(np.array([0, 2, 5, 7]) * 3 / 7)
+    sparse = GeneratedClip(network, rendered[:8], np.linspace(0, 3, 8)).sources(64, 4)
+    assert sparse["rendered"][1] == pytest.approx(np.array([0, 2, 5, 7]) * 3 / 7)
     assert found["network"][0].shape == (4, 64, 64, 3)
-    assert set(Made(network).sources(64, 4)) == {"network"}
+    assert set(GeneratedClip(network).sources(64, 4)) == {"network"}
 
 
 def test_clips_that_do_not_fit_are_refused() -> None:
     network, rendered = np.zeros((4, 32, 32, 3), np.uint8), np.zeros((7, 64, 64, 3), np.uint8)
     with pytest.raises(ValueError, match=r"wanted a clip of shape \(9, n, n, 3\), uint8; got \(4, 32, 32, 3\)"):
-        Made(network).sources(64, 9)
+        GeneratedClip(network).sources(64, 9)
     with pytest.raises(ValueError, match="rendered frames of 96 x 96, uint8; got 64 x 64"):
-        Made(network, rendered).sources(96, 4)
+        GeneratedClip(network, rendered).sources(96, 4)
     with pytest.raises(ValueError, match="one that is 0.60 frames away"):
-        Made(network, rendered, np.arange(7) * 0.4).sources(64, 4)
+        GeneratedClip(network, rendered, np.arange(7) * 0.4).sources(64, 4)
     with pytest.raises(ValueError, match="4 times and 7 frames"):
-        Made(network, rendered, np.arange(4)).sources(64, 4)
+        GeneratedClip(network, rendered, np.arange(4)).sources(64, 4)
     with pytest.raises(ValueError, match="uint8; got .* float64"):
-        Made(network.astype(float)).sources(64, 4)
+        GeneratedClip(network.astype(float)).sources(64, 4)
 
 
 def test_photos_are_taken_from_all_along_the_list() -> None:

@@ -7,7 +7,7 @@ from skimage.data import astronaut
 
 from trip.evaluation.camera import MotionComponents
 from trip.evaluation.figures import Figures, figures, lasting_error
-from trip.evaluation.likeness import SAME_DB, frame_psnr
+from trip.evaluation.similarity import SAME_DB, frame_psnr
 from trip.media import Clip, FlowFinder, read_clip, write_clip
 
 SIZE = 128

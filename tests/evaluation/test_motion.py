@@ -9,13 +9,13 @@ from skimage.data import astronaut, coffee
 
 from trip.data.photos import Photo
 from trip.data.prompts import CAMERA_MOTIONS, MOTIONS
-from trip.evaluation.camera import TOLD
-from trip.evaluation.clips import Asked, Made, photo_seed, true_clip
+from trip.evaluation.camera import EXPECTED_COMPONENTS
+from trip.evaluation.clips import Asked, GeneratedClip, photo_seed, true_clip
 from trip.evaluation.comparison import compare, line
-from trip.evaluation.likeness import SAME_DB
 from trip.evaluation.motion import PROMPTS, asked_scenes, evaluate_motion, scene_summary, summary
 from trip.evaluation.scenes import SCENE_PROMPTS, scene_view, true_scene
 from trip.evaluation.sheets import contact_sheet
+from trip.evaluation.similarity import SAME_DB
 from trip.evaluation.tables import motion_tables
 
 SIZE, FRAMES = 128, 6
@@ -34,7 +34,7 @@ def moved(question: Asked, name: str) -> np.ndarray:
     return true_clip(by_prompt(question)[0], name, np.arange(FRAMES), size=SIZE, seed=0)[0]
 
 
-def oracle(question: Asked) -> Made:
+def oracle(question: Asked) -> GeneratedClip:
     """Draws what was asked, half as large, and renders it in full at three frames for each."""
     photo, name = by_prompt(question)
     if name in SCENE_PROMPTS:
@@ -44,21 +44,21 @@ def oracle(question: Asked) -> Made:
         true = moved(question, name)
     assert np.array_equal(true[0], question.photo)
     small = np.stack([cv2.resize(frame, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA) for frame in true])
-    return Made(small, np.repeat(true, 3, axis=0), np.arange(3 * FRAMES) / 3)
+    return GeneratedClip(small, np.repeat(true, 3, axis=0), np.arange(3 * FRAMES) / 3)
 
 
-def stays(question: Asked) -> Made:
-    return Made(np.repeat(question.photo[None], FRAMES, axis=0))
+def stays(question: Asked) -> GeneratedClip:
+    return GeneratedClip(np.repeat(question.photo[None], FRAMES, axis=0))
 
 
-def mirrored(question: Asked) -> Made:
+def mirrored(question: Asked) -> GeneratedClip:
     name, _, side = by_prompt(question)[1].partition("_")
-    return Made(moved(question, f"{name}_{MIRROR[side]}")) if side else Made(moved(question, name))
+    return GeneratedClip(moved(question, f"{name}_{MIRROR[side]}")) if side else GeneratedClip(moved(question, name))
 
 
-def noisy(question: Asked) -> Made:
+def noisy(question: Asked) -> GeneratedClip:
     true, rng = moved(question, by_prompt(question)[1]), np.random.default_rng(0)
-    return Made(np.concatenate([true[:1], (true[1:] + rng.normal(0, 12, true[1:].shape)).clip(0, 255).astype(np.uint8)]))
+    return GeneratedClip(np.concatenate([true[:1], (true[1:] + rng.normal(0, 12, true[1:].shape)).clip(0, 255).astype(np.uint8)]))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def report() -> dict:
 
 
 def test_every_motion_has_a_prompt_of_the_training_data_and_a_direction() -> None:
-    assert set(TOLD) == set(CAMERA_MOTIONS)
+    assert set(EXPECTED_COMPONENTS) == set(CAMERA_MOTIONS)
     assert set(PROMPTS) == {*CAMERA_MOTIONS, "still"}
     for name, prompt in PROMPTS.items():
         plain = {" ".join(wording.format(ly="", how="", a="a").split()) for wording in MOTIONS[name].wordings}
@@ -135,11 +135,11 @@ def test_a_mirrored_motion_is_wrong_however_sharp() -> None:
 
 
 def test_a_clip_of_another_rate_stands_beside_the_truth_of_its_own_times() -> None:
-    def rendered(question: Asked) -> Made:
+    def rendered(question: Asked) -> GeneratedClip:
         photo, name = by_prompt(question)
         times = np.linspace(0, FRAMES - 1, 9)  # hardly one of them is the time of a frame of the network's
         still, view = stays(question), true_clip(photo, name, np.arange(FRAMES), size=SIZE, seed=0)[1]
-        return Made(still.network, true_clip(photo, name, times, size=SIZE, seed=0, view=view)[0], times)
+        return GeneratedClip(still.network, true_clip(photo, name, times, size=SIZE, seed=0, view=view)[0], times)
 
     made = evaluate_motion(rendered, PHOTOS[:1], size=SIZE, num_frames=FRAMES, motions=("pan_left", "roll_right"))
     assert made["overall"]["rendered"]["psnr"]["value"] > 45 and made["overall"]["rendered"]["right"]["value"] == 1

@@ -6,7 +6,7 @@ from transformers import CLIPTokenizer
 
 from trip.data.prompts import MOTIONS
 from trip.model.build import build_text_encoder
-from trip.model.text import encode_prompts, fitted_prompt, train_tokenizer, unread_note
+from trip.model.text import encode_prompts, fitted_prompt, train_tokenizer, truncation_note
 from trip.settings import PRESETS
 
 CAPTIONS = ["the camera pans right", "the camera pans left", "the clouds drift to the left", "slow waves roll in"]
@@ -127,12 +127,12 @@ def test_the_words_that_move_are_read_wherever_a_long_prompt_has_them(tokenizer,
 
 @pytest.mark.parametrize("prompt", CAPTIONS)
 def test_a_prompt_that_fits_is_read_as_it_is(tokenizer, prompt):
-    assert fitted_prompt(prompt, tokenizer) == (prompt, "") and unread_note("Prompt", prompt, tokenizer) == ""
+    assert fitted_prompt(prompt, tokenizer) == (prompt, "") and truncation_note("Prompt", prompt, tokenizer) == ""
 
 
 @pytest.mark.parametrize("prompt", [SCENE, STRANGE["long"], STRANGE["one long word"], "雲が左へ流れる" * 30])
 def test_what_is_not_read_is_told_on_one_line(tokenizer, prompt):
-    note = unread_note("Prompt", prompt, tokenizer)
+    note = truncation_note("Prompt", prompt, tokenizer)
     assert note.startswith("Prompt: the model reads 14 tokens, and this has ") and "not read: “" in note
     assert "\n" not in note and len(note) < 300
 

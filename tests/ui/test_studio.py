@@ -137,7 +137,7 @@ def test_other_visitors_get_nothing(studio):
             studio.download_all(visitor)
 
 
-def test_compared_tells_likeness_and_the_figures_of_both(studio):
+def test_compared_tells_similarity_and_the_figures_of_both(studio):
     one, other, longer = clip(studio, seed=1), clip(studio, seed=2), clip(studio, num_frames=6)
     answer = studio.compare(one.id, other.id, "me")
     assert 5 < answer["likeness_db"] < studio.compare(one.id, one.id, "me")["likeness_db"]

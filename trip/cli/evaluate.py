@@ -96,7 +96,7 @@ def _motion(options: argparse.Namespace) -> None:
 
 def _measured(options: argparse.Namespace, model: str | None, photos: list, scene_photos: list, drawn: dict[str, np.ndarray]) -> dict:
     """The report of one checkpoint; the first clip of each prompt goes into `drawn`."""
-    from trip.evaluation.clips import Asked, Made
+    from trip.evaluation.clips import Asked, GeneratedClip
     from trip.evaluation.motion import evaluate_motion
     from trip.model_cache import load_pipeline
     from trip.render import Rendering
@@ -104,14 +104,14 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
     pipe = load_pipeline(model)
     asked_for = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
 
-    def animate(asked: Asked) -> Made:
+    def animate(asked: Asked) -> GeneratedClip:
         crop = {"crop": asked.crop} if options.surroundings else {}
         settings = AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **asked_for, **crop)
-        made = pipe.animate(asked.whole if crop else asked.photo, settings)
-        rendered = Rendering(made, "photo")  # as large as what the model saw is, which is the size that is judged
+        clip = pipe.animate(asked.whole if crop else asked.photo, settings)
+        rendered = Rendering(clip, "photo")  # as large as what the model saw is, which is the size that is judged
         if asked.prompt not in drawn:
             drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
-        return Made(made.frames, rendered, rendered.at)
+        return GeneratedClip(clip.frames, rendered, rendered.at)
 
     with progress_bar() as progress:
         report = evaluate_motion(

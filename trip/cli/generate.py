@@ -15,7 +15,7 @@ from trip.settings import AnimateSettings
 from trip.system.files import check_run_folder
 
 if TYPE_CHECKING:
-    from trip.evaluation.clips import Asked, Made
+    from trip.evaluation.clips import Asked, GeneratedClip
     from trip.pipeline import TripPipeline
 
 
@@ -111,20 +111,20 @@ def clock(pipe: "TripPipeline", fps: float) -> dict[str, float]:
     raise ValueError(f"--fps: {pipe.model_name} draws {own:g} frames a second, wanted {least}, got {fps:g}; choose another --fps")
 
 
-def animator(pipe: "TripPipeline", settings: dict, options: argparse.Namespace) -> "Callable[[Asked], Made]":
+def animator(pipe: "TripPipeline", settings: dict, options: argparse.Namespace) -> "Callable[[Asked], GeneratedClip]":
     """What makes a clip of a first frame and its sentence."""
-    from trip.evaluation.clips import Made
+    from trip.evaluation.clips import GeneratedClip
     from trip.render import Rendering
 
-    def animate(asked: "Asked") -> "Made":
-        made = pipe.animate(asked.photo, AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **settings))
-        frames = made.frames
+    def animate(asked: "Asked") -> "GeneratedClip":
+        clip = pipe.animate(asked.photo, AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **settings))
+        frames = clip.frames
         if options.first_frame == "network":
             frames = frames.copy()
-            frames[0] = made.decoded_photo
+            frames[0] = clip.decoded_photo
         if options.only == "network" or options.first_frame == "network":
-            return Made(frames)
-        rendered = Rendering(made, rate=made.fps, shape=asked.photo.shape[:2])
-        return Made(frames, rendered, rendered.at)
+            return GeneratedClip(frames)
+        rendered = Rendering(clip, rate=clip.fps, shape=asked.photo.shape[:2])
+        return GeneratedClip(frames, rendered, rendered.at)
 
     return animate

@@ -76,25 +76,25 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 def _score(options: argparse.Namespace) -> None:
     _check(options)
     check_counts(options, stride=1e-3)
-    from trip.evaluation.clip_sets import open_set, told_of
+    from trip.evaluation.clip_sets import open_set, run_metadata
     from trip.evaluation.generation import NETWORKS_OWN
     from trip.evaluation.scores import DISTANCES, PHOTO, Asked, consistency_report, distance_report
     from trip.media import check_target
 
     check_target(options.output, (".json",))
     judge = judge_for(options.metric, options)
-    told = told_of(options.fake)
+    metadata = run_metadata(options.fake)
     reading = _reading(options)
     limits = {"most": options.num_clips}
     real = open_set(options.real, reading, layout=options.layout, split=options.split, **limits) if options.real else None
     fake = open_set(options.fake, _reading(options, options.as_they_come), **limits)
     if fake.stride is None and options.stride:
         fake = replace(fake, stride=options.stride)
-    first_frames = {"photo": PHOTO, "network": NETWORKS_OWN, None: str(told.get("first_frame", "not told"))}
+    first_frames = {"photo": PHOTO, "network": NETWORKS_OWN, None: str(metadata.get("first_frame", "not told"))}
     asked = Asked(
-        system=options.system or _system_of(options.fake, told),
-        data=options.data or str(told.get("data", "")) or (options.real or options.fake).resolve().name,
-        variant=options.variant or str(told.get("variant", "")),
+        system=options.system or _system_of(options.fake, metadata),
+        data=options.data or str(metadata.get("data", "")) or (options.real or options.fake).resolve().name,
+        variant=options.variant or str(metadata.get("variant", "")),
         first_frame=first_frames[options.first_frame],
         seed=options.seed,
         num_draws=_draws(options, options.metric),
@@ -110,26 +110,26 @@ def _score(options: argparse.Namespace) -> None:
     print(options.output)
 
 
-def _system_of(folder: Path, told: dict[str, Any]) -> str:
+def _system_of(folder: Path, metadata: dict[str, Any]) -> str:
     """What made the clips: as the run says, and which of a model's two clips it is."""
     kind = {"rendered": ", rendered", "network": ", network's own frames", "real": ", real clips"}
-    return f"{told['system']}{kind.get(folder.resolve().name, '')}" if told.get("system") else ""
+    return f"{metadata['system']}{kind.get(folder.resolve().name, '')}" if metadata.get("system") else ""
 
 
 def _anchors(options: argparse.Namespace) -> None:
     _check(options)
     check_run_folder(options.output)
-    from trip.evaluation.clip_sets import open_set, told_of
+    from trip.evaluation.clip_sets import open_set, run_metadata
     from trip.evaluation.scores import Asked, anchor_reports
 
     judges = {metric: judge_for(metric, options) for metric in options.metrics}
     real = open_set(options.real, _reading(options), layout=options.layout, split=options.split, most=options.num_clips)
     round_trip = _round_trip(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
-    told = told_of(options.real)
+    metadata = run_metadata(options.real)
     for metric, judge in judges.items():
         asked = Asked(
-            data=options.data or str(told.get("data", "")) or options.real.resolve().name,
+            data=options.data or str(metadata.get("data", "")) or options.real.resolve().name,
             seed=options.seed,
             num_draws=_draws(options, metric),
             cache=options.cache or options.output / "features",
@@ -164,12 +164,12 @@ def _round_trip(model: str | None) -> tuple[str, Callable[[np.ndarray], np.ndarr
 
 
 def _vbench(options: argparse.Namespace) -> None:
-    from trip.evaluation.clip_sets import told_of
+    from trip.evaluation.clip_sets import run_metadata
     from trip.evaluation.vbench import export, suggested_command
 
     check_run_folder(options.output)
     with tqdm(unit="clip", desc="export") as bar:
-        for _ in export(options.clips, options.output, told_of(options.clips)):
+        for _ in export(options.clips, options.output, run_metadata(options.clips)):
             bar.update()
     print(suggested_command(options.output), file=sys.stderr)
     print(options.output)
@@ -212,11 +212,11 @@ def _reading(options: argparse.Namespace, as_they_come: bool = False) -> "Readin
 
 def _print(report: dict[str, Any]) -> None:
     """Figures and motion for people, the protocol, and what was left out."""
-    from trip.evaluation.paper_tables import told
+    from trip.evaluation.paper_tables import with_interval
 
     for side, left in report["unfit"].items():
         for reason, count in left["counts"].items():
             print(f"trip: {side} clips left out, {reason}: {count}, such as {left['named'][reason][0]}", file=sys.stderr)
     figures = [*report["figures"].items(), *((f"{name} (motion)", figure) for name, figure in report["motion"].items())]
-    print(f"{report['system']}: " + ", ".join(f"{name} {told(figure)}" for name, figure in figures))
+    print(f"{report['system']}: " + ", ".join(f"{name} {with_interval(figure)}" for name, figure in figures))
     print(report["protocol_line"])

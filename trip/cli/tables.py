@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> None:
         if report["metric"] == "consistency":
             curves.setdefault(report["hash"], []).append(report)
     paths = [output / name for name in written]
-    for told, of in curves.items():
-        path = output / ("figure-4.png" if len(curves) == 1 else f"figure-4-{told}.png")
+    for digest, of in curves.items():
+        path = output / ("figure-4.png" if len(curves) == 1 else f"figure-4-{digest}.png")
         try:
             paths.append(draw_curve(of, path))
         except ValueError as error:  # the tables are there without it

@@ -28,7 +28,7 @@ HELD_OUT_SHARE = 5  # one in so many clips is held out, where nobody says which
 FIXED_SIDE, FIXED_LONG_SIDE = 512, 2048  # sides of what is written again, pixels at most
 
 # Bounds, measured on 124 filmed clips and on cuts made between them (grey values 0 … 255, means over a picture)
-CUT_DIFFERENCE, CUT_LIKENESS, CUT_JUMP = 30, 0.45, 2.5  # least difference, most correlation, times the usual difference
+CUT_DIFFERENCE, CUT_CORRELATION, CUT_JUMP = 30, 0.45, 2.5  # least difference, most correlation, times the usual difference
 STATIC_DIFFERENCE = 1.5  # from the first frame, at most: a still camera on an empty room has 0.7
 SAME_DIFFERENCE = 2.5  # of two clips: one scene at two moments has at least 3.6
 BAR_BRIGHTNESS, BAR_SHARE = 24, 0.02  # brightest of a bar, its least share of the side
@@ -183,9 +183,9 @@ def find_cuts(greys: np.ndarray, times: Sequence[float]) -> tuple[float, ...]:
     difference = np.abs(np.diff(greys, axis=0)).mean(axis=(1, 2))
     centred = (greys - greys.mean(axis=(1, 2), keepdims=True)).reshape(len(greys), -1)
     norms = np.linalg.norm(centred, axis=1)
-    likeness = (centred[1:] * centred[:-1]).sum(axis=1) / np.maximum(norms[1:] * norms[:-1], 1)
+    correlation = (centred[1:] * centred[:-1]).sum(axis=1) / np.maximum(norms[1:] * norms[:-1], 1)
     least = max(CUT_DIFFERENCE, CUT_JUMP * float(np.median(difference)))
-    return tuple(float(times[i + 1]) for i in np.flatnonzero((difference > least) & (likeness < CUT_LIKENESS)))
+    return tuple(float(times[i + 1]) for i in np.flatnonzero((difference > least) & (correlation < CUT_CORRELATION)))
 
 
 def find_bars(brightest: np.ndarray) -> Bars:

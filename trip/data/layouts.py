@@ -92,7 +92,7 @@ def _webvid(folder: Path) -> Iterator[Entry]:
         split = _split_in(table.stem) or "train"
         for row in read_table(table):
             if row.fault or not (video := row.first_of(["videoid"])):
-                yield _unread(row, split, "wanted the columns videoid and name")
+                yield _unreadable(row, split, "wanted the columns videoid and name")
             else:
                 name = "/".join(filter(None, (row.first_of(["page_dir"]), f"{video}.mp4")))
                 yield Entry(name, find(name, f"{video}.mp4"), _captions(row.first_of(["name"])), split)
@@ -101,15 +101,15 @@ def _webvid(folder: Path) -> Iterator[Entry]:
 def _msrvtt(folder: Path) -> Iterator[Entry]:
     find, seen = _Finder(folder), set()
     for path in sorted(folder.glob("*.json")):
-        if not (told := _msrvtt_in(path)):
+        if not (annotations := _msrvtt_in(path)):
             continue
         sentences = defaultdict(list)
-        for number, sentence in enumerate(told["sentences"]):
+        for number, sentence in enumerate(annotations["sentences"]):
             try:
                 sentences[sentence["video_id"]].append(str(sentence["caption"]))
             except (LookupError, TypeError):
                 yield Entry(path.name, path, (), "train", fault=f"sentence {number} has no video_id and caption")
-        for number, video in enumerate(told["videos"]):
+        for number, video in enumerate(annotations["videos"]):
             if not isinstance(video, dict) or not isinstance(video.get("video_id"), str):
                 yield Entry(path.name, path, (), "train", fault=f"video {number} has no video_id")
                 continue
@@ -153,13 +153,13 @@ def _table(folder: Path) -> Iterator[Entry]:
             name = file.relative_to(file.anchor).as_posix()
             split = _split_in(table.stem) or _split_by_name(name)
             if row.fault or not row.file:
-                yield _unread(row, split, "wanted a file and a caption")
+                yield _unreadable(row, split, "wanted a file and a caption")
                 continue
             name = name if Path(name).suffix.lower() in CLIP_SUFFIXES else f"{name}.mp4"
             try:
                 spans = list(_spans(row))
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-                yield _unread(row, split, f"its time stamps and captions cannot be understood ({error})")
+                yield _unreadable(row, split, f"its time stamps and captions cannot be understood ({error})")
                 continue
             path = find(name, *([Path(name).name] if file.anchor else []))  # whole paths are those of another machine
             for (begin, end), captions in spans:
@@ -207,7 +207,7 @@ class _Finder:
         return Path(self.places[0], names[0])
 
 
-def _unread(row: Row, split: str, wanted: str) -> Entry:
+def _unreadable(row: Row, split: str, wanted: str) -> Entry:
     """A row that gives no clip, so that it is counted."""
     return Entry(row.place, Path(row.place), (), split, fault=row.fault or f"{wanted}, got {shortened(row.values)}")
 
@@ -279,9 +279,9 @@ def _msrvtt_in(path: Path) -> dict[str, list] | None:
     if b'"video_id"' not in around or not (b'"sen_id"' in around or b'"caption"' in around):
         return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8-sig"))
+        annotations = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         logger.warning("%s: wanted one JSON object of videos and sentences (%s); left out", path.name, error)
         return None
-    is_whole = isinstance(told, dict) and all(isinstance(told.get(name), list) for name in ("videos", "sentences"))
-    return told if is_whole else None
+    is_whole = isinstance(annotations, dict) and all(isinstance(annotations.get(name), list) for name in ("videos", "sentences"))
+    return annotations if is_whole else None

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from trip.data.prompts import MOTIONS, Motion, has_parallax
-from trip.data.scene import SCENE_EFFECTS, Act, Source, region_of
+from trip.data.scene import SCENE_EFFECTS, SceneMotion, Source, region_of
 from trip.media import agreement
 
 REFERENCE_FRAMES = 15  # the time in which a medium motion goes its whole way
@@ -138,24 +138,24 @@ def draw(
     places = np.empty((len(times), PLACES_SIDE, PLACES_SIDE, 2), np.float32)
     for frame, place, time in zip(frames, places, times, strict=True):
         picture = source.pixels
-        for motion, act in in_photo:
-            picture = act.draw(picture, motion.speed * time / REFERENCE_FRAMES)
+        for motion, scene in in_photo:
+            picture = scene.draw(picture, motion.speed * time / REFERENCE_FRAMES)
         pose = _pose(motions, time)
         picture = _photograph(picture, source, pose, deep, canvas)
-        for motion, act in on_screen:
-            picture = act.draw(picture, motion.speed * time / REFERENCE_FRAMES)
+        for motion, scene in on_screen:
+            picture = scene.draw(picture, motion.speed * time / REFERENCE_FRAMES)
         frame[:] = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-        place[:] = _true_places(source, pose, deep, [(act, motion.speed * time / REFERENCE_FRAMES) for motion, act in in_photo])
+        place[:] = _true_places(source, pose, deep, [(scene, motion.speed * time / REFERENCE_FRAMES) for motion, scene in in_photo])
     return DrawnClip(frames, places, view)
 
 
-def _true_places(source: Source, pose: _Pose, deep: bool, acts: list[tuple[Act, float]]) -> np.ndarray:
+def _true_places(source: Source, pose: _Pose, deep: bool, scenes: list[tuple[SceneMotion, float]]) -> np.ndarray:
     """What place of the photo each cell of a frame shows, in halves of the view: g g 2."""
     at = _looked_at(pose, deep, PLACES_SIDE)
-    for act, way in acts:
-        if act.offset is not None:
+    for scene, way in scenes:
+        if scene.offset is not None:
             in_source = at * np.float32(source.unit) + np.array(source.centre, np.float32) - 0.5
-            moved = cv2.remap(act.offset(way), in_source[..., 0], in_source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.remap(scene.offset(way), in_source[..., 0], in_source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             at = at + moved / np.float32(source.unit)
     return 2 * at
 

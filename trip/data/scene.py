@@ -1,6 +1,6 @@
 """What can move inside a photo: clouds, water, flames, smoke, leaves, snow, rain, light; with masks from the photo itself.
 
-An effect is made once for a photo and then draws any moment of it: `act.draw(pixels, way)`, where `way` is speed times time over 15
+An effect is made once for a photo and then draws any moment of it: `motion.draw(pixels, way)`, where `way` is speed times time over 15
 reference frames. At `way` 0 every effect returns the pixels as they are. The patterns of waves, flakes and smoke are drawn anew for
 every clip.
 """
@@ -40,7 +40,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Act:
+class SceneMotion:
     """A scene motion in one photo, at any moment.
 
     draw    (pixels, way) -> pixels, h w 3, uint8
@@ -55,12 +55,12 @@ class Act:
 class SceneEffect:
     """How a scene motion is drawn.
 
-    make       (source, rng) -> act
+    make       (source, rng) -> motion
     region     colours h w 3 in [0, 1] -> where the motion belongs, h w in [0, 1]; None: everywhere
     on_screen  drawn on the frames, after the camera; else in the photo, before it
     """
 
-    make: Callable[[Source, np.random.Generator], Act]
+    make: Callable[[Source, np.random.Generator], SceneMotion]
     region: Callable[[np.ndarray], np.ndarray] | None = None
     on_screen: bool = False
 
@@ -191,7 +191,9 @@ def _scrolled(tile: np.ndarray, shape: tuple[int, int], up: float, aside: float)
 # ---- effects
 
 
-def _wavering(waves: _Waves, source: Source, sway: tuple[float, float], light: float = 0.0, strength: np.ndarray | float = 1.0) -> Act:
+def _wavering(
+    waves: _Waves, source: Source, sway: tuple[float, float], light: float = 0.0, strength: np.ndarray | float = 1.0
+) -> SceneMotion:
     """The region of the photo sways with the waves, right and down by so many view widths at their height, and its light with it."""
 
     def field(way: float) -> np.ndarray:
@@ -204,13 +206,13 @@ def _wavering(waves: _Waves, source: Source, sway: tuple[float, float], light: f
         swayed = _displaced(picture, offset(way))
         return _lit(swayed, 1 + light * field(way)) if light else swayed
 
-    return Act(draw, offset)
+    return SceneMotion(draw, offset)
 
 
-def _clouds(direction: int) -> Callable[[Source, np.random.Generator], Act]:
+def _clouds(direction: int) -> Callable[[Source, np.random.Generator], SceneMotion]:
     """The sky, with what stands before it filled in, moves aside: 0.15 of the view a way. Direction -1 left, 1 right."""
 
-    def make(source: Source, rng: np.random.Generator) -> Act:
+    def make(source: Source, rng: np.random.Generator) -> SceneMotion:
         pixels = source.pixels.astype(np.float32)
         sky = (source.region > 0.9).astype(np.float32)
         near = cv2.GaussianBlur(sky, (0, 0), source.unit * 0.05)
@@ -224,12 +226,12 @@ def _clouds(direction: int) -> Callable[[Source, np.random.Generator], Act]:
             change = _displaced(layer, gone(way)) - layer
             return np.clip(picture + source.region[..., None] * change + 0.5, 0, 255).astype(np.uint8)
 
-        return Act(draw, lambda way: (source.region > 0.5)[..., None] * gone(way))
+        return SceneMotion(draw, lambda way: (source.region > 0.5)[..., None] * gone(way))
 
     return make
 
 
-def _ripples(source: Source, rng: np.random.Generator) -> Act:
+def _ripples(source: Source, rng: np.random.Generator) -> SceneMotion:
     """Small waves that cross the water in several directions."""
     angles, lengths = rng.uniform(0, 2 * np.pi, 5), rng.uniform(6, 12, 5)
     vectors = np.stack([0.5 * lengths * np.cos(angles), lengths * np.sin(angles)], 1)
@@ -238,7 +240,7 @@ def _ripples(source: Source, rng: np.random.Generator) -> Act:
     return _wavering(waves, source, sway=(0.004, 0.008), light=0.05)
 
 
-def _sea(source: Source, rng: np.random.Generator) -> Act:
+def _sea(source: Source, rng: np.random.Generator) -> SceneMotion:
     """Long waves that roll towards the viewer."""
     vectors = np.stack([rng.uniform(-1, 1, 3), rng.uniform(2.5, 4.5, 3)], 1)
     waves = _Waves(source, vectors, np.array([0.7, 1.1, 1.6]), rng)
@@ -246,7 +248,7 @@ def _sea(source: Source, rng: np.random.Generator) -> Act:
     return _wavering(waves, source, sway=(0.006, 0.02), light=0.07)
 
 
-def _fire(source: Source, rng: np.random.Generator) -> Act:
+def _fire(source: Source, rng: np.random.Generator) -> SceneMotion:
     """Flames waver, and the wavering climbs; their light flickers, and a little of it falls on everything."""
     vectors = np.stack([rng.uniform(-3, 3, 4), rng.uniform(3, 7, 4)], 1)
     waver = _Waves(source, vectors, -rng.uniform(2.5, 4.5, 4), rng)
@@ -254,10 +256,10 @@ def _fire(source: Source, rng: np.random.Generator) -> Act:
     lit = 0.04 + 0.12 * source.region
 
     wavering = _wavering(waver, source, sway=(0.012, 0.016))
-    return Act(lambda picture, way: _lit(wavering.draw(picture, way), 1 + lit * flicker.at(way)), wavering.offset)
+    return SceneMotion(lambda picture, way: _lit(wavering.draw(picture, way), 1 + lit * flicker.at(way)), wavering.offset)
 
 
-def _smoke(source: Source, rng: np.random.Generator) -> Act:
+def _smoke(source: Source, rng: np.random.Generator) -> SceneMotion:
     """A pale plume that comes up from below the middle and rises: 0.5 of the view a way."""
     tiles = [_noise_tile(cells, round(1.5 * source.unit), rng) for cells in (5, 11)]
     x, y = source.grid()
@@ -272,16 +274,16 @@ def _smoke(source: Source, rng: np.random.Generator) -> Act:
         alpha = plume * _ramp(0.6 * thick + 0.4 * fine, 0.25, 0.75)
         return _blended(picture, 0.9 * min(0.5 * way / FADE_IN, 1) * alpha, (215, 215, 218))
 
-    return Act(draw)
+    return SceneMotion(draw)
 
 
-def _foliage(source: Source, rng: np.random.Generator) -> Act:
+def _foliage(source: Source, rng: np.random.Generator) -> SceneMotion:
     """Greenery sways sideways, the more the higher it stands."""
     waves = _Waves(source, rng.uniform(-1.8, 1.8, (4, 2)), rng.uniform(0.8, 1.8, 4), rng)
     return _wavering(waves, source, sway=(0.024, 0.006), strength=np.clip(1.1 - 0.6 * source.grid()[1], 0.4, 1.1))
 
 
-def _snowfall(source: Source, rng: np.random.Generator) -> Act:
+def _snowfall(source: Source, rng: np.random.Generator) -> SceneMotion:
     """Flakes that fall and sway; near ones are larger and faster."""
     count = 90
     near = rng.uniform(0, 1, count) ** 2
@@ -296,10 +298,10 @@ def _snowfall(source: Source, rng: np.random.Generator) -> Act:
             cv2.circle(coat, flake[:2], flake[2], 255, -1, cv2.LINE_AA, 4)  # in sixteenths of a pixel
         return _blended(picture, cv2.blur(coat, (3, 3)) * np.float32(0.9 / 255 * min(way / FADE_IN, 1)), (250, 250, 255))
 
-    return Act(draw)
+    return SceneMotion(draw)
 
 
-def _rainfall(source: Source, rng: np.random.Generator) -> Act:
+def _rainfall(source: Source, rng: np.random.Generator) -> SceneMotion:
     """Thin streaks that fall together, a little aslant."""
     count, slant = 90, 0.08
     near, x, y = rng.uniform(0, 1, (3, count))
@@ -313,13 +315,13 @@ def _rainfall(source: Source, rng: np.random.Generator) -> Act:
             cv2.line(coat, streak[:2], streak[2:], 255, max(round(source.unit / 128), 1), cv2.LINE_AA, 4)  # in sixteenths of a pixel
         return _blended(picture, coat * np.float32(0.55 / 255 * min(way / FADE_IN, 1)), (215, 222, 235))
 
-    return Act(draw)
+    return SceneMotion(draw)
 
 
-def _dusk(source: Source, rng: np.random.Generator) -> Act:
+def _dusk(source: Source, rng: np.random.Generator) -> SceneMotion:
     """The light fades to about a half in a way, blue last to go."""
     fading = np.array([0.75, 0.72, 0.58], np.float32)
-    return Act(lambda picture, way: _lit(picture, np.exp(-fading * np.float32(way))))
+    return SceneMotion(lambda picture, way: _lit(picture, np.exp(-fading * np.float32(way))))
 
 
 SCENE_EFFECTS = {

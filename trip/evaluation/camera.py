@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-TOLD = {  # motion -> the component that carries it and its sign; a pan to the right moves the content to the left
+EXPECTED_COMPONENTS = {  # motion -> the component that carries it and its sign; a pan to the right moves the content to the left
     "pan_left":       ("dx", +1),
     "pan_right":      ("dx", -1),
     "tilt_up":        ("dy", +1),
@@ -139,13 +139,13 @@ def _texture(frame: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(cv2.cornerMinEigenVal(grey, blockSize=7), 0)) + 1e-6
 
 
-def goes_where_told(name: str, components: MotionComponents) -> bool:
+def follows_prompt(name: str, components: MotionComponents) -> bool:
     """Whether the component that motion `name` is about has its sign, passes FLOOR and is the largest; "still": none passes FLOOR."""
     moves = components.displacements()
     if name == "still":
         return max(map(abs, moves.values())) < FLOOR
-    if name not in TOLD:
-        raise ValueError(f"unknown camera motion {name!r}; choose {', '.join(TOLD)} or still")
-    component, sign = TOLD[name]
+    if name not in EXPECTED_COMPONENTS:
+        raise ValueError(f"unknown camera motion {name!r}; choose {', '.join(EXPECTED_COMPONENTS)} or still")
+    component, sign = EXPECTED_COMPONENTS[name]
     largest = max(moves, key=lambda key: abs(moves[key]))
     return component == largest and sign * moves[component] > FLOOR

@@ -139,17 +139,17 @@ def open_set(
         raise ValueError(f"{folder}: wanted clips ({kinds}) or folders of numbered pictures, found neither; check path, layout and split")
     found = evenly(sorted(found, key=lambda source: source.name), most)
     of_pictures = any(source.pictures for source in found)
-    stride = told_of(folder).get("stride") if of_pictures else reading.fps and 1 / reading.fps
+    stride = run_metadata(folder).get("stride") if of_pictures else reading.fps and 1 / reading.fps
     return ClipSet(label or folder.name, tuple(found), reading, stride)
 
 
-def told_of(folder: Path) -> dict[str, Any]:
+def run_metadata(folder: Path) -> dict[str, Any]:
     """What the `run.json` beside a folder says of its clips, as `python -m trip evaluate generate` writes it; {} where there is none."""
     try:
-        told = json.loads((Path(folder).absolute().parent / RUN).read_text())
+        metadata = json.loads((Path(folder).absolute().parent / RUN).read_text())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def named(entry: Entry) -> str:

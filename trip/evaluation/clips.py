@@ -41,7 +41,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedClip:
     """What a model made of it.
 
     network   its frames as it drew them, in a size of its own                                f h w 3, uint8

@@ -121,10 +121,11 @@ def _key(clips: ClipSet, judge: Judge) -> str:
 
 def _keep(path: Path, found: Features) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"names": json.dumps(found.names), "unfit": json.dumps([(one.name, one.reason, str(one)) for one in found.unfit])}
+    metadata = {"names": json.dumps(found.names), "unfit": json.dumps([(one.name, one.reason, str(one)) for one in found.unfit])}
     with atomic_write(path) as partial:
         arrays = {"values": found.values, "way": found.way, "moves": found.moves}
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata=told)  # else read back shuffled
+        in_order = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # else read back shuffled
+        save_file(in_order, partial, metadata=metadata)
 
 
 def _kept(path: Path) -> Features | None:
@@ -133,13 +134,13 @@ def _kept(path: Path) -> Features | None:
         return None
     try:
         with safe_open(path, framework="np") as file:
-            told = file.metadata()
+            metadata = file.metadata()
             arrays = [file.get_tensor(name) for name in ("values", "way", "moves")]
     except (OSError, SafetensorError):
         return None
-    return Features(json.loads(told["names"]), *arrays, list(_again(json.loads(told["unfit"]))))
+    return Features(json.loads(metadata["names"]), *arrays, list(_again(json.loads(metadata["unfit"]))))
 
 
-def _again(told: list[list[str]]) -> Iterator[Unfit]:
-    for name, reason, words in told:
+def _again(unfit: list[list[str]]) -> Iterator[Unfit]:
+    for name, reason, words in unfit:
         yield Unfit(name, reason, words.removeprefix(f"{name}: "))

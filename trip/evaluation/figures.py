@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trip.evaluation.camera import MotionComponents, at_most, judged_flow, motion_components, neighbour_flows
-from trip.evaluation.likeness import SAME_DB, frame_psnr
+from trip.evaluation.similarity import SAME_DB, frame_psnr
 from trip.media import carried
 
 LOOKED_AT = 5  # later frames, evenly spread, that are compared with the first

@@ -23,7 +23,7 @@ from PIL import Image
 from trip.data.layouts import SPLITS, Entry, category_key, entries, layout_of
 from trip.data.windows import Unfit
 from trip.evaluation.clip_sets import RUN, Reading, numbered_sources
-from trip.evaluation.clips import Asked, Made, clip_seed
+from trip.evaluation.clips import Asked, GeneratedClip, clip_seed
 from trip.media import write_picture
 from trip.system.files import atomic_write_text
 
@@ -87,8 +87,8 @@ def chosen_entries(
 
 def _category(entry: Entry) -> str:
     """The paper's category of a clip of DTDB; empty for others."""
-    told = category_key(entry.path.parent.name)
-    return next((name for name in DTDB_CATEGORIES if told.startswith(category_key(name))), "")
+    key = category_key(entry.path.parent.name)
+    return next((name for name in DTDB_CATEGORIES if key.startswith(category_key(name))), "")
 
 
 def sentence(entry: Entry, seed: int) -> str:
@@ -99,22 +99,22 @@ def sentence(entry: Entry, seed: int) -> str:
 def begin(run: Path, request: Request) -> None:
     """Makes the folder of a run; ValueError where it holds a run that was asked for otherwise."""
     run.mkdir(parents=True, exist_ok=True)
-    path, told = run / RUN, json.loads(json.dumps(asdict(request)))
+    path, settings = run / RUN, json.loads(json.dumps(asdict(request)))
     if path.exists():
         try:
             known = json.loads(path.read_text())
         except ValueError as error:
             raise ValueError(f"{path}: wanted what the run was asked for, got no JSON; choose another --output") from error
-        if known != told:
-            other = ", ".join(f"{name} {known.get(name)} and now {value}" for name, value in told.items() if known.get(name) != value)
+        if known != settings:
+            other = ", ".join(f"{name} {known.get(name)} and now {value}" for name, value in settings.items() if known.get(name) != value)
             raise ValueError(f"{run} holds a run with {other}; choose another --output, or ask for the same")
-    atomic_write_text(path, json.dumps(told, indent=1))
+    atomic_write_text(path, json.dumps(settings, indent=1))
 
 
 def generate(
     run: Path,
     found: Sequence[Entry],
-    animate: Callable[[Asked], Made],
+    animate: Callable[[Asked], GeneratedClip],
     request: Request,
     *,
     kinds: Sequence[str] = ("network", "rendered"),
@@ -146,13 +146,13 @@ def generate(
             yield dict(counts)
             continue
         asked = Asked(real[0], real[0], 0, 0, sentence(source.entry, request.seed), clip_seed(source.name, request.seed))
-        made = animate(asked).sources(request.size, request.num_frames)
-        for kind, frames in {"real": real, **{kind: made[kind][0] for kind in kinds if kind in made}}.items():
+        generated = animate(asked).sources(request.size, request.num_frames)
+        for kind, frames in {"real": real, **{kind: generated[kind][0] for kind in kinds if kind in generated}}.items():
             write_pictures(run / kind / source.name, frames)
-        told = {"prompt": asked.prompt, "seed": asked.seed, "seconds": round(time.monotonic() - begun, 2)}
+        record = {"prompt": asked.prompt, "seed": asked.seed, "seconds": round(time.monotonic() - begun, 2)}
         path = run / "clips" / f"{source.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(path, json.dumps(told))
+        atomic_write_text(path, json.dumps(record))
         counts["made"] += 1
         yield dict(counts)
 

@@ -12,12 +12,12 @@ from trip.data.motion import View
 from trip.data.photos import Photo
 from trip.data.prompts import CAMERA_MOTIONS
 from trip.evaluation.bootstrap import Figure, by_photo, interval, mean_over_photos, paired_difference, ratio_of_medians
-from trip.evaluation.camera import FLOW_SIDE, TOLD, MotionComponents, goes_where_told, motion_components
-from trip.evaluation.clips import Asked, Made, asked, photo_seed, true_clip
-from trip.evaluation.likeness import frame_psnr, frame_ssim, sharpness
+from trip.evaluation.camera import EXPECTED_COMPONENTS, FLOW_SIDE, MotionComponents, follows_prompt, motion_components
+from trip.evaluation.clips import Asked, GeneratedClip, asked, photo_seed, true_clip
 from trip.evaluation.scenes import SCENE_PROMPTS, SceneJudge, changes, scene_judge, scene_view, scenes_for, true_scene
+from trip.evaluation.similarity import frame_psnr, frame_ssim, sharpness
 
-Animate = Callable[[Asked], Made]
+Animate = Callable[[Asked], GeneratedClip]
 Progress = Callable[[float, str], None]  # share done, what was just measured
 
 PROMPTS = {  # one plain wording a motion, at medium speed
@@ -96,9 +96,9 @@ def _camera_rows(animate: Animate, photo: Photo, name: str, size: int, num_frame
     """Figures of each source of one clip; the still image last, before it the clip that people get."""
     times = np.arange(num_frames, dtype=np.float64)
     true, view = true_clip(photo, name, times, size=size, seed=seed)
-    made = animate(asked(photo, true[0], view, PROMPTS[name], seed)).sources(size, num_frames)
+    generated = animate(asked(photo, true[0], view, PROMPTS[name], seed)).sources(size, num_frames)
     rows = []
-    for source, (frames, at) in {**made, "still": (np.repeat(true[:1], num_frames, axis=0), times)}.items():
+    for source, (frames, at) in {**generated, "still": (np.repeat(true[:1], num_frames, axis=0), times)}.items():
         beside = true if np.allclose(at, times) else true_clip(photo, name, at, size=size, seed=seed, view=view)[0]
         rows.append({"photo": photo.name, "motion": name, "source": source, **measure(name, frames, beside)})
     return rows
@@ -123,7 +123,7 @@ def measure(name: str, clip: np.ndarray, true: np.ndarray) -> dict[str, bool | f
     components = MotionComponents(0, 0, 0, 0, 0) if is_still else motion_components(clip)
     photo = np.broadcast_to(true[:1], true[1:].shape)
     return {
-        "right": goes_where_told(name, components),
+        "right": follows_prompt(name, components),
         **components._asdict(),
         "way": components.median / clip.shape[2],  # frame widths
         "psnr": float(frame_psnr(clip[1:], true[1:]).mean()),
@@ -145,8 +145,8 @@ def _scene_rows(
     if name not in judge.names:
         return
     true = true_scene(photo, name, view, times, size, (*seeds, len(SCENE_PROMPTS)))  # no draw that the judge has seen
-    made = animate(asked(photo, true[0], view, SCENE_PROMPTS[name], seed)).sources(size, num_frames)
-    frames_of = {source: frames for source, (frames, _) in made.items()}
+    generated = animate(asked(photo, true[0], view, SCENE_PROMPTS[name], seed)).sources(size, num_frames)
+    frames_of = {source: frames for source, (frames, _) in generated.items()}
     for source, frames in {**frames_of, "still": np.repeat(true[:1], num_frames, axis=0), "true": true}.items():
         found = {"photo": photo.name, "scene": name, "source": source, "chance": 1 / len(judge.names)}
         yield {**found, "changes": changes(frames), **judge.verdict(frames, name)}
@@ -159,9 +159,9 @@ def summary(clips: Sequence[dict], scene_clips: Sequence[dict], seed: int = 0) -
     """
     of = {source: rows for source in SOURCES if (rows := [c for c in clips if c["source"] == source])}
     names = list(dict.fromkeys(c["motion"] for c in clips))
-    overall = {source: _figures([c for c in rows if c["motion"] in TOLD], FIGURES, seed) for source, rows in of.items()}
+    overall = {source: _figures([c for c in rows if c["motion"] in EXPECTED_COMPONENTS], FIGURES, seed) for source, rows in of.items()}
     for source, rows in of.items():
-        camera, still = ([c for c in group if c["motion"] in TOLD] for group in (rows, of["still"]))
+        camera, still = ([c for c in group if c["motion"] in EXPECTED_COMPONENTS] for group in (rows, of["still"]))
         overall[source]["gain_db"] = paired_difference(camera, still, "psnr", seed)
     still = {source: _stillness(rows, seed) for source, rows in of.items()}
     best = "rendered" if "rendered" in of else "network"
@@ -193,8 +193,8 @@ def _figures(rows: Sequence[dict], keys: Iterable[str], seed: int) -> dict[str, 
 def _stillness(rows: Sequence[dict], seed: int) -> dict[str, object]:
     """How still "nothing moves" is: the lowest PSNR of a frame to the photo, and median flow against that of pans."""
     still = [c for c in rows if c["motion"] == "still"]
-    way, pan_way = by_photo(still, "way"), by_photo((c for c in rows if c["motion"] in PANS), "way")
-    both = np.array([(way[photo], pan_way[photo]) for photo in way if photo in pan_way]).reshape(-1, 2)
+    displacement, pan_displacement = by_photo(still, "way"), by_photo((c for c in rows if c["motion"] in PANS), "way")
+    both = np.array([(displacement[photo], pan_displacement[photo]) for photo in displacement if photo in pan_displacement]).reshape(-1, 2)
     return {
         "lowest_psnr": min((c["least_psnr_to_photo"] for c in still), default=None),
         "least_psnr": mean_over_photos(still, "least_psnr_to_photo", seed),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from trip.evaluation.clip_sets import RUN, told_of
+from trip.evaluation.clip_sets import RUN, run_metadata
 from trip.evaluation.paper_tables import Cells
 
 MOST_CLIPS = 48  # that a page shows of each data set
@@ -66,8 +66,8 @@ def page(tables: Sequence[tuple[str, list[Cells], list[str]]], runs: Path, besid
         notes = "".join(f"<small>{html.escape(line)}</small>" for line in lines)
         parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{cells}</tr>{body}</table>{notes}")
     found = sorted(path.parent for path in runs.rglob(RUN))
-    stride = next((told_of(run / "real").get("stride") for run in found), None) or 0.25
-    shown = [row for data in sorted({told_of(run / "real").get("data", "") for run in found}) for row in _rows(found, data, beside)]
+    stride = next((run_metadata(run / "real").get("stride") for run in found), None) or 0.25
+    shown = [row for data in sorted({run_metadata(run / "real").get("data", "") for run in found}) for row in _rows(found, data, beside)]
     clock = '<p id="clock"><button id="play">Play</button> <input id="frame" type="range" min="0" value="0" aria-label="Frame"></p>'
     clips = f"<h2>Clips, all on one clock</h2>{clock}{''.join(shown)}<script>{SCRIPT}</script>" if shown else ""
     head = (
@@ -78,7 +78,7 @@ def page(tables: Sequence[tuple[str, list[Cells], list[str]]], runs: Path, besid
 
 
 def _rows(runs: Sequence[Path], data: str, beside: Path) -> list[str]:
-    mine = [run for run in runs if told_of(run / "real").get("data", "") == data]
+    mine = [run for run in runs if run_metadata(run / "real").get("data", "") == data]
     names = sorted({path.relative_to(run / "clips").with_suffix("").as_posix() for run in mine for path in (run / "clips").rglob("*.json")})
     return [_row(mine, name, beside) for name in names[:MOST_CLIPS]]
 
@@ -86,11 +86,11 @@ def _rows(runs: Sequence[Path], data: str, beside: Path) -> list[str]:
 def _row(runs: Sequence[Path], name: str, beside: Path) -> str:
     shown, prompt, has_real = [], "", False
     for run in runs:
-        told = run / "clips" / f"{name}.json"
-        if not told.is_file():
+        record = run / "clips" / f"{name}.json"
+        if not record.is_file():
             continue
-        prompt = prompt or str(json.loads(told.read_text()).get("prompt", ""))
-        system = str(told_of(run / "real").get("system", run.name))
+        prompt = prompt or str(json.loads(record.read_text()).get("prompt", ""))
+        system = str(run_metadata(run / "real").get("system", run.name))
         for kind, words in KINDS.items():
             frames = sorted((run / kind / name).glob("*.png"))
             if not frames or (kind == "real" and has_real):

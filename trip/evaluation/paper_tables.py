@@ -68,13 +68,13 @@ def groups_of(reports: Iterable[Report]) -> list[Group]:
     groups: list[Group] = []
     for system, of_system in by_system.items():
         for report in of_system:
-            metric, told = report["metric"], report["hash"]
-            same = [one for one in groups if one.hashes.get(metric, told) == told]
+            metric, digest = report["metric"], report["hash"]
+            same = [one for one in groups if one.hashes.get(metric, digest) == digest]
             known = [one for one in same if system in one.reports] or same
             if not known:
                 groups.append(Group({}, {}))
                 known = [groups[-1]]
-            known[0].hashes[metric] = told
+            known[0].hashes[metric] = digest
             known[0].reports.setdefault(system, {})[metric] = report
     return groups
 
@@ -98,7 +98,7 @@ def tables(reports: Sequence[Report]) -> Iterator[tuple[str, list[Cells], list[s
         yield from _several(f"On {data or 'clips'}", groups_of(mine), lambda group, measures=measures: _own_rows(measures, group), measures)
 
 
-def told(figure: Figure | None, digits: int = 1) -> str:
+def with_interval(figure: Figure | None, digits: int = 1) -> str:
     """A figure with its interval; "not measured" where there is none."""
     if figure is None or figure["value"] is None:
         return NOTHING
@@ -180,9 +180,9 @@ def _published(row: Row) -> Cells:
 
 def _measured(measures: Sequence[str], group: Group, system: str) -> Cells:
     of = group.reports.get(system, {})
-    cells = [told(of.get(MEASURED[name], {}).get("figures", {}).get(name), DIGITS.get(name, 1)) for name in measures]
+    cells = [with_interval(of.get(MEASURED[name], {}).get("figures", {}).get(name), DIGITS.get(name, 1)) for name in measures]
     motion = next((report["motion"]["moves"] for report in of.values()), None)
-    return [*cells, told(motion, 0)]
+    return [*cells, with_interval(motion, 0)]
 
 
 def _own_rows(measures: Sequence[str], group: Group) -> list[Cells]:
@@ -190,7 +190,7 @@ def _own_rows(measures: Sequence[str], group: Group) -> list[Cells]:
     rows = []
     for system, of in group.reports.items():
         way = next(report["motion"]["way"] for report in of.values())
-        rows.append([system, *_measured(measures, group, system), told(way)])
+        rows.append([system, *_measured(measures, group, system), with_interval(way)])
     return [head, *rows]
 
 

@@ -63,8 +63,8 @@ class Protocol:
 def protocol_of(report: dict) -> Protocol:
     """The protocol that a report was written with; ValueError where it is none, or says another hash than it has."""
     try:
-        told = dict(report["protocol"])
-        protocol = Protocol(**told | {"averaged_over": tuple(told["averaged_over"])})
+        fields = dict(report["protocol"])
+        protocol = Protocol(**fields | {"averaged_over": tuple(fields["averaged_over"])})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"wanted a report with its protocol, got one without ({error})") from error
     if protocol.digest() != report.get("hash"):

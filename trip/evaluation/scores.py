@@ -64,7 +64,7 @@ def distance_report(
         **({"groups": figures} if by_group else {}),
         "motion": motion_figures([judged for _, judged in motions], asked.seed),
         "real_motion": motion_figures([known for known, _ in motions], asked.seed),
-        **_told(metric, judge, real, fake, counts, asked, tuple(pairs) if by_group else ()),
+        **_protocol_of(metric, judge, real, fake, counts, asked, tuple(pairs) if by_group else ()),
         "unfit": {side: faults(of) for side, of in unfit.items()},
     }
 
@@ -82,7 +82,7 @@ def consistency_report(
         "figures": consistency_figures(judged.values, asked.seed),
         "curve": consistency_curve(judged.values, asked.seed),
         "motion": motion_figures([judged], asked.seed),
-        **_told("consistency", judge, None, fake, [0, len(judged)], asked),
+        **_protocol_of("consistency", judge, None, fake, [0, len(judged)], asked),
         "unfit": {"fake": faults(judged.unfit)},
     }
     if real is not None:
@@ -175,7 +175,7 @@ def _head(metric: str, asked: Asked, fake: ClipSet) -> Report:
     return {"metric": metric, "system": asked.system or fake.label, "variant": asked.variant, "data": asked.data}
 
 
-def _told(
+def _protocol_of(
     metric: str, judge: Judge, real: ClipSet | None, fake: ClipSet, counts: list[int], asked: Asked, groups: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """The protocol, its hash and its line."""

@@ -16,22 +16,22 @@ from trip.media import Clip, write_clip, write_picture
 DIMENSIONS = ("i2v_subject", "i2v_background", "subject_consistency", "background_consistency", "motion_smoothness", "dynamic_degree")
 
 
-def export(folder: Path, output: Path, told: dict[str, Any]) -> Iterator[str]:
+def export(folder: Path, output: Path, metadata: dict[str, Any]) -> Iterator[str]:
     """Writes OUTPUT/videos/NAME.mp4, at the clips' own rate, and OUTPUT/images/NAME.png, and yields the names.
 
     told  of the run that the clips are from: frames, stride, size and prompts
     Raises ValueError where the folder is none of a run.
     """
-    if not {"num_frames", "stride", "size"} <= set(told):
+    if not {"num_frames", "stride", "size"} <= set(metadata):
         raise ValueError(f"{folder}: wanted a folder of clips of `evaluate generate`, with run.json beside it, found none; generate first")
-    clips: ClipSet = open_set(folder, Reading(told["num_frames"], None, told["size"], told["crop"]))
+    clips: ClipSet = open_set(folder, Reading(metadata["num_frames"], None, metadata["size"], metadata["crop"]))
     for name in ("videos", "images"):
         (output / name).mkdir(parents=True, exist_ok=True)
     for source, frames in clips.windows():
         if isinstance(frames, Unfit):
             continue
         name = source.name.replace("/", "--")
-        write_clip(Clip(frames, 1 / told["stride"]), output / "videos" / f"{name}.mp4")
+        write_clip(Clip(frames, 1 / metadata["stride"]), output / "videos" / f"{name}.mp4")
         write_picture(Image.fromarray(frames[0]), output / "images" / f"{name}.png")
         yield name
 

@@ -39,7 +39,7 @@ _MOVING = re.compile(
     re.IGNORECASE,
 )
 _CLAUSE, _PIECE = re.compile(r"[^.;,:!?\n]*[.;,:!?\n]*\s*"), re.compile(r"\S+\s*(?:(?!(?:while|then|and|as|the camera)\b)\S+\s*){0,6}")
-_SHOWN = 200  # characters of what is left out that a note repeats
+_EXCERPT_LENGTH = 200  # characters of what is left out that a note repeats
 
 
 def fitted_prompt(prompt: str, tokenizer: CLIPTokenizer) -> tuple[str, str]:
@@ -64,14 +64,16 @@ def fitted_prompt(prompt: str, tokenizer: CLIPTokenizer) -> tuple[str, str]:
     return _joined(pieces, kept), " … ".join(_runs(pieces, kept))
 
 
-def unread_note(title: str, prompt: str, tokenizer: CLIPTokenizer) -> str:
+def truncation_note(title: str, prompt: str, tokenizer: CLIPTokenizer) -> str:
     """A line about what of a prompt is not read; empty where all of it is."""
     rest = fitted_prompt(prompt, tokenizer)[1]
     if not rest:
         return ""
-    shown = rest if len(rest) <= _SHOWN else f"{rest[:_SHOWN]} …"
+    excerpt = rest if len(rest) <= _EXCERPT_LENGTH else f"{rest[:_EXCERPT_LENGTH]} …"
     count = _num_tokens(prompt, tokenizer) - 2
-    return f"{title}: the model reads {tokenizer.model_max_length - 2} tokens, and this has {count}; not read: “{' '.join(shown.split())}”"
+    return (
+        f"{title}: the model reads {tokenizer.model_max_length - 2} tokens, and this has {count}; not read: “{' '.join(excerpt.split())}”"
+    )
 
 
 def _num_tokens(text: str, tokenizer: CLIPTokenizer) -> int:

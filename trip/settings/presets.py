@@ -145,10 +145,10 @@ PRESETS = {
 
 def changed(preset: Preset, values: dict[str, Any]) -> Preset:
     """A preset with some settings changed, each named by its path, such as `recipe.denoiser.batch_size`; ValueError in one line."""
-    told = preset.model_dump()
+    settings = preset.model_dump()
     for name, value in values.items():
         *parents, last = name.split(".")
-        place = told
+        place = settings
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
@@ -156,7 +156,7 @@ def changed(preset: Preset, values: dict[str, Any]) -> Preset:
             raise ValueError(f"there is no setting {name!r}; choose from {choices}")
         place[last] = value
     try:
-        return Preset.model_validate(told)
+        return Preset.model_validate(settings)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {shortened(problem['input'])}") from None

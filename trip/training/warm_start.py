@@ -130,8 +130,8 @@ def licence_of(folder: Path) -> str:
     """The licence that a folder's card states."""
     card = folder / "README.md"
     head = re.match(r"---\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL) if card.exists() else None
-    told = re.search(r"^license(?:_name)?:\s*(\S.*)$", head.group(1), re.MULTILINE) if head else None
-    return told.group(1).strip("'\" ") if told else "not stated"
+    licence = re.search(r"^license(?:_name)?:\s*(\S.*)$", head.group(1), re.MULTILINE) if head else None
+    return licence.group(1).strip("'\" ") if licence else "not stated"
 
 
 def _folder(name: str) -> Path:

@@ -248,9 +248,9 @@ class Studio:
     def compare(self, first: str, second: str, visitor: str) -> dict[str, Any]:
         """How alike two done clips are, and the figures of each."""
         one, other = (self._done(job_id, visitor) for job_id in (first, second))
-        likeness_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
+        similarity_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
         return {
-            "likeness_db": likeness_db,
+            "likeness_db": similarity_db,
             "figures": [{label: value for label, value, _ in job.result["figures"]} for job in (one, other)],
         }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trip.evaluation.likeness import SAME_DB
+from trip.evaluation.similarity import SAME_DB
 from trip.inside import Inside
 from trip.jobs.handlers import sampling
 from trip.jobs.handlers.animate import AnimateHandler

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from trip.evaluation.figures import figures
-from trip.evaluation.likeness import frame_psnr
+from trip.evaluation.similarity import frame_psnr
 from trip.jobs.checkpoint import discard
 from trip.jobs.handlers.estimate import Timings
 from trip.jobs.handlers.figure import FIGURE

@@ -91,24 +91,24 @@ class DecoderStage(VaeStage):
         """Of unseen photos: PSNR in dB, distance of features, sharpness as a share of the photos' own (variance of the Laplacian),
         and how far a photo moved by half a latent cell is decoded otherwise than the photo decoded and then moved, in dB.
         """
-        made = self._round_trip()
+        decoded = self._round_trip()
         distances = [
-            feature_distance(self.features(a), self.features(b)) for a, b in zip(made.split(16), self.held_out.split(16), strict=True)
+            feature_distance(self.features(a), self.features(b)) for a, b in zip(decoded.split(16), self.held_out.split(16), strict=True)
         ]
         return {
-            "psnr": psnr(made, self.held_out),
-            "held_out_loss": (pixel_error(made, self.held_out) + FEATURE_WEIGHT * torch.stack(distances).mean()).item(),
+            "psnr": psnr(decoded, self.held_out),
+            "held_out_loss": (pixel_error(decoded, self.held_out) + FEATURE_WEIGHT * torch.stack(distances).mean()).item(),
             "distance": torch.stack(distances).mean().item(),
-            "sharpness": (_laplacian(made).var() / _laplacian(self.held_out).var()).item(),
-            "steadiness": self._steadiness(made),
+            "sharpness": (_laplacian(decoded).var() / _laplacian(self.held_out).var()).item(),
+            "steadiness": self._steadiness(decoded),
         }
 
-    def _steadiness(self, made: Tensor) -> float:
+    def _steadiness(self, decoded: Tensor) -> float:
         half_cell = 2 ** (len(self.model.config.block_out_channels) - 1) // 2
         shifted = self.held_out.roll(half_cell, dims=3)
         again = torch.cat([self.model(part.to(self.model.device)).sample.clamp(-1, 1).float().cpu() for part in shifted.split(16)])
         inner = slice(2 * half_cell, -2 * half_cell)
-        return psnr(again[..., inner], made.roll(half_cell, dims=3)[..., inner])
+        return psnr(again[..., inner], decoded.roll(half_cell, dims=3)[..., inner])
 
 
 def _laplacian(pixels: Tensor) -> Tensor:

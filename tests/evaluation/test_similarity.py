@@ -6,7 +6,7 @@ import pytest
 from skimage.data import astronaut
 from skimage.metrics import structural_similarity
 
-from trip.evaluation.likeness import SAME_DB, frame_psnr, frame_ssim, sharpness
+from trip.evaluation.similarity import SAME_DB, frame_psnr, frame_ssim, sharpness
 
 PHOTO = cv2.resize(astronaut(), (160, 120), interpolation=cv2.INTER_AREA)
 
