@@ -23,7 +23,7 @@ from trip.evaluation.frechet import NORMAL, frechet_distance
 from trip.evaluation.generation import write_pictures
 from trip.evaluation.judges import Judge
 from trip.evaluation.motion import PROMPTS, measure
-from trip.evaluation.paper_tables import told
+from trip.evaluation.paper_tables import with_interval
 from trip.evaluation.published import TABLES, Table
 from trip.evaluation.scores import PHOTO, consistency_report, distance_report
 from trip.evaluation.scores import Asked as Measured
@@ -258,7 +258,9 @@ def tables(rows: Mapping[str, Mapping[str, Row]], lines: Sequence[str]) -> Itera
         cells = [["", *(head for head, _, _ in COLUMNS.values())]]
         for title, system in shown.items():
             of = rows[system]
-            cells.append([title, *(told(of[key].figure() if key in of else None, digits) for key, (_, digits, _) in COLUMNS.items())])
+            cells.append(
+                [title, *(with_interval(of[key].figure() if key in of else None, digits) for key, (_, digits, _) in COLUMNS.items())]
+            )
         yield f"Table {table.number}. {table.title.partition(',')[0]}, at this scale", cells, [*orderings(table, rows), *lines]
 
 

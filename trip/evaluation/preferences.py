@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trip.evaluation.bootstrap import COVERED, Figure, interval
-from trip.evaluation.paper_tables import told
+from trip.evaluation.paper_tables import with_interval
 from trip.evaluation.study import NOT_SURE, QUESTIONS, Study
 
 NUM_DRAWS = 500  # of the Bradley-Terry model, which is fitted anew for each
@@ -180,25 +180,25 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]], list[str]]]:
     words = {question: question.replace("_", " ") for question in QUESTIONS}
     not_sure = report.mode == "not-sure"
     head = ["", "", "prefer the first, % of answers", "% of raters", *(["not sure, %"] if not_sure else []), "answers", "raters"]
-    rows = [
-        [words[question], f"{one} over {other}", told(of["answers"]), told(of["raters"]), *([told(of["unsure"])] if not_sure else []),
-         str(of["count"]["value"]), str(of["count"]["num_photos"])]
-        for (question, one, other), of in report.ratios.items()
-    ]  # fmt: skip
+    rows = []
+    for (question, one, other), of in report.ratios.items():
+        shares = [with_interval(of[key]) for key in ("answers", "raters", *(["unsure"] if not_sure else []))]
+        counts = [str(of["count"][key]) for key in ("value", "num_photos")]
+        rows.append([words[question], f"{one} over {other}", *shares, *counts])
     choice = "Not sure was an answer" if not_sure else "Forced choice"
     lines = [
         f"{choice}; 95 % intervals, raters drawn anew. {report.raters_with_answers} raters answered, {report.failed} of them failed an "
-        f"attention pair and are left out. {told(report.left)} % of the answers were left.",
+        f"attention pair and are left out. {with_interval(report.left)} % of the answers were left.",
     ]
     found = [("Table 4. Preferences", [head, *rows], lines)]
     trust = [["", "same answer to a pair shown again, %", "Krippendorff's alpha between raters"]]
     for question in QUESTIONS:
         alpha = report.agreement[question]
-        trust.append([words[question], told(report.consistency[question]), "not measured" if alpha is None else f"{alpha:.2f}"])
+        trust.append([words[question], with_interval(report.consistency[question]), "not measured" if alpha is None else f"{alpha:.2f}"])
     found.append(("Self-consistency and agreement", trust, []))
     if report.strengths:
         systems = list(next(iter(report.strengths.values())))
-        rows = [[words[question], *(told(of[system]) for system in systems)] for question, of in report.strengths.items()]
+        rows = [[words[question], *(with_interval(of[system]) for system in systems)] for question, of in report.strengths.items()]
         found.append(("Bradley-Terry strengths, all together 100", [["", *systems], *rows], []))
     return found
 

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from trip.data.windows import Unfit
-from trip.evaluation.clip_sets import Reading, Source, open_set, told_of
+from trip.evaluation.clip_sets import Reading, Source, open_set, run_metadata
 from trip.media import Clip, MediaError, read_clip, read_photo, write_clip, write_picture
 from trip.system.files import atomic_write_text
 
@@ -170,7 +170,7 @@ def _clip(source: Source) -> Clip:
     """A film as it is, or pictures at the rate that their run tells."""
     if not source.pictures:
         return read_clip(source.entry.path)
-    stride = told_of(source.pictures[0].parents[len(Path(source.name).parts)]).get("stride")
+    stride = run_metadata(source.pictures[0].parents[len(Path(source.name).parts)]).get("stride")
     frames = [np.asarray(read_photo(path)) for path in source.pictures]
     if len({frame.shape for frame in frames}) > 1:
         raise Unfit(source.name, "broken", "its pictures differ in size")
