@@ -146,7 +146,9 @@ def test_half_inputs_give_float32(z_0, eps, dtype):
 def test_the_loop_share_begins_free_and_would_end_at_the_photo():
     share = loop_share(20)
     assert (share[:13] == 0).all() and (share.diff() >= 0).all()
-    assert share[-1] < 1 and loop_share(1000)[-1] > 0.999
+    shares = loop_share(1000)
+    assert not shares[:600].any() and shares[601] > 0 and shares[800] == pytest.approx(0.5, abs=1e-3)
+    assert share[-1] < 1 and shares[-1] > 0.999
 
 
 def test_matched_steps_leave_as_much_signal():

@@ -1,10 +1,15 @@
 """Fusion of prior and residual: what each kind gives, and what its attention can reach."""
 
+import inspect
+import math
+
 import pytest
 import torch
+from torch.nn import functional
 
 from trip.diffusion import add_noise, image_noise_prior, linear_fusion, prior_share
-from trip.model.fusion import NoiseFusion
+from trip.model.fusion import AdaptiveNorm, NoiseFusion
+from trip.settings import PRESETS
 
 ALPHA_BAR = torch.tensor([0.95, 0.05])
 TIMESTEP = torch.tensor([50, 700])
@@ -103,6 +108,55 @@ def test_query_keys_and_values_are_what_the_form_says(noises, concatenate, query
     assert torch.allclose(fuse(fusion, noises)[1, :, 2].flatten(1).T, out[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "concatenate, query, entries",
+    [
+        ("tokens", "residual", {"prior_in", "residual_in"}),
+        ("tokens", "both", {"prior_in", "residual_in", "both_in"}),
+        ("channels", "residual", {"residual_in", "both_in"}),
+        ("channels", "both", {"both_in"}),
+    ],
+)
+def test_a_form_has_the_weights_that_it_uses_and_no_other(noises, concatenate, query, entries):
+    fusion = random_fusion(concatenate=concatenate, query=query)
+    assert {name for name, _ in fusion.named_children() if name.endswith("_in")} == entries
+    n = noises
+    fusion(n["z_t"], n["z_first"], n["residual"], TIMESTEP, ALPHA_BAR, TIMES).square().sum().backward()
+    assert all(parameter.grad.any() for parameter in fusion.parameters())
+
+
+def test_a_norm_starts_as_a_layer_norm_at_every_time_step_and_has_the_modulation_alone():
+    norm, x, time = AdaptiveNorm(16, 8), torch.randn(2, 5, 16), torch.randn(2, 8)
+    assert torch.allclose(norm(x, time), functional.layer_norm(x, (16,)), atol=1e-6)
+    assert {name for name, _ in norm.named_parameters()} == {"modulation.weight", "modulation.bias"}
+
+
+def test_time_features_are_those_that_stored_weights_were_trained_on():
+    """Cosines first, then sines, of frequencies from 1 down to 10,000 to the power of -(n - 1) / n."""
+    t, n = 700.0, 8
+    angles = torch.tensor([t * math.exp(-math.log(10_000) * i / n) for i in range(n)])
+    features = NoiseFusion(**SMALL).time_features(torch.tensor([t]))[0]
+    assert torch.allclose(features, torch.cat([angles.cos(), angles.sin()]), atol=1e-3)
+
+
+def test_noises_enter_with_a_quarter_of_the_constants_variance():
+    fusion = NoiseFusion(**SMALL | {"width": 256})
+    tokens = fusion.residual_in(torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)))
+    assert fusion.residual_in.bias.square().mean().item() == pytest.approx(1.0, abs=1e-3)
+    assert tokens.square().mean().item() == pytest.approx(1.25, abs=0.05)
+
+
+def test_defaults_are_the_settings():
+    defaults = {name: parameter.default for name, parameter in inspect.signature(NoiseFusion).parameters.items()}
+    settings = type(PRESETS["paper"].model.fusion)()
+    assert {name: defaults[name] for name in type(settings).model_fields} == settings.model_dump()
+
+
+@pytest.mark.parametrize("kind", ["none", "linear"])
+def test_a_fusion_without_parameters_still_has_a_precision(kind):
+    assert NoiseFusion(kind=kind).to(torch.bfloat16).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("attend", ["space", "time"])
 @pytest.mark.parametrize("depth", [1, 2])
@@ -156,6 +210,8 @@ def test_prior_near_the_end_stays_bounded_inside(noises):
         ({"kind": "sum"}, "unknown fusion 'sum'; choose none, linear or attention"),
         ({"width": 8}, "wanted a fusion of at least 10 features for 4 channels, got 8"),
         ({"attend": "depth"}, "unknown axis of attention 'depth'; choose space or time"),
+        ({"concatenate": "sum"}, "unknown form 'sum', 'residual'; choose channels or tokens, and residual or both"),
+        ({"query": "prior"}, "unknown form 'tokens', 'prior'; choose channels or tokens, and residual or both"),
     ],
 )
 def test_unknown_choice_is_named_with_the_choices(options, message):

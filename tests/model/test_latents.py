@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny
 
 from trip.model.build import build_vae
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours, fold_statistics
@@ -75,3 +75,20 @@ def test_folded_statistics_leave_latents_and_pixels_as_they_were(config):
     assert torch.allclose(encode_video(vae, video), latents, atol=1e-5) and torch.allclose(decode_video(vae, latents), pixels, atol=1e-5)
     with torch.no_grad():
         assert torch.allclose(vae.encode(video[:, :, 0]).latent_dist.mode(), latents[:, :, 0], atol=1e-5) and vae.config.scaling_factor == 1
+
+
+@pytest.mark.parametrize("kind", [AsymmetricAutoencoderKL, AutoencoderTiny])
+def test_diffusers_other_autoencoders_of_pictures_are_taken(kind, video):
+    torch.manual_seed(0)
+    if kind is AutoencoderTiny:
+        blocks = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
+        vae = kind(encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), scaling_factor=0.5, **blocks)
+    else:
+        blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+        vae = kind(down_block_out_channels=(8, 8), up_block_out_channels=(8, 8), norm_num_groups=4, scaling_factor=0.5, **blocks)
+    latents = encode_video(vae.eval(), video)
+    with torch.no_grad():
+        raw = vae.encode(video[0].transpose(0, 1))
+    raw = raw.latents if kind is AutoencoderTiny else raw.latent_dist.mode()
+    assert torch.allclose(latents[0].transpose(0, 1), 0.5 * raw, atol=1e-5)
+    assert decode_video(vae, latents).shape == video.shape

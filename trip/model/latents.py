@@ -9,7 +9,7 @@ from torch.nn import functional
 
 def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation that latents are scaled by, each 1 c 1 1; the scalar factor where the channels have none."""
-    if vae.config.latents_mean is None:
+    if vae.config.get("latents_mean") is None:
         return like.new_zeros(1, 1, 1, 1), like.new_full((1, 1, 1, 1), 1 / vae.config.scaling_factor)
     mean, deviation = (like.new_tensor(values).view(1, -1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
     return mean, deviation
@@ -37,10 +37,12 @@ def fold_statistics(vae: AutoencoderKL) -> None:
 def encode_video(vae: AutoencoderKL, video: Tensor, chunk: int = 16, device: torch.device | None = None) -> Tensor:
     """Scaled latents of a video (the posterior's mode): b 3 f h w in [-1, 1] -> b c f h/8 w/8, float32.
 
+    vae     or another of diffusers' autoencoders of pictures: `AutoencoderTiny`, which has no posterior, `AsymmetricAutoencoderKL`, …
     device  where the autoencoder works, where that is not where its weights are
     """
     frames = rearrange(video, "b c f h w -> (b f) c h w").to(device or vae.device, vae.dtype)
-    latents = torch.cat([vae.encode(part).latent_dist.mode().float() for part in frames.split(chunk)])
+    encoded = [vae.encode(part) for part in frames.split(chunk)]
+    latents = torch.cat([(one.latents if "latents" in one else one.latent_dist.mode()).float() for one in encoded])
     mean, deviation = _statistics(vae, latents)
     return rearrange((latents - mean) / deviation, "(b f) c h w -> b c f h w", b=video.shape[0])
 
