@@ -50,7 +50,8 @@ class Layers:
 
         drawn  the photo as the autoencoder gives it, so that what that loses is taken for nothing new
         """
-        bends = _corrections(made, motion, drawn)
+        moving = motion.moving(made.times)
+        bends = _corrections(made, motion, drawn, moving)
         views = [motion.view(float(time)).bent(bend) for time, bend in zip(made.times, _each(bends, made.times), strict=True)]
         expected = np.stack([drawn.seen(view, motion.shape) for view in views])
         inside = np.stack([drawn.is_photo(view, motion.shape) for view in views])
@@ -61,7 +62,6 @@ class Layers:
         lights = _lights(made.frames, expected, inside)
         lost = None if motion.field is None else _lost(made, drawn, views, motion.shape)
         torn = np.stack([motion.torn(float(time)) for time in made.times]) if motion.bends else None
-        moving = motion.moving(made.times)
         shade, added, hides = _shading(made.frames, expected, lights, gone, lost, torn, moving)
         if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
             shade = added = hides = None
@@ -175,7 +175,7 @@ def _smooth(masks: np.ndarray, wider: int = 1) -> np.ndarray:
     return np.maximum(masks, _steadied(masks)).clip(0, 1)
 
 
-def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> np.ndarray | None:
+def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: float) -> np.ndarray | None:
     """What the frames show of the scene's motion and the field does not know, as bends: f h w 2; none where nothing but the camera moves.
 
     Optical flow from the frame to what is expected of it, where flow there and back agree and the field says that the photo may not be
@@ -185,7 +185,7 @@ def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> np.nda
         return None
     short, (height, width) = min(motion.shape), motion.grid
     there, back = FlowFinder(*motion.shape), FlowFinder(*motion.shape)
-    not_shown = _between(NOT_SHOWN, motion.moving(made.times))
+    not_shown = _between(NOT_SHOWN, moving)
     ways = np.zeros((len(made.frames), *motion.shape, 2), np.float32)
     for way, frame, time in zip(ways[1:], made.frames[1:], made.times[1:].tolist(), strict=True):
         gone = step(motion.gone(time, float(made.times.max())), not_shown)
