@@ -8,6 +8,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 
+from trip.data.photos import is_held_out
 from trip.model.build import build_fusion, build_scheduler, build_text_encoder, build_unet, build_vae
 from trip.model.text import train_tokenizer
 from trip.pipeline import TripPipeline
@@ -101,6 +102,18 @@ def picture_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.first_frame.tiny import make_models  # imports much that most tests do not need
 
     return make_models(tmp_path_factory.mktemp("picture-models"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of random texture, two on each side of the split."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    names = [f"photo{i}.jpg" for i in range(100)]
+    for held_out in (False, True):
+        for name in [name for name in names if is_held_out(name) == held_out][:2]:
+            pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(folder / name)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from trip.cli import main
-from trip.data.photos import Photo, is_held_out
+from trip.data.photos import Photo
 from trip.evaluation.ablation import (
     REAL,
     STILL,
@@ -56,18 +55,6 @@ FLAGS = [
     "--num-photos",
     "2",
 ]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Photos of random texture, two on each side of the split."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    names = [f"photo{i}.jpg" for i in range(100)]
-    for held_out in (False, True):
-        for name in [name for name in names if is_held_out(name) == held_out][:2]:
-            pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(folder / name)
-    return folder
 
 
 def words(photos, base, output, *more) -> list[str]:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from trip.cli import main
 from trip.data.cache import LatentCache
 from trip.data.edits import EDITS
-from trip.data.photos import Photo, is_held_out
+from trip.data.photos import Photo
 from trip.first_frame.embedded import edit_all, open_editor, with_detail
 from trip.model.editor import build_editor_scheduler
 from trip.settings import EDITORS
@@ -25,18 +25,6 @@ from trip.training.editor.stage import EditorStage
 
 TINY = EDITORS["tiny"]
 STAGES = {"words": TINY.words, "half-size": TINY.half_size, "full-size": TINY.full_size}
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Photos of random texture, two on each side of the split."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    names = [f"photo{i}.jpg" for i in range(100)]
-    for held_out in (False, True):
-        for name in [name for name in names if is_held_out(name) == held_out][:2]:
-            pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")

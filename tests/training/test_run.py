@@ -9,16 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from PIL import Image
 from safetensors.torch import load_file
 
 from trip.cli import main
 from trip.data.cache import LatentCache
-from trip.data.photos import is_held_out
 from trip.pipeline import TripPipeline
 from trip.settings import PRESETS, AnimateSettings, Preset, changed
 from trip.training.run import TrainingRun
@@ -34,18 +31,6 @@ STAGES = {
     "denoiser": TINY.recipe.denoiser,
 }
 WEIGHTS = [f"{part}/diffusion_pytorch_model.safetensors" for part in ("vae", "unet", "fusion")] + ["text_encoder/model.safetensors"]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Photos of random texture, two on each side of the split."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    names = [f"photo{i}.jpg" for i in range(100)]
-    for held_out in (False, True):
-        for name in [name for name in names if is_held_out(name) == held_out][:2]:
-            pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")
