@@ -219,6 +219,17 @@ def test_waves_alone_are_learnt_where_asked(photos, unbroken, tmp_path):
         TrainingRun(changed(TINY, {"recipe.field_trains": "waves"}), tmp_path / "other", photos)
 
 
+def test_the_photos_motion_stays_as_given_where_asked(photos, unbroken, tmp_path):
+    preset = changed(TINY, {"recipe.field_trains": "none", "recipe.sentences": None, "recipe.half_size": None})
+    records = list(TrainingRun(preset, tmp_path / "run", photos, init=unbroken / "model").stages())
+    assert not {record["stage"] for record in records} & {"field", f"moments-{TINY.model.frame_size}"}
+    given, learnt = (load_file(folder / WEIGHTS[1]) for folder in (unbroken / "model", tmp_path / "run" / "model"))
+    same = {name for name in given if torch.equal(given[name], learnt[name])}
+    assert {name for name in given if name.startswith("warp.")} <= same < set(given)
+    with pytest.raises(ValueError, match="field_trains: .* name a model with --init$"):
+        TrainingRun(preset, tmp_path / "other", photos)
+
+
 def test_init_keeps_its_schedule_and_a_chosen_other_one_is_refused(unbroken, photos, tmp_path):
     other = changed(TINY, {"model.schedule.kind": "scaled_linear"})
     assert TrainingRun(other, tmp_path / "run", photos, init=unbroken / "model").preset.model == TINY.model

@@ -54,6 +54,8 @@ class RecipeSettings(Settings):
         None, description="what a sentence alone decides about the photo's motion, from sentences alone"
     )
     field: StageSettings | None = Field(None, description="the photo's motion alone, from clips whose true motion is known")
-    field_trains: Literal["all", "waves"] = Field("all", description="what of the photo's motion it trains: waves, what is left to chance")
+    field_trains: Literal["all", "waves", "none"] = Field(
+        "all", description="what of the photo's motion is trained: waves, what is left to chance; none: it stays as given"
+    )
     half_size: StageSettings | None = Field(None, description="the denoiser at half height and width first, where a clip costs a quarter")
     denoiser: StageSettings

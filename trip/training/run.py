@@ -85,6 +85,8 @@ class TrainingRun:
             preset = preset.model_copy(update={"model": model})
         if preset.recipe.field_trains == "waves" and not preset.model.unet.scene_frequencies:
             raise ValueError("recipe.field_trains: wanted all, as this model has no waves, got waves; set model.unet.scene_frequencies")
+        if preset.recipe.field_trains == "none" and not init:
+            raise ValueError("recipe.field_trains: wanted all, as the photo's motion starts untrained, got none; name a model with --init")
         cv2.setNumThreads(1)  # photos are drawn beside the network's own threads
         self.preset = preset
         self.folder = folder
@@ -122,10 +124,15 @@ class TrainingRun:
                 learnt.requires_grad_(False)  # the clips that come now tell of fewer sentences, and not as exactly
         for frozen in (vae, text_encoder):
             frozen.eval().requires_grad_(False)
+        trains_field = model.unet.photo_warp and recipe.field_trains != "none"
+        if model.unet.photo_warp and recipe.field_trains != "all":  # all else stays as given, beside the denoising loss too
+            denoiser.unet.warp.requires_grad_(False)
+        if recipe.field_trains == "waves":
+            denoiser.unet.warp.waves.requires_grad_(True)
         text = {"text_encoder": text_encoder, "tokenizer": tokenizer}
 
         for name, size, settings in (
-            ("field", model.frame_size, recipe.field if model.unet.photo_warp else None),
+            ("field", model.frame_size, recipe.field if trains_field else None),
             ("half-size", model.frame_size // 2, recipe.half_size),
             ("denoiser", model.frame_size, recipe.denoiser),
         ):
@@ -133,9 +140,6 @@ class TrainingRun:
                 continue
             caches = yield from self.caches("moments" if name == "field" else "clips", vae, size)
             if name == "field":
-                if recipe.field_trains == "waves":  # all else stays as given, beside the denoising loss too
-                    denoiser.unet.warp.requires_grad_(False)
-                    denoiser.unet.warp.waves.requires_grad_(True)
                 stage = FieldStage(denoiser.unet.warp, *caches, settings, **text, text_drop=recipe.text_drop, seed=self.seed)
             else:
                 given = {**text, "vae": vae, "scheduler": scheduler, "recipe": recipe, "seed": self.seed}
