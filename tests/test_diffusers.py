@@ -34,7 +34,7 @@ from trip.pipeline import TripPipeline
 from trip.settings import PRESETS, AnimateSettings
 
 TINY = PRESETS["tiny"].model
-TOLD = TINY.model_copy(update={"unet": TINY.unet.model_copy(update={"told": ("fps", "strength")})})  # every option at once
+TOLD = TINY.model_copy(update={"unet": TINY.unet.model_copy(update={"added_conditions": ("fps", "strength")})})  # every option at once
 CALL = {"prompt": "the camera pans right", "num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "np"}
 
 

@@ -237,7 +237,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         self._num_timesteps = len(scheduler.timesteps)
         chance = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
         fusion = None if s.fusion == "trained" else s.fusion
-        knows_time, knows_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.told
+        knows_time, knows_strength = self.unet.config.frame_embedding, "strength" in self.unet.config.added_conditions
         times = torch.arange(s.num_frames, device=device) * (s.motion if knows_time else 1.0)
         if s.loop and knows_time:  # what is told comes home too
             times = times * (1 - loop_share(s.num_frames).to(device))
@@ -296,12 +296,12 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         embeds = prompt_embeds if negative_prompt_embeds is None else torch.cat([prompt_embeds, negative_prompt_embeds])
         words, sentence, repeats = embeds[:, :-1], embeds[:, -1], len(embeds) // len(z_first)
         z_photo = z_first.repeat(repeats, 1, 1, 1, 1)
-        told = {"fps": [one.fps for one in settings], "strength": [one.motion for one in settings]}
-        told = {name: torch.tensor(repeats * values, dtype=torch.float32, device=z_first.device) for name, values in told.items()}
+        added = {"fps": [one.fps for one in settings], "strength": [one.motion for one in settings]}
+        added = {name: torch.tensor(repeats * values, dtype=torch.float32, device=z_first.device) for name, values in added.items()}
         field = self.unet.motion_field(
             z_photo[:, :, 0], sentence, scene_noise if scene_noise is None else scene_noise.repeat(repeats, 1, 1, 1)
         )
-        return Condition(z_photo, words, sentence, times.expand(len(embeds), -1), told=told, field=field)
+        return Condition(z_photo, words, sentence, times.expand(len(embeds), -1), added_conditions=added, field=field)
 
     def _in_arithmetic(self) -> AbstractContextManager:
         return torch.autocast(self._execution_device.type, self.arithmetic) if self.arithmetic else nullcontext()

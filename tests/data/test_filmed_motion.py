@@ -20,10 +20,10 @@ def test_a_pan_is_seen_and_what_it_brings_into_view_is_not_known():
     inner = (slice(4, -4), slice(4, -6))
     still = clip.places[0][inner]
     np.testing.assert_allclose(clip.places[4][inner] - still, np.broadcast_to([16 * 2 / SIZE, 0], still.shape), atol=0.03)
-    assert clip.known[4][inner].min() > 0.9 and clip.shown[4][inner].min() > 0.7
-    assert clip.known[4][:, -2:].max() < 0.1 and clip.shown[4][:, -2:].max() < 0.1
+    assert clip.known[4][inner].min() > 0.9 and clip.visibility[4][inner].min() > 0.7
+    assert clip.known[4][:, -2:].max() < 0.1 and clip.visibility[4][:, -2:].max() < 0.1
 
 
 def test_another_picture_is_no_motion():
     clip = filmed(np.stack([textured(1)[:SIZE, :SIZE], textured(2)[:SIZE, :SIZE]]))
-    assert clip.shown[1].mean() < 0.2 and clip.shown[0].mean() > 0.95
+    assert clip.visibility[1].mean() < 0.2 and clip.visibility[0].mean() > 0.95

@@ -161,11 +161,11 @@ def test_the_true_places_name_what_every_frame_shows(name):
     told = moving(ramp, name, [0, 10])
     at = (enlarged(told.places[1], SIZE) + 1) * (SIZE / 2) - 0.5
     expected = cv2.remap(told.frames[0].astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR)
-    sure = enlarged(told.shown[1][..., None], SIZE) > 0.9
+    sure = enlarged(told.visibility[1][..., None], SIZE) > 0.9
     assert sure.mean() > 0.2
     difference = np.abs(expected - told.frames[1])[sure][:, :2].mean()
     assert difference < (1.0 if MOTIONS[name].camera or name in ("still", "snow", "rain") else 3.0), "light of waves counts too"
-    assert told.shown[0].min() > 0.99 and (told.known == 1).all()
+    assert told.visibility[0].min() > 0.99 and (told.known == 1).all()
 
 
 @pytest.mark.parametrize("name", ["water_ripples", "waves", "flames", "leaves", "snow", "rain", "smoke"])
@@ -197,7 +197,7 @@ def test_the_view_says_what_of_the_photo_the_first_frame_shows(photo, seed):
 
 def test_what_came_into_view_is_not_the_photo(photo):
     told = moving(photo, "pan_right", [0, 15])
-    columns = told.shown[1].mean(axis=0)
+    columns = told.visibility[1].mean(axis=0)
     assert columns[:16].min() > 0.8 and columns[-4:].max() < 0.05  # a fifth of the view is new, on the right
     assert told.places[1][0, -1, 0] == pytest.approx(2 * PAN_SHIFT + 1 - 1 / 24, abs=1e-3)
 

@@ -167,15 +167,15 @@ def test_checkpointing_forgets_what_is_inside_the_layers(recompute):
 
 
 def test_numbers_that_are_told_change_nothing_before_they_are_learnt(base):
-    unet = TripUNet(**SIZES, told=("fps", "strength"))
+    unet = TripUNet(**SIZES, added_conditions=("fps", "strength"))
     unet.load_state_dict(base.state_dict(), strict=False)
     unet.eval()
     z, words = torch.randn(2, 4, 3, 8, 8), torch.ones(2, 7, 12)
     told = {"fps": torch.tensor([4.0, 30.0]), "strength": torch.tensor([1.0, torch.nan])}
     with torch.no_grad():
         untold = unet(z, 5, words).sample
-        assert torch.equal(unet(z, 5, words, told=told).sample, untold)
-        nn.init.normal_(unet.told_embedding["strength"].layers[-1].weight)
-        learnt = unet(z, 5, words, told=told).sample
+        assert torch.equal(unet(z, 5, words, added_conditions=told).sample, untold)
+        nn.init.normal_(unet.added_embedding["strength"].layers[-1].weight)
+        learnt = unet(z, 5, words, added_conditions=told).sample
     assert not torch.allclose(learnt[0], untold[0], atol=1e-3)
     assert torch.equal(learnt[1], untold[1]), "a number that is not known counts as not told"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trip.model.warp import MOST_SWAY, MOST_WAY, REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
+from trip.model.warp import MAX_AMPLITUDE, MAX_DISPLACEMENT, REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
 
 REFERENCE = float(REFERENCE_FRAMES)
 
@@ -122,7 +122,7 @@ def test_a_sentence_that_was_never_learnt_throws_nothing_far_away():
     warp = PhotoWarp(4, 8)
     torch.nn.init.normal_(warp.scene[-1].weight, std=1.0)
     ways = warp(torch.randn(2, 4, 24, 24), 50 * torch.randn(2, 8)).scene[:, :4]
-    assert ways.abs().max() <= MOST_WAY and (ways.abs() > 0.9 * MOST_WAY).any()
+    assert ways.abs().max() <= MAX_DISPLACEMENT and (ways.abs() > 0.9 * MAX_DISPLACEMENT).any()
     torch.nn.init.normal_(warp.scene[-1].weight, std=1e-3)
     small = warp(torch.randn(2, 4, 24, 24), torch.randn(2, 8)).scene[:, :4]
     assert 0 < small.abs().max() < 0.1
@@ -155,8 +155,10 @@ def test_waves_come_and_go_and_come_home(photo):
     fine = field.enlarged(2).at(times, 6, 10)[0][0]
     assert torch.allclose(fine - places_of(6, 10, torch.device("cpu")), way, atol=1e-5)
     quiet = replace(field, moves=torch.tensor([-1.0]))
-    assert torch.equal(quiet.at(times, 6, 10)[0], field_with().at(times, 6, 10)[0]) and quiet.farthest_way == 0
-    assert torch.equal(field.of(0).at(times, 6, 10)[0][0], way + places_of(6, 10, torch.device("cpu"))) and field.farthest_way == 0.2
+    assert torch.equal(quiet.at(times, 6, 10)[0], field_with().at(times, 6, 10)[0]) and quiet.largest_displacement == 0
+    assert (
+        torch.equal(field.of(0).at(times, 6, 10)[0][0], way + places_of(6, 10, torch.device("cpu"))) and field.largest_displacement == 0.2
+    )
 
 
 @torch.no_grad()
@@ -170,5 +172,5 @@ def test_noise_decides_the_waves_and_nothing_else(photo):
     fields = [warp(photo, sentence, one[None]) for one in noise]
     assert torch.equal(fields[0].waves, fields[1].waves) and not torch.allclose(fields[0].waves, fields[2].waves)
     assert torch.equal(fields[0].scene, fields[2].scene) and torch.equal(fields[0].camera, fields[2].camera)
-    assert warp(photo, sentence).waves is None and fields[0].waves.abs().max() <= MOST_SWAY
+    assert warp(photo, sentence).waves is None and fields[0].waves.abs().max() <= MAX_AMPLITUDE
     assert PhotoWarp(4, 8).draw_noise(6, 10, [torch.Generator()]) is None

@@ -271,7 +271,7 @@ def test_photos_of_every_kind_are_rendered(photo, shape, crop, kind):
     whole = read_photo(kinds[kind])
     frames = np.stack([fit_photo(whole, *shape, crop)] * NUM_FRAMES)
     clip = Rendering(drawn(whole, field("zoom_out"), frames, crop), "photo", rate=4.0)
-    assert clip.shape == output_shape(clip.made, "photo") and all(frame.shape == (*clip.shape, 3) for frame in clip)
+    assert clip.shape == output_shape(clip.clip, "photo") and all(frame.shape == (*clip.shape, 3) for frame in clip)
     assert psnr(clip[0], fit_photo(whole, *clip.shape, crop)) > 40
 
 

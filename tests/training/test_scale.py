@@ -70,7 +70,7 @@ def losses(run: Path) -> list[float]:
 @pytest.fixture(scope="module")
 def trained(cache, text_to_video, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "run"
-    more = ["--max-steps", "5", "--set", 'model.unet.told=["fps","strength"]', "--set", "recipe.photo_noise=0.3"]
+    more = ["--max-steps", "5", "--set", 'model.unet.added_conditions=["fps","strength"]', "--set", "recipe.photo_noise=0.3"]
     assert main(command(cache, text_to_video, run, *more, "--set", "recipe.gradient_checkpointing=true")) == 0
     return run
 
@@ -237,7 +237,7 @@ def test_a_cache_that_changed_is_refused(cache, trained, text_to_video, tmp_path
     settings = json.loads((run / "settings.json").read_text())
     settings["data"]["digest"] = "another"
     (run / "settings.json").write_text(json.dumps(settings))
-    more = ["--set", 'model.unet.told=["fps","strength"]']
+    more = ["--set", 'model.unet.added_conditions=["fps","strength"]']
     assert main(command(cache, text_to_video, run, *more)) == 2
     assert "holds a run of another data" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from trip.settings import PRESETS, changed
 from trip.training.warm_start import check_kept, licence_of, open_base
 
 PAPER = PRESETS["paper"].model
-TOLD = changed(PRESETS["paper"], {"model.unet.told": ("fps",), "model.unet.photo_warp": True}).model
+TOLD = changed(PRESETS["paper"], {"model.unet.added_conditions": ("fps",), "model.unet.photo_warp": True}).model
 
 
 def inputs(base):

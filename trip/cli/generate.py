@@ -105,7 +105,7 @@ def clock(pipe: "TripPipeline", fps: float) -> dict[str, float]:
     unet, own = pipe.unet.config, pipe.config.fps
     if unet.frame_embedding and own / fps <= 2:  # frames are told their times
         return {"fps": fps, "motion": own / fps}
-    if "fps" in unet.told or abs(own / fps - 1) < 1e-6:
+    if "fps" in unet.added_conditions or abs(own / fps - 1) < 1e-6:
         return {"fps": fps, "motion": 1.0}
     least = f"from {own / 2:g} up" if unet.frame_embedding else f"{own:g}"
     raise ValueError(f"--fps: {pipe.model_name} draws {own:g} frames a second, wanted {least}, got {fps:g}; choose another --fps")

@@ -31,7 +31,7 @@ def add(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help='any other setting, such as recipe.loss_weight=min_snr or model.unet.told=["fps"]',
+        help='any other setting, such as recipe.loss_weight=min_snr or model.unet.added_conditions=["fps"]',
     )
     train.add_argument("--seed", type=int, default=0, metavar="N")
     train.add_argument("--init", metavar="FOLDER_OR_ID", help="weights to start from: a checkpoint, or a text-to-video pipeline")

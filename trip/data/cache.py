@@ -145,8 +145,8 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
 
 
 def _motion_tensor(clip: MovingClip) -> Tensor:
-    """x and y of `places`, `shown` and `known`: f 4 g g, half."""
-    parts = (clip.places, clip.shown[..., None], clip.known[..., None])
+    """x and y of `places`, `visibility` and `known`: f 4 g g, half."""
+    parts = (clip.places, clip.visibility[..., None], clip.known[..., None])
     return torch.from_numpy(np.concatenate(parts, axis=3)).permute(0, 3, 1, 2).half().contiguous()
 
 
@@ -155,7 +155,7 @@ class EncodedClip:
     """A clip of a cache: latents c f h w (half), times f, caption.
 
     words, sentence  where text is cached too      n d and d, half
-    motion           where the true motion is known: x and y of `MovingClip.places`, `shown`, `known`   f 4 g g, half
+    motion           where the true motion is known: x and y of `MovingClip.places`, `visibility`, `known`   f 4 g g, half
     sways            whether chance has a say in how things move
     """
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from trip.data.motion import PLACES_SIDE, MovingClip, shown_shares
+from trip.data.motion import PLACES_SIDE, MovingClip, visibility_of
 from trip.media import FlowFinder, carried
 
 AGREED_PIXELS, AGREED_SHARE = 1.0, 0.05  # way there and back may differ by so many pixels, and by that share of the way
@@ -23,7 +23,7 @@ def filmed(frames: np.ndarray) -> MovingClip:
         agreed = inside & (differs < AGREED_PIXELS + AGREED_SHARE * np.linalg.norm(way, axis=2))
         place[:] = _coarse((at + way + 0.5) * (2 / size) - 1)
         trust[:] = _coarse(agreed.astype(np.float32))
-    return MovingClip(frames, places, shown_shares(frames, places) * known, known)
+    return MovingClip(frames, places, visibility_of(frames, places) * known, known)
 
 
 def _coarse(values: np.ndarray) -> np.ndarray:

@@ -96,21 +96,21 @@ class MovingClip:
 
     frames  f size size 3, uint8
     places  what place of the photo each cell shows, in halves of the view from its middle; beyond -1 … 1 the view never was   f g g 2
-    shown   in [0, 1], with what share it is that place, but for broad changes of light                                        f g g
+    visibility   in [0, 1], with what share it is that place, but for broad changes of light                                        f g g
     known   in [0, 1], how far `places` can be believed                                                                       f g g
     """
 
     frames: np.ndarray
     places: np.ndarray
-    shown: np.ndarray
+    visibility: np.ndarray
     known: np.ndarray
 
 
 def render(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray, size: int, rng: np.random.Generator) -> MovingClip:
     """Draws a clip and finds out how much of each frame is the photo; see `draw`."""
     drawn = draw(pixels, motions, times, size, rng)
-    shown = shown_shares(drawn.frames, drawn.places)
-    return MovingClip(drawn.frames, drawn.places, shown, np.ones(drawn.places.shape[:3], np.float32))
+    visibility = visibility_of(drawn.frames, drawn.places)
+    return MovingClip(drawn.frames, drawn.places, visibility, np.ones(drawn.places.shape[:3], np.float32))
 
 
 def draw(
@@ -160,7 +160,7 @@ def _true_places(source: Source, pose: _Pose, deep: bool, scenes: list[tuple[Sce
     return 2 * at
 
 
-def shown_shares(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+def visibility_of(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
     """With what share each cell of a clip shows the place of its first frame that `places` names, f g g; 0 outside that frame.
 
     frames  f size size 3, uint8

@@ -88,7 +88,7 @@ def build_unet(settings: ModelSettings) -> TripUNet:
         photo_warp=s.photo_warp,
         scene_frequencies=s.scene_frequencies,
         temporal_dropout=s.temporal_dropout,
-        told=s.told,
+        added_conditions=s.added_conditions,
         base_schedule=s.base_schedule,
     )
 

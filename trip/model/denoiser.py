@@ -22,7 +22,7 @@ class Condition:
     sentence  the prompt, one vector                            b d
     times     time of each frame since the photo, in reference frames (1 = the checkpoint's own frame distance)  b f
     z_shown   what the 3D-UNet is shown of the photo, where that is not z_first                      b c 1 h w
-    told      what else a 3D-UNet with the option `told` is told: fps, strength; NaN where unknown  each b
+    added_conditions   what else a 3D-UNet with that option is added_conditions: fps, strength; NaN where unknown  each b
     field     the motion of the photo, where it is known already: it is the same at every noise level
     """
 
@@ -31,7 +31,7 @@ class Condition:
     sentence: Tensor
     times: Tensor
     z_shown: Tensor | None = None
-    told: dict[str, Tensor] = dataclass_field(default_factory=dict)
+    added_conditions: dict[str, Tensor] = dataclass_field(default_factory=dict)
     field: MotionField | None = None
 
 
@@ -74,7 +74,7 @@ class Denoiser(nn.Module):
             condition.words.to(self.unet.dtype),
             frame_times=frame_times(condition.times, where),
             sentence=condition.sentence,
-            told=condition.told,
+            added_conditions=condition.added_conditions,
             field=field,
         ).sample
         residual = detach(output, where).float()

@@ -86,14 +86,14 @@ class TripUNet(UNet3DConditionModel):
     temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
     photo_warp             show the network the photo as each frame would show it after the motion that the sentence tells
     scene_frequencies      frequencies of the scene's waves, drawn from noise for each clip; 0: nothing of the motion is left to chance
-    told                   numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
+    added_conditions             numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
                            motion, 1 for the usual one)
     base_schedule          kind, start, end and steps of the noise schedule that its time steps were learnt on, where that is not the
                            checkpoint's own: see `Denoiser`
     """
 
     _supports_gradient_checkpointing = True
-    _skip_layerwise_casting_patterns = [*UNet3DConditionModel._skip_layerwise_casting_patterns, "told_embedding", "warp"]  # small ones
+    _skip_layerwise_casting_patterns = [*UNet3DConditionModel._skip_layerwise_casting_patterns, "added_embedding", "warp"]  # small ones
 
     @register_to_config
     def __init__(
@@ -121,7 +121,7 @@ class TripUNet(UNet3DConditionModel):
         photo_warp: bool = False,
         scene_frequencies: int = 0,
         temporal_dropout: float = 0.1,
-        told: tuple[str, ...] = (),
+        added_conditions: tuple[str, ...] = (),
         base_schedule: tuple[str, float, float, int] | None = None,
     ):
         super().__init__(
@@ -154,8 +154,8 @@ class TripUNet(UNet3DConditionModel):
             self.photo_in = nn.Conv2d(out_channels + 1, block_out_channels[0], 3, padding=1)
             nn.init.zeros_(self.photo_in.weight)
             nn.init.zeros_(self.photo_in.bias)
-        if told:
-            self.told_embedding = nn.ModuleDict({name: NumberEmbedding(embedding_width) for name in told})
+        if added_conditions:
+            self.added_embedding = nn.ModuleDict({name: NumberEmbedding(embedding_width) for name in added_conditions})
         for module in self.modules():
             if isinstance(module, TemporalConvLayer):
                 for part in module.modules():
@@ -172,7 +172,7 @@ class TripUNet(UNet3DConditionModel):
         *,
         frame_times: Tensor | None = None,
         sentence: Tensor | None = None,
-        told: dict[str, Tensor] | None = None,
+        added_conditions: dict[str, Tensor] | None = None,
         field: MotionField | None = None,
         return_dict: bool = True,
     ) -> UNet3DConditionOutput | tuple[Tensor]:
@@ -183,16 +183,16 @@ class TripUNet(UNet3DConditionModel):
         encoder_hidden_states  words of the prompt              b n d
         frame_times            time of each frame, in reference frames; for the options below   b f
         sentence               the prompt as one vector; for the options below                  b d
-        told                   numbers for the option of that name; one that is not there counts as not known   each b
+        added_conditions                   numbers for the option of that name; one that is not there counts as not known   each b
         field                  what `motion_field` gave for photo and sentence, where the caller has it already
         return_dict            off: a tuple
         """
         b, _, f = sample.shape[:3]
         timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
         embedding = self.time_embedding(self.time_proj(timestep).to(self.dtype))
-        for name in self.config.told:
-            if told and name in told:
-                embedding = embedding + self.told_embedding[name](told[name])
+        for name in self.config.added_conditions:
+            if added_conditions and name in added_conditions:
+                embedding = embedding + self.added_embedding[name](added_conditions[name])
         embedding = embedding.repeat_interleave(f, dim=0)
         if self.config.frame_embedding:
             embedding = embedding + self.frame_time_embedding(frame_times, sentence)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so many frames
-MOST_WAY = 1.0  # halves of the short side that the scene carries a place in REFERENCE_FRAMES, whatever photo and sentence are
-MOST_SWAY = 0.2  # halves of the short side: amplitude of one frequency
+MAX_DISPLACEMENT = 1.0  # halves of the short side that the scene carries a place in REFERENCE_FRAMES, whatever photo and sentence are
+MAX_AMPLITUDE = 0.2  # halves of the short side: amplitude of one frequency
 CYCLES = 0.5  # of the lowest frequency, in REFERENCE_FRAMES; the others are its multiples
 NOISE_SCALES, SCALE_CHANNELS, GLOBAL_CHANNELS = (1, 2, 4, 8), 2, 4  # noise that is smooth over so many cells, and noise for all cells alike
 SCENE_SIDE = 24  # cells of the short side on which the scene's motion is found, whatever the size of the frames
@@ -31,8 +31,9 @@ class MotionField:
 
         q + s d_1(q) + s^2 d_2(q) + sum_k (a_k(q) sin(w_k s) + b_k(q) (cos(w_k s) - 1)),    w_k = 2 pi CYCLES k
 
-    where `q = expm(s G) p`. G is what the camera does: a steady pan, zoom or roll is exactly such a flow, and `-s` undoes it. The ways d
-    and the waves a, b are the scene's, and belong to places of the photo. Such a place is still seen with a share of `exp(-s r(q))`.
+    where `q = expm(s G) p`. G is what the camera does: a steady pan, zoom or roll is exactly such a flow, and `-s` undoes it. The
+    displacements d and the waves a, b are the scene's, and belong to places of the photo. Such a place is still seen with a share of
+    `exp(-s r(q))`.
 
     camera  G, its last row zero                      b 3 3, float32
     scene   d_1, d_2 (x, y each) and the rate r >= 0  b 5 h w, float32; the grid covers the frame
@@ -57,8 +58,8 @@ class MotionField:
         turned = (flow[:, :, None, None, :2, :2] * places.unsqueeze(2)).sum(dim=-1)  # no matrix product: exact under autocast, too
         q = turned + flow[:, :, None, None, :2, 2]
         in_photo = (q / half_sides(height, width, q.device)).flatten(0, 1)
-        ways = F.grid_sample(self._heeded().repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
-        first, second, rate, waves = ways.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1, ways.shape[1] - 5], dim=-1)
+        sampled = F.grid_sample(self._gated().repeat_interleave(f, dim=0), in_photo, padding_mode="border", align_corners=False)
+        first, second, rate, waves = sampled.unflatten(0, (b, f)).movedim(2, -1).split([2, 2, 1, sampled.shape[1] - 5], dim=-1)
         time = time.unsqueeze(-1)
         places = q + time * first + time.square() * second
         if self.waves is not None:
@@ -78,24 +79,24 @@ class MotionField:
         return replace(self, scene=scene, waves=None if self.waves is None else finer(self.waves))
 
     def of(self, index: int) -> Self:
-        """That of one clip of the batch; a scene that does not move has neither ways nor waves."""
-        heeded = self._heeded()[index : index + 1]
-        return MotionField(self.camera[index : index + 1], heeded[:, :5], waves=None if self.waves is None else heeded[:, 5:])
+        """That of one clip of the batch; a scene that does not move has neither displacements nor waves."""
+        gated = self._gated()[index : index + 1]
+        return MotionField(self.camera[index : index + 1], gated[:, :5], waves=None if self.waves is None else gated[:, 5:])
 
     @property
-    def farthest_way(self) -> Tensor:
+    def largest_displacement(self) -> Tensor:
         """The farthest that anything but the camera takes a place, in about REFERENCE_FRAMES, halves of the short side: one number."""
-        heeded = self._heeded()
-        return torch.cat([heeded[:, :4], heeded[:, 5:]], dim=1).abs().max()
+        gated = self._gated()
+        return torch.cat([gated[:, :4], gated[:, 5:]], dim=1).abs().max()
 
-    def _heeded(self) -> Tensor:
-        """Scene and waves, b 5+4k h w, without ways where the scene does not move."""
-        ways, rate = self.scene.split([4, 1], dim=1)
-        waves = ways[:, :0] if self.waves is None else self.waves
+    def _gated(self) -> Tensor:
+        """Scene and waves, b 5+4k h w, without displacements where the scene does not move."""
+        displacements, rate = self.scene.split([4, 1], dim=1)
+        waves = displacements[:, :0] if self.waves is None else self.waves
         if self.moves is not None:
             moves = (self.moves > 0).view(-1, 1, 1, 1)
-            ways, waves = ways * moves, waves * moves
-        return torch.cat([ways, rate, waves], dim=1)
+            displacements, waves = displacements * moves, waves * moves
+        return torch.cat([displacements, rate, waves], dim=1)
 
     def to(self, device: torch.device | str) -> Self:
         """On another device."""
@@ -109,12 +110,12 @@ def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
     times  as in `MotionField.at`                 b f
     """
     h, w = photo.shape[2:]
-    places, shown = field.at(times, h, w)
+    places, visibility = field.at(times, h, w)
     looked_at = (places / half_sides(h, w, photo.device)).flatten(0, 1)
     source = photo.float().repeat_interleave(times.shape[1], dim=0)
     latents = F.grid_sample(source, looked_at, padding_mode="border", align_corners=False)
     inside = (looked_at.abs() <= 1).all(dim=3).to(latents.dtype)
-    return torch.cat([latents, (inside * shown.flatten(0, 1)).unsqueeze(1)], dim=1)
+    return torch.cat([latents, (inside * visibility.flatten(0, 1)).unsqueeze(1)], dim=1)
 
 
 class PhotoWarp(nn.Module):
@@ -130,7 +131,7 @@ class PhotoWarp(nn.Module):
         self.camera = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 6))
         self.moves = nn.Sequential(nn.Linear(sentence_width, width), nn.SiLU(), nn.Linear(width, 1))
         self.content = nn.Conv2d(channels + 2, width, 3, padding=1)
-        self.told = nn.Linear(sentence_width, 2 * width)
+        self.modulation = nn.Linear(sentence_width, 2 * width)
         self.scene = _dilated(width, 5)
         for last in (self.camera[-1], self.moves[-1], self.scene[-1]):
             nn.init.zeros_(last.weight)
@@ -156,9 +157,9 @@ class PhotoWarp(nn.Module):
             photo = F.interpolate(photo.float(), size, mode="bilinear", antialias=True, align_corners=False)
         coordinates = places_of(*size, photo.device).permute(2, 0, 1).to(dtype).expand(b, -1, -1, -1)
         seen = torch.cat([photo.to(dtype), coordinates], dim=1)
-        scale, shift = self.told(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
+        scale, shift = self.modulation(sentence).view(b, -1, 1, 1).chunk(2, dim=1)
         scene = self.scene(self.content(seen) * (1 + scale) + shift).float()
-        scene = torch.cat([_bounded(scene[:, :4], MOST_WAY), F.softplus(scene[:, 4:])], dim=1)
+        scene = torch.cat([_bounded(scene[:, :4], MAX_DISPLACEMENT), F.softplus(scene[:, 4:])], dim=1)
         field = MotionField(generator_of(self.camera(sentence)), scene, self.moves(sentence).float().squeeze(1))
         if self.waves is None or noise is None:
             return [field]
@@ -181,7 +182,7 @@ class Waves(nn.Module):
         num_noise = GLOBAL_CHANNELS + SCALE_CHANNELS * len(NOISE_SCALES)
         self.register_buffer("sentence_mean", torch.zeros(sentence_width))
         self.register_buffer("sentence_spread", torch.ones(()))
-        self.told = nn.Linear(sentence_width, 4 * width)
+        self.modulation = nn.Linear(sentence_width, 4 * width)
         self.content = nn.Conv2d(channels + 2, width, 3, padding=1)
         self.envelope = _dilated(width, 2 * frequencies)
         nn.init.constant_(self.envelope[-1].bias, -4.0)
@@ -194,11 +195,11 @@ class Waves(nn.Module):
 
     def forward(self, seen: Tensor, sentence: Tensor, noise: Tensor) -> Tensor:
         """Photo and places, b c h w, and what `draw_noise` gave, b n h w -> b 4k h w, float32, as in `MotionField`."""
-        told = self.told((sentence - self.sentence_mean) / self.sentence_spread).view(len(seen), 4, -1, 1, 1).unbind(dim=1)
-        envelope = F.softplus(self.envelope(self.content(seen) * (1 + told[0]) + told[1]).float())  # x and y of each frequency
-        pattern = self.pattern(self.noise(noise) * (1 + told[2]) + told[3]).float()
+        modulation = self.modulation((sentence - self.sentence_mean) / self.sentence_spread).view(len(seen), 4, -1, 1, 1).unbind(dim=1)
+        envelope = F.softplus(self.envelope(self.content(seen) * (1 + modulation[0]) + modulation[1]).float())  # x and y of each frequency
+        pattern = self.pattern(self.noise(noise) * (1 + modulation[2]) + modulation[3]).float()
         envelope, pattern = envelope.unflatten(1, (-1, 1, 2)), pattern.unflatten(1, (-1, 2, 2))
-        return _bounded((envelope * pattern).flatten(1, 3), MOST_SWAY)
+        return _bounded((envelope * pattern).flatten(1, 3), MAX_AMPLITUDE)
 
     def set_sentence_statistics(self, sentences: Tensor) -> None:
         """Takes the mean of many sentences, n d, as zero, and their spread as one: what they share is most of each, and says nothing."""

@@ -14,13 +14,13 @@ from trip.render.plate import Plate, framed, light
 
 # Each pair: nothing below the first, all above the second.
 LIGHT_SEEN = (5.0, 14.0)  # grey levels that a place changes by in a clip: less is noise
-NOT_SHOWN = {"at rest": (0.04, 0.10), "moving": (0.06, 0.25)}  # of 1: where the field says that so much of the photo goes in a clip, the
+GONE = {"at rest": (0.04, 0.10), "moving": (0.06, 0.25)}  # of 1: where the field says that so much of the photo goes in a clip, the
 # frames may show something new; where nothing moves, as under snow and rain, nothing can be taken for new that has just gone astray
 NEW_SEEN = {"at rest": (2.0, 6.0), "moving": (3.0, 10.0)}  # grey levels of difference: less is noise
 NEW_HIDES = (25.0, 60.0)  # grey levels of difference: what is so new hides the photo
 TRUSTED = (0.2, 0.6)  # of the places around one, whose flow is believed
 
-SAME_WAY = 1.0  # pixels: flow there and back that ends so near is believed
+CONSISTENT = 1.0  # pixels: flow there and back that ends so near is believed
 FLOW_BLUR, CORRECTION_BLUR = 1 / 16, 1 / 40  # of the short side: of flow alone, and of its corrections of the field
 NEIGHBOURHOOD, MASK_BLUR, WIDER = 2.0, 3.0, 9  # pixels of the network's frames
 STEADY = 0.8  # frames that everything is blurred over in time
@@ -45,33 +45,33 @@ class Layers:
     bends: np.ndarray | None = None
 
     @classmethod
-    def found(cls, made: AnimatedClip, motion: ClipMotion, drawn: Plate) -> Self:
+    def found(cls, clip: AnimatedClip, motion: ClipMotion, drawn: Plate) -> Self:
         """Those of a clip.
 
         drawn  the photo as the autoencoder gives it, so that what that loses is taken for nothing new
         """
-        moving = motion.moving(made.times)
-        bends = _corrections(made, motion, drawn, moving)
-        views = [motion.view(float(time)).bent(bend) for time, bend in zip(made.times, _each(bends, made.times), strict=True)]
+        moving = motion.moving(clip.times)
+        bends = _corrections(clip, motion, drawn, moving)
+        views = [motion.view(float(time)).bent(bend) for time, bend in zip(clip.times, _each(bends, clip.times), strict=True)]
         expected = np.stack([drawn.seen(view, motion.shape) for view in views])
         inside = np.stack([drawn.is_photo(view, motion.shape) for view in views])
         if motion.field is None:
-            gone = np.stack([1 - agreement(*one)[0] for one in zip(made.frames, expected, inside.astype(np.float32), strict=True)])
+            gone = np.stack([1 - agreement(*one)[0] for one in zip(clip.frames, expected, inside.astype(np.float32), strict=True)])
         else:
-            gone = np.stack([motion.gone(float(time), float(made.times.max())) for time in made.times])
-        lights = _lights(made.frames, expected, inside)
-        lost = None if motion.field is None else _lost(made, drawn, views, motion.shape)
-        torn = np.stack([motion.torn(float(time)) for time in made.times]) if motion.bends else None
-        shade, added, hides = _shading(made.frames, expected, lights, gone, lost, torn, moving)
+            gone = np.stack([motion.gone(float(time), float(clip.times.max())) for time in clip.times])
+        lights = _lights(clip.frames, expected, inside)
+        lost = None if motion.field is None else _lost(clip, drawn, views, motion.shape)
+        torn = np.stack([motion.torn(float(time)) for time in clip.times]) if motion.bends else None
+        shade, added, hides = _shading(clip.frames, expected, lights, gone, lost, torn, moving)
         if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
             shade = added = hides = None
         layers = [None if layer is None else layer.astype(np.float16) for layer in (shade, added, hides)]
-        if made.loop:
+        if clip.loop:
             layers, bends = (
                 [None if layer is None else np.concatenate([layer, layer[:1]]) for layer in part] for part in (layers, [bends])
             )
-            return cls(np.append(made.times, 0.0), *layers, *bends)
-        return cls(made.times, *layers, bends)
+            return cls(np.append(clip.times, 0.0), *layers, *bends)
+        return cls(clip.times, *layers, bends)
 
     def shading(self, index: float, time: float, motion: ClipMotion) -> tuple[np.ndarray, np.ndarray] | None:
         """Shade and what is added at any moment, each h w 3, float32; index in frames of the network."""
@@ -150,7 +150,7 @@ def _shading(
         new = hides = _smooth(gone)
     else:
         error = np.stack([blurred(np.abs(one).mean(axis=2), NEIGHBOURHOOD) for one in difference]) - lost
-        new = step(gone, _between(NOT_SHOWN, moving)) * step(error, _between(NEW_SEEN, moving))
+        new = step(gone, _between(GONE, moving)) * step(error, _between(NEW_SEEN, moving))
         new, hides = _smooth(new, wider=WIDER), _smooth(new * step(error, NEW_HIDES))
     if torn is not None:
         new, hides = (np.maximum(mask, _smooth(torn)) for mask in (new, hides))
@@ -160,9 +160,9 @@ def _shading(
     return shade, added, hides[..., 0]
 
 
-def _lost(made: AnimatedClip, drawn: Plate, views: list[View], shape: tuple[int, int]) -> np.ndarray:
+def _lost(clip: AnimatedClip, drawn: Plate, views: list[View], shape: tuple[int, int]) -> np.ndarray:
     """What the autoencoder loses of the photo around each place of each frame, grey levels: f h w."""
-    lost = np.abs(made.frames[0].astype(np.float32) - made.decoded_photo).mean(axis=2)
+    lost = np.abs(clip.frames[0].astype(np.float32) - clip.decoded_photo).mean(axis=2)
     lost = blurred(lost, 2 * NEIGHBOURHOOD).round().clip(0, 255).astype(np.uint8)
     plate = replace(drawn, pixels=framed(lost, drawn.layout))
     return np.stack([plate.seen(view, shape) for view in views]).astype(np.float32)
@@ -175,7 +175,7 @@ def _smooth(masks: np.ndarray, wider: int = 1) -> np.ndarray:
     return np.maximum(masks, _steadied(masks)).clip(0, 1)
 
 
-def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: float) -> np.ndarray | None:
+def _corrections(clip: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: float) -> np.ndarray | None:
     """What the frames show of the scene's motion and the field does not know, as bends: f h w 2; none where nothing but the camera moves.
 
     Optical flow from the frame to what is expected of it, where flow there and back agree and the field says that the photo may not be
@@ -185,38 +185,39 @@ def _corrections(made: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: f
         return None
     short, (height, width) = min(motion.shape), motion.grid
     there, back = FlowFinder(*motion.shape), FlowFinder(*motion.shape)
-    not_shown = _between(NOT_SHOWN, moving)
-    ways = np.zeros((len(made.frames), *motion.shape, 2), np.float32)
-    for way, frame, time in zip(ways[1:], made.frames[1:], made.times[1:].tolist(), strict=True):
-        gone = step(motion.gone(time, float(made.times.max())), not_shown)
+    gone_range = _between(GONE, moving)
+    displacements = np.zeros((len(clip.frames), *motion.shape, 2), np.float32)
+    for displacement, frame, time in zip(displacements[1:], clip.frames[1:], clip.times[1:].tolist(), strict=True):
+        gone = step(motion.gone(time, float(clip.times.max())), gone_range)
         if motion.field is not None and not gone.any():
             continue
         expected = drawn.seen(motion.view(time), motion.shape)
         found = there.flow(frame, expected)
         if motion.field is None:
-            way[:] = blurred(found, FLOW_BLUR * short)
+            displacement[:] = blurred(found, FLOW_BLUR * short)
             continue
         there.found = None
         back.found = None
         returned, inside = carried(back.flow(expected, frame), found)
-        trust = np.exp(-np.square(found + returned).sum(axis=2) / (2 * SAME_WAY**2)) * inside * gone
+        trust = np.exp(-np.square(found + returned).sum(axis=2) / (2 * CONSISTENT**2)) * inside * gone
         around = blurred(trust.astype(np.float32), CORRECTION_BLUR * short)[..., None]
         mean = blurred(found * trust[..., None].astype(np.float32), CORRECTION_BLUR * short) / np.maximum(around, 0.05)
-        way[:] = mean * step(around, TRUSTED)
-    if not ways.any():
+        displacement[:] = mean * step(around, TRUSTED)
+    if not displacements.any():
         return None
-    ways = _steadied(ways)
-    ways[0] = 0
+    displacements = _steadied(displacements)
+    displacements[0] = 0
     to_places = (2 * motion.half / np.array(motion.shape[::-1])).astype(np.float32)
-    ways = np.stack([cv2.resize(way, (width, height), interpolation=cv2.INTER_AREA) for way in ways]) * to_places
+    displacements = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in displacements]) * to_places
     if motion.field is None:
-        return ways
-    results = np.empty_like(ways)
-    for result, way, time in zip(results, ways, made.times.tolist(), strict=True):  # a place of the frame shows what the one beside it did
-        view = motion.view(time)
-        at = (np.indices(motion.grid)[::-1].transpose(1, 2, 0) + way * np.diag(to_pixels(motion.grid, motion.half))[:2]).astype(np.float32)
+        return displacements
+    results = np.empty_like(displacements)
+    for result, displacement, time in zip(results, displacements, clip.times.tolist(), strict=True):
+        view = motion.view(time)  # a place of the frame shows what the one beside it did
+        beside = displacement * np.diag(to_pixels(motion.grid, motion.half))[:2]
+        at = (np.indices(motion.grid)[::-1].transpose(1, 2, 0) + beside).astype(np.float32)
         bend = cv2.remap(view.bend, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        result[:] = way @ view.affine[:2, :2].T + bend - view.bend
+        result[:] = displacement @ view.affine[:2, :2].T + bend - view.bend
     return results
 
 

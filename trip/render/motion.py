@@ -41,14 +41,14 @@ class ClipMotion:
     bends  whether the field says that anything but the camera moves
     """
 
-    def __init__(self, made: AnimatedClip):
-        self.field = made.field
-        self.shape: tuple[int, int] = made.frames.shape[1:3]
+    def __init__(self, clip: AnimatedClip):
+        self.field = clip.field
+        self.shape: tuple[int, int] = clip.frames.shape[1:3]
         self.half = np.array(self.shape[::-1], float) / min(self.shape)
         shrink = min(1.0, GRID / min(self.shape))
         self.grid = tuple(round(side * shrink) for side in self.shape)
-        self.bends = made.field is not None and float(made.field.farthest_way) > LEAST_BEND
-        self._fine = made.field.enlarged(4) if made.field is not None else None
+        self.bends = clip.field is not None and float(clip.field.largest_displacement) > LEAST_BEND
+        self._fine = clip.field.enlarged(4) if clip.field is not None else None
         self.looked_up = lru_cache(maxsize=256)(self._looked_up)
 
     def view(self, time: float) -> View:
@@ -65,8 +65,8 @@ class ClipMotion:
         """What share of the places that a frame shows the clip loses by its farthest time: h w, of the size of the network's frames."""
         if time <= 0 or self.field is None:
             return np.zeros(self.shape, np.float32)
-        shown = cv2.resize(self.looked_up(time)[1], self.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return 1 - shown ** (farthest / time)  # shares fall at a steady rate
+        visibility = cv2.resize(self.looked_up(time)[1], self.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return 1 - visibility ** (farthest / time)  # shares fall at a steady rate
 
     def moving(self, times: np.ndarray) -> float:
         """From 0, where a clip is at rest at all these times, to 1, by the field; without one it moves."""
@@ -74,8 +74,8 @@ class ClipMotion:
             return 1.0
         places = self.places(self.grid)
         views = [self.view(float(time)) for time in times]
-        ways = [through(view.affine, places) - places + (0.0 if view.bend is None else view.bend) for view in views]
-        return float(step(max(np.linalg.norm(way, axis=2).mean() for way in ways), MOVING))
+        displacements = [through(view.affine, places) - places + (0.0 if view.bend is None else view.bend) for view in views]
+        return float(step(max(np.linalg.norm(displacement, axis=2).mean() for displacement in displacements), MOVING))
 
     def torn(self, time: float) -> np.ndarray:
         """Where the bend stretches the photo beyond recognition, or folds it: in [0, 1], h w, of the size of the network's frames."""
@@ -91,9 +91,9 @@ class ClipMotion:
         """Bend and share in view, on the grid."""
         if self._fine is None:
             return np.zeros((*self.grid, 2), np.float32), np.ones(self.grid, np.float32)
-        places, shown = self._fine.at(torch.tensor([[time]]), *self.grid)
+        places, visibility = self._fine.at(torch.tensor([[time]]), *self.grid)
         straight = through(self.affine(time), self.places(self.grid))
-        return (places[0, 0].numpy() - straight).astype(np.float32), shown[0, 0].numpy()
+        return (places[0, 0].numpy() - straight).astype(np.float32), visibility[0, 0].numpy()
 
     def places(self, shape: tuple[int, int]) -> np.ndarray:
         """Centres of the pixels of a picture that shows what the network saw: h w 2."""
@@ -107,8 +107,8 @@ class ClipMotion:
         if view.bend is not None:
             for _ in range(5):  # each round comes nearer by the factor of the bend's slope, which is small
                 at = through(to_pixels(self.grid, self.half), found).astype(np.float32)
-                way = cv2.remap(view.bend, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                found = through(back, places - way)
+                displacement = cv2.remap(view.bend, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                found = through(back, places - displacement)
         return found
 
     def reach(self, times: np.ndarray) -> tuple[np.ndarray, float]:

@@ -122,42 +122,42 @@ class Plate:
         return at_x + way[..., 0], at_y + way[..., 1]
 
 
-def drawn_plate(made: AnimatedClip, motion: ClipMotion, reach: np.ndarray) -> Plate:
+def drawn_plate(clip: AnimatedClip, motion: ClipMotion, reach: np.ndarray) -> Plate:
     """The photo as the autoencoder gives it, and around it what the frames show there, carried back along the motion: the later the
     frame, the more of it there is. Its pixels are those of the network's frames.
     """
     height, width = motion.shape
     own = layout(reach, motion.half, motion.shape, 1.0, (width, height), (0, 0, width, height))
-    plate = Plate(framed(made.decoded_photo, own), own, motion.half)
+    plate = Plate(framed(clip.decoded_photo, own), own, motion.half)
     if own.shape == motion.shape or motion.field is None:
         return plate
     places = through(np.linalg.inv(own.to_pixels), pixels_of(own.shape))
     around, filled = np.zeros((*own.shape, 3), np.float32), np.zeros(own.shape, np.float32)
-    for index in np.argsort(-made.times, kind="stable")[:MOST_SOURCES]:
-        time = float(made.times[index])
+    for index in np.argsort(-clip.times, kind="stable")[:MOST_SOURCES]:
+        time = float(clip.times[index])
         at = through(to_pixels(motion.shape, motion.half), motion.frame_places(places, time)).astype(np.float32)
         inside = np.minimum(np.minimum(at[..., 0], width - 1 - at[..., 0]), np.minimum(at[..., 1], height - 1 - at[..., 1]))
         new = np.where(inside > -0.5, np.clip((inside + 1) / EDGE, 0, 1), 0) * (1 - filled)
         if time > 0 and new.max() > 0:
-            frame = _unlit(made.frames[index], plate, motion.view(time))
+            frame = _unlit(clip.frames[index], plate, motion.view(time))
             around += new[..., None] * cv2.remap(frame, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             filled += new
     seen = (filled > 0).astype(np.float32)
     around = np.where(seen[..., None] > 0, around / np.maximum(filled, 1e-6)[..., None], plate.pixels)
-    return Plate(_rounded(_joined(around, seen, made.decoded_photo, own.photo)), own, motion.half)
+    return Plate(_rounded(_joined(around, seen, clip.decoded_photo, own.photo)), own, motion.half)
 
 
-def photo_plate(made: AnimatedClip, drawn: Plate, shape: tuple[int, int], reach: np.ndarray, nearest: float) -> Plate:
+def photo_plate(clip: AnimatedClip, drawn: Plate, shape: tuple[int, int], reach: np.ndarray, nearest: float) -> Plate:
     """The photo as far as a clip of that height and width sees it, and around it what the network drew.
 
     reach, nearest  of the clip, see `ClipMotion.reach`
     """
-    left, top, right, bottom = made.part
+    left, top, right, bottom = clip.part
     own = min((right - left) / shape[1], (bottom - top) / shape[0])  # pixels of the photo for one of the clip
     finer = float(np.clip(min(own, 1 / nearest), 1, FINEST))
-    plan = layout(reach, drawn.half, shape, finer if finer > LEAST_FINER else 1.0, made.photo.size, made.part)
+    plan = layout(reach, drawn.half, shape, finer if finer > LEAST_FINER else 1.0, clip.photo.size, clip.part)
     top, bottom, left, right = plan.photo
-    cut = np.asarray(made.photo.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=plan.part, reducing_gap=3.0))
+    cut = np.asarray(clip.photo.resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=plan.part, reducing_gap=3.0))
     if cut.shape[:2] == plan.shape:
         return Plate(cut, plan, drawn.half).densified()
     to_drawn = drawn.layout.to_pixels @ np.linalg.inv(plan.to_pixels)

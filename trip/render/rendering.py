@@ -20,17 +20,17 @@ SAME_PART = 2.0  # pixels: sides are rounded to even ones, so that a last frame'
 NUM_MEASURED = 12  # frames whose pixels are counted
 
 
-def output_shape(made: AnimatedClip, size: str = "auto", most: int | None = None) -> tuple[int, int]:
+def output_shape(clip: AnimatedClip, size: str = "auto", most: int | None = None) -> tuple[int, int]:
     """Height and width of a clip, pixels, even: see `AnimateSettings.size`. ValueError where the size is not known.
 
     most  pixels of the short side that it may have, where there is a limit
     """
-    height, width = made.frames.shape[1:3]
+    height, width = clip.frames.shape[1:3]
     if size == "model":
         return height, width
     if size not in SHORT_SIDES:
         raise ValueError(f"unknown size {size!r}; choose model, {', '.join(SHORT_SIDES)}")
-    left, top, right, bottom = made.part
+    left, top, right, bottom = clip.part
     has = min(right - left, bottom - top)
     short = min(SHORT_SIDES[size], max(has, min(2 * has, TINY)), most or has + TINY)
     return tuple(max(2 * round(short * side / min(height, width) / 2), 2) for side in (height, width))
@@ -47,7 +47,7 @@ class Rendering(Sequence[np.ndarray]):
 
     def __init__(
         self,
-        made: AnimatedClip,
+        clip: AnimatedClip,
         size: str = "auto",
         rate: float = DEFAULT_RATE,
         most: int | None = None,
@@ -59,21 +59,21 @@ class Rendering(Sequence[np.ndarray]):
         rate   frames per second; the clip lasts as long as the network's frames do at their own rate
         shape  height and width in place of what the size gives, as of a clip that this one goes on from
         """
-        num_frames = len(made.frames)
-        self.made, self.untouched = made, size == "model"
-        self.shape = output_shape(made, size, most) if shape is None or self.untouched else shape
+        num_frames = len(clip.frames)
+        self.clip, self.untouched = clip, size == "model"
+        self.shape = output_shape(clip, size, most) if shape is None or self.untouched else shape
         if self.untouched:
-            self.fps, self.photo_share, self.at = made.fps, 1 / num_frames, np.arange(num_frames)
+            self.fps, self.photo_share, self.at = clip.fps, 1 / num_frames, np.arange(num_frames)
             return
-        self.fps, count = rate, max(round(num_frames / made.fps * rate), 2)
-        times = np.append(made.times, 0.0) if made.loop else made.times  # of a loop, the photo comes again after the last frame
-        self.at = np.linspace(0, len(times) - 1, count, endpoint=not made.loop)  # in frames of the network
+        self.fps, count = rate, max(round(num_frames / clip.fps * rate), 2)
+        times = np.append(clip.times, 0.0) if clip.loop else clip.times  # of a loop, the photo comes again after the last frame
+        self.at = np.linspace(0, len(times) - 1, count, endpoint=not clip.loop)  # in frames of the network
         self._times = PchipInterpolator(np.arange(len(times)), times)(self.at)
-        self.motion = ClipMotion(made)
+        self.motion = ClipMotion(clip)
         reach, nearest = self.motion.reach(self._times)
-        drawn = drawn_plate(made, self.motion, reach)
-        self.plate = photo_plate(made, drawn, self.shape, reach, nearest)
-        self.layers = Layers.found(made, self.motion, drawn)
+        drawn = drawn_plate(clip, self.motion, reach)
+        self.plate = photo_plate(clip, drawn, self.shape, reach, nearest)
+        self.layers = Layers.found(clip, self.motion, drawn)
         self.photo_share = float(np.mean([self._own_share(index) for index in range(0, count, -(-count // NUM_MEASURED))]))
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Rendering(Sequence[np.ndarray]):
     def __getitem__(self, index: SupportsIndex) -> np.ndarray:
         index = range(len(self))[index]
         if self.untouched:
-            return self.made.frames[index]
+            return self.clip.frames[index]
         if index == 0:
             return self._photo()
         frame = self.plate.seen(self._view(index), self.shape)
@@ -94,11 +94,11 @@ class Rendering(Sequence[np.ndarray]):
 
     def _photo(self) -> np.ndarray:
         """The photo itself; where a clip goes on from another, that one's last frame as it is."""
-        photo, size = self.made.photo, self.shape[::-1]
-        beside = np.abs(np.array(self.made.part) - [0, 0, *photo.size]).max()
+        photo, size = self.clip.photo, self.shape[::-1]
+        beside = np.abs(np.array(self.clip.part) - [0, 0, *photo.size]).max()
         if photo.size == size and beside <= SAME_PART:
             return np.array(photo)
-        return np.array(photo.resize(size, Image.Resampling.LANCZOS, box=self.made.part, reducing_gap=3.0))
+        return np.array(photo.resize(size, Image.Resampling.LANCZOS, box=self.clip.part, reducing_gap=3.0))
 
     def _view(self, index: int) -> View:
         bend = self.layers.bend(self.at[index], self._times[index], self.motion)

@@ -63,7 +63,9 @@ class UnetSettings(Settings):
     temporal_dropout: float = Field(0.1, ge=0, lt=1, description="of the temporal convolutions, while training")
     photo_warp: bool = Field(False, description="show the network the photo as each frame would show it after the motion told")
     scene_frequencies: int = Field(0, ge=0, description="frequencies of the scene's waves, drawn from noise for each clip; 0: no waves")
-    told: tuple[Literal["fps", "strength"], ...] = Field((), description="numbers a clip that the network is told, zero at first")
+    added_conditions: tuple[Literal["fps", "strength"], ...] = Field(
+        (), description="numbers a clip that go in beside the time step, zero at first"
+    )
     base_schedule: tuple[str, float, float, int] | None = Field(
         None, description="kind, start, end, steps of the noise schedule that given weights were trained on; none: the model's own"
     )

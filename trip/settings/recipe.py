@@ -40,7 +40,7 @@ class RecipeSettings(Settings):
     )
     photo_noise: float = Field(0.0, ge=0, description="deviation of the noise on the photo's latent that the 3D-UNet sees, at the last t")
     new_content: float = Field(0.0, ge=0, description="how much more an error weighs where a frame shows what the photo does not")
-    told_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose frame rate and strength are not told")
+    added_drop: float = Field(0.1, ge=0, le=1, description="share of clips whose frame rate and strength are not told")
     gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, more time")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
     num_moments: int = Field(0, description="clips of which the photo and a few moments are enough, for the photo's motion")

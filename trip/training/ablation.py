@@ -98,7 +98,7 @@ class _StartStage(DenoiserStage):
 
     def _condition(self, batch: dict[str, Any], timestep: torch.Tensor) -> Condition:
         found = super()._condition(batch, timestep)
-        return Condition(found.z_first, found.words, found.sentence, found.times, torch.zeros_like(found.z_first), found.told)
+        return Condition(found.z_first, found.words, found.sentence, found.times, torch.zeros_like(found.z_first), found.added_conditions)
 
 
 class AblationRun:

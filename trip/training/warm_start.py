@@ -33,7 +33,7 @@ from trip.settings.model import ScheduleSettings
 
 NEEDED = ("*.json", "*.txt", "*.safetensors", "README.md")
 BETAS = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")  # what makes a noise schedule, in a scheduler's words
-ADDED = ("frame_time_embedding.", "warp.", "photo_in.", "told_embedding.")  # parts of our 3D-UNet that no base has; zero at first
+ADDED = ("frame_time_embedding.", "warp.", "photo_in.", "added_embedding.")  # parts of our 3D-UNet that no base has; zero at first
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_loss_weights_are_the_same_error_times_their_factor(cache):
     losses = {}
     for weight in ("epsilon", "v", "min_snr"):
         one = stage_of(cache, recipe=changed(loss_weight=weight))
-        batch = {name: values[:1] for name, values in one.batch(0, 0, 1).items() if name != "told"} | {"told": {}}
+        batch = {name: values[:1] for name, values in one.batch(0, 0, 1).items() if name != "added_conditions"} | {"added_conditions": {}}
         losses[weight] = one.loss(one.model, batch, step_generator(0, 0, 0))[0].item()
         alpha_bar = build_scheduler(TINY).alphas_cumprod[batch["timestep"]].item()
     assert losses["v"] == pytest.approx(losses["epsilon"] / alpha_bar, rel=1e-4)

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from trip.model.warp import REFERENCE_FRAMES, MotionField, places_of
-from trip.training.stages.field import SAME_PLACE, SAME_WAY, field_loss, scene_moves
+from trip.training.stages.field import SAME_PLACE, SAME_SHARE, field_loss, scene_moves
 
 TIMES = torch.tensor([[0.0, REFERENCE_FRAMES]])
 
 
-def truth(shift: float = 0.0, shown: float = 1.0, known: float = 1.0) -> torch.Tensor:
+def truth(shift: float = 0.0, visibility: float = 1.0, known: float = 1.0) -> torch.Tensor:
     """Motion of a pan by `shift` in the second frame: 1 2 4 8 8."""
     places = places_of(8, 8, torch.device("cpu")).expand(1, 2, 8, 8, 2).clone()
     places[:, 1, ..., 0] += shift
-    rest = torch.tensor([shown, known]).expand(1, 2, 8, 8, 2)
+    rest = torch.tensor([visibility, known]).expand(1, 2, 8, 8, 2)
     return torch.cat([places, rest], dim=4).movedim(4, 2)
 
 
@@ -39,9 +39,9 @@ def test_the_error_is_the_distance_and_unknown_places_do_not_count():
 
 def test_what_cannot_be_followed_is_to_be_called_hidden():
     """Off by far more than a cell: seeing the photo there is wrong, however much of it the clip shows."""
-    seen, hidden = (field_loss([pan(10 * SAME_PLACE, rate)], TIMES, truth())[1]["shown_error"].item() for rate in (0.0, 8.0))
+    seen, hidden = (field_loss([pan(10 * SAME_PLACE, rate)], TIMES, truth())[1]["visibility_error"].item() for rate in (0.0, 8.0))
     assert hidden < 0.1 * seen
-    seen, hidden = (field_loss([pan(0.0, rate)], TIMES, truth())[1]["shown_error"].item() for rate in (0.0, 8.0))
+    seen, hidden = (field_loss([pan(0.0, rate)], TIMES, truth())[1]["visibility_error"].item() for rate in (0.0, 8.0))
     assert seen < 0.1 * hidden
 
 
@@ -75,7 +75,8 @@ def test_a_camera_move_is_no_scene_and_a_patch_that_moves_is_one():
 def test_a_way_that_is_a_little_too_long_still_finds_its_place():
     """The tolerance grows with the way: 5 % too far is seen, half too far is not."""
     near, far = (
-        field_loss([pan(shift)], TIMES, truth(1.0))[1]["shown_error"].item() for shift in (1.0 + 0.3 * SAME_WAY, 1.0 + 5 * SAME_WAY)
+        field_loss([pan(shift)], TIMES, truth(1.0))[1]["visibility_error"].item()
+        for shift in (1.0 + 0.3 * SAME_SHARE, 1.0 + 5 * SAME_SHARE)
     )
     assert far > 10 * near
 
@@ -121,5 +122,5 @@ def test_what_is_drawn_is_in_view_where_the_clip_shows_it():
     moved = truth()
     moved[:, 1, 0, :4] += 0.1
     astray = swinging(torch.tensor([-0.2]))
-    one, two = (field_loss([astray] * count, TIMES, moved)[1]["shown_error"].item() for count in (1, 2))
+    one, two = (field_loss([astray] * count, TIMES, moved)[1]["visibility_error"].item() for count in (1, 2))
     assert two < 0.01 < 0.1 < one

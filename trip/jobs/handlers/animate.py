@@ -66,7 +66,7 @@ class _ObservedFrames(Sequence[np.ndarray]):
 
     def __init__(self, frames: "Rendering", first: int, on_progress: Callable[[float], None]):
         self.frames, self.first, self.on_progress = frames, first, on_progress
-        num_drawn = len(frames.made.frames)
+        num_drawn = len(frames.clip.frames)
         self.kept = {0, *(int(np.abs(frames.at - index).argmin()) for index in range(num_drawn)), len(frames) - 1}
         self.seen = {0: frames[0]}
 
@@ -204,7 +204,7 @@ class AnimateHandler:
     @staticmethod
     def _render(context: JobContext, frames: "Rendering", photo: Image.Image, after: Path | None) -> tuple[Path, int, np.ndarray]:
         """Writes the clip, its first and its last frame; gives its file, its number of frames, and those that are looked at, f h w 3."""
-        metadata, num_frames = frames.made.metadata, len(frames)
+        metadata, num_frames = frames.clip.metadata, len(frames)
         path = context.folder / f"trip-{metadata['seed']}.mp4"
         begun = time.monotonic()
 

@@ -73,7 +73,7 @@ class DenoiserStage:
         """The clips of a share, each with its own noise: who computes which share changes nothing.
 
         z_0, eps b c f h w; times b f; timestep b; prompts, some emptied, for guidance; words b n d and sentence b d where they are cached;
-        told b each; photo_noise b c 1 h w; motion b f 4 g g and sways b where motion is known
+        added_conditions b each; photo_noise b c 1 h w; motion b f 4 g g and sways b where motion is known
         """
         first = (step * num_shares + share) * self.settings.batch_size
         positions = range(first, first + self.settings.batch_size)
@@ -81,8 +81,8 @@ class DenoiserStage:
         frames = [self._frames(rng) for rng in chance]
         unsaid = [rng.random() < self.recipe.text_drop for rng in chance]
         batch = self._batch([self.cache.draw(self.seed, position) for position in positions], frames, unsaid)
-        untold = torch.tensor([rng.random() < self.recipe.told_drop for rng in chance])
-        batch["told"] = {name: numbers.masked_fill(untold, torch.nan) for name, numbers in batch["told"].items()}
+        untold = torch.tensor([rng.random() < self.recipe.added_drop for rng in chance])
+        batch["added_conditions"] = {name: numbers.masked_fill(untold, torch.nan) for name, numbers in batch["added_conditions"].items()}
         noise = [step_generator(self.seed, position, 1) for position in positions]
         batch["timestep"] = torch.cat([self._timesteps(1, generator) for generator in noise])
         batch["eps"] = torch.stack([torch.randn(batch["z_0"].shape[1:], generator=generator) for generator in noise])
@@ -106,7 +106,7 @@ class DenoiserStage:
         if self.cache.unsaid:
             said = [self.cache.unsaid if left_out else (clip.words, clip.sentence) for clip, left_out in zip(clips, unsaid, strict=True)]
             batch["words"], batch["sentence"] = (torch.stack(parts).float() for parts in zip(*said, strict=True))
-        batch["told"] = {name: getattr(self, f"_{name}")(batch) for name in self.model.unet.config.told}
+        batch["added_conditions"] = {name: getattr(self, f"_{name}")(batch) for name in self.model.unet.config.added_conditions}
         return batch
 
     def _fps(self, batch: dict[str, Any]) -> Tensor:
@@ -173,8 +173,8 @@ class DenoiserStage:
         z_shown = None
         if "photo_noise" in batch:
             z_shown = z_first + self.recipe.photo_noise * spread(timestep / len(self.alphas_bar)) * batch["photo_noise"].to(device)
-        told = {name: numbers.to(device) for name, numbers in batch.get("told", {}).items()}
-        return Condition(z_first, words.to(device), sentence.to(device), batch["times"].to(device), z_shown, told)
+        added_conditions = {name: numbers.to(device) for name, numbers in batch.get("added_conditions", {}).items()}
+        return Condition(z_first, words.to(device), sentence.to(device), batch["times"].to(device), z_shown, added_conditions)
 
     def _weight(self, alpha_bar: Tensor) -> Tensor:
         """Weight of the squared error of each clip: b 1 1 1 1."""
@@ -218,7 +218,7 @@ class DenoiserStage:
             clips = self.held_out[start : start + 8]
             _, figures = self.loss(self.model, self._batch(clips, [frames] * len(clips), [False] * len(clips)), generator)
             totals.setdefault("held_out_loss", []).append(figures["denoising_loss"])
-            for name in figures.keys() & {"place_error", "shown_error"}:
+            for name in figures.keys() & {"place_error", "visibility_error"}:
                 totals.setdefault(f"held_out_{name}", []).append(figures[name])
             for paths in figures["by_noise"].values():
                 for name, value in paths.items():

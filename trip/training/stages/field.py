@@ -21,9 +21,9 @@ from trip.model.warp import MotionField, PhotoWarp, moved, places_of
 from trip.settings import StageSettings
 from trip.training.loop import step_generator
 
-PLACE_WEIGHT, SHOWN_WEIGHT, MOVES_WEIGHT = 4.0, 0.1, 0.1  # of the mean distance, in halves of the short side; of cross-entropies
-SCENE_WAY = 0.01  # halves of the short side: a scene moves where its places lie so far, on average, from those of any camera move
-SAME_PLACE, SAME_WAY = 0.02, 0.1  # a place so far from the true one hardly shows what it should: halves of the short side, share of the way
+PLACE_WEIGHT, VISIBILITY_WEIGHT, MOVES_WEIGHT = 4.0, 0.1, 0.1  # of the mean distance, in halves of the short side; of cross-entropies
+LEAST_SCENE = 0.01  # halves of the short side: a scene moves where its places lie so far, on average, from those of any camera move
+SAME_PLACE, SAME_SHARE = 0.02, 0.1  # a place so far from the true one hardly shows it: halves of the short side, share of the displacement
 PATCHES = (1, 4, 12)  # cells of a side of what is compared as a whole
 NUM_HELD_OUT, NUM_SAMPLES = 128, 10
 NUM_SENTENCES = 512  # whose mean is taken as zero
@@ -48,36 +48,36 @@ def field_loss(
     places and of patches of them, so that draws are right in how places and times go together. Of a clip that does not sway, draws
     are to agree: what is not known of it, as how far its things are, is guessed once.
 
-    A place is in view where the clip shows it and the field finds it: where it cannot know the way, it is to say so; where the way is
-    drawn, the clip alone decides. The scene's ways count where the clip's scene moves, and where the sentence says that it does: what
-    is shown then must have been learnt.
+    A place is in view where the clip shows it and the field finds it: where it cannot know the displacement, it is to say so; where that
+    is drawn, the clip alone decides. The scene's displacements count where the clip's scene moves, and where the sentence says that it
+    does: what is shown then must have been learnt.
 
     fields  one, or two draws
     times   of the frames, in reference frames                             b f
-    motion  x and y of the true places, shown, known: see `EncodedClip`    b f 4 g g
+    motion  x and y of the true places, visibility, known: see `EncodedClip`    b f 4 g g
     sways   1 where chance has a say in how things move, else 0; none: it has in every clip   b
     """
     motion = motion.float()
-    true, shown, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
+    true, visibility, known = motion[:, :, :2].movedim(2, -1), motion[:, :, 2], motion[:, :, 3]
     scene, moves = scene_moves(true, known), fields[0].moves
-    heeded = scene - 0.5 if moves is None else torch.maximum(scene - 0.5, moves.detach())
-    found = [replace(field, moves=heeded).at(times, *shown.shape[2:]) for field in fields]
+    gate = scene - 0.5 if moves is None else torch.maximum(scene - 0.5, moves.detach())
+    found = [replace(field, moves=gate).at(times, *visibility.shape[2:]) for field in fields]
     place_error = sum(_apart(places, true, known).sum() for places, _ in found) / len(found)
     if len(found) == 2:
         between = _apart(found[0][0], found[1][0], known)
         place_error = place_error - (between if sways is None else between * sways).sum() / 2
 
     inside = (true.abs().amax(dim=4) <= 1).float()
-    way = (true - places_of(*shown.shape[2:], true.device)).square().sum(dim=4).sqrt()
-    shown_error = 0
+    displacement = (true - places_of(*visibility.shape[2:], true.device)).square().sum(dim=4).sqrt()
+    visibility_error = 0
     for places, seen in found:
-        near = torch.exp(-((places.detach() - true).square().sum(dim=4) / (SAME_PLACE + SAME_WAY * way).square()) / 2)
+        near = torch.exp(-((places.detach() - true).square().sum(dim=4) / (SAME_PLACE + SAME_SHARE * displacement).square()) / 2)
         if len(found) == 2:
-            near = torch.where((heeded > 0).view(-1, 1, 1, 1), 1.0, near)
-        entropy = functional.binary_cross_entropy(seen.clamp(1e-4, 1 - 1e-4), shown * near, reduction="none")
-        shown_error = shown_error + (entropy * inside).sum() / inside.sum().clamp(min=1) / len(found)
-    loss = PLACE_WEIGHT * place_error + SHOWN_WEIGHT * shown_error
-    figures = {"place_error": place_error.detach(), "shown_error": shown_error.detach()}
+            near = torch.where((gate > 0).view(-1, 1, 1, 1), 1.0, near)
+        entropy = functional.binary_cross_entropy(seen.clamp(1e-4, 1 - 1e-4), visibility * near, reduction="none")
+        visibility_error = visibility_error + (entropy * inside).sum() / inside.sum().clamp(min=1) / len(found)
+    loss = PLACE_WEIGHT * place_error + VISIBILITY_WEIGHT * visibility_error
+    figures = {"place_error": place_error.detach(), "visibility_error": visibility_error.detach()}
     if moves is not None:
         moves_error = functional.binary_cross_entropy_with_logits(moves, scene)
         loss, figures["moves_error"] = loss + MOVES_WEIGHT * moves_error, moves_error.detach()
@@ -114,7 +114,7 @@ def scene_moves(places: Tensor, known: Tensor) -> Tensor:
     normal = torch.einsum("bnx,ni,nj->bij", weight, design, design) + 1e-6 * torch.eye(3, device=places.device)
     fitted = design @ torch.linalg.solve(normal, torch.einsum("bnx,ni,bnc->bic", weight, design, true))
     distance = (fitted - true).square().sum(dim=2, keepdim=True).sqrt()
-    return ((distance * weight).sum(dim=(1, 2)) > SCENE_WAY * weight.sum(dim=(1, 2))).float()
+    return ((distance * weight).sum(dim=(1, 2)) > LEAST_SCENE * weight.sum(dim=(1, 2))).float()
 
 
 class FieldStage:
