@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     check_counts(options, seeds=1, steps=1, start_steps=1, batch_size=1, num_clips=1, size=16, num_photos=1)
     from trip.evaluation.ablation import MOTIONS
     from trip.training.ablation import VARIANTS_OF_THE_PAPER, AblationRun, ablation_preset, plan
+    from trip.training.folder import run_lock
 
     own = {name: getattr(options, name) for name in ("size", "steps", "start_steps", "batch_size", "num_clips")}
     preset, start = ablation_preset(options.preset, **own)
@@ -67,17 +68,18 @@ def run(options: argparse.Namespace) -> None:
         if getattr(options, name) is None:
             raise ValueError(f"--{name}: wanted a folder, got none; name one, or ask for a --dry-run")
     check_run_folder(options.output)
-    judges = dict(_judges(options))
-    ablation = AblationRun(preset, start, options.output, options.photos, options.clips, base=options.base, num_seeds=options.seeds)
-    show_steps(ablation.prepare())
-    judging = _Judging(ablation, judges, options)
-    for number, cell in enumerate(ablation.cells):
-        show_steps(ablation.train(cell))
-        if not ablation.is_done(cell):
-            raise ValueError(f"{options.output}: stopped before all was trained; give the same command again to go on")
-        judging.animate(cell)
-        if (number + 1) % len(VARIANTS_OF_THE_PAPER) == 0:  # all variants of a seed: what is known so far
-            judging.write(ablation.cells[: number + 1])
+    with run_lock(options.output):
+        judges = dict(_judges(options))
+        ablation = AblationRun(preset, start, options.output, options.photos, options.clips, base=options.base, num_seeds=options.seeds)
+        show_steps(ablation.prepare())
+        judging = _Judging(ablation, judges, options)
+        for number, cell in enumerate(ablation.cells):
+            show_steps(ablation.train(cell))
+            if not ablation.is_done(cell):
+                raise ValueError(f"{options.output}: stopped before all was trained; give the same command again to go on")
+            judging.animate(cell)
+            if (number + 1) % len(VARIANTS_OF_THE_PAPER) == 0:  # all variants of a seed: what is known so far
+                judging.write(ablation.cells[: number + 1])
     print((options.output / "tables.md").read_text())
     for name in ("tables.md", "tables.csv", "figure-8.png"):
         print(options.output / name)

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,12 @@ def run(options: argparse.Namespace) -> None:
     if len(given) != 1:
         raise ValueError(f"wanted one of --photos, --cache and --data, got {' and '.join(given) or 'none'}")
     check_run_folder(options.output)
-    written = options.output / "model"
-    show_steps(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
-    if int(os.environ.get("RANK", 0)):  # one process of several tells how it went
+    from trip.training.folder import run_lock
+
+    written, is_first = options.output / "model", int(os.environ.get("RANK", 0)) == 0
+    with run_lock(options.output) if is_first else nullcontext():
+        show_steps(_photo_stages(options, preset) if options.photos else _data_stages(options, preset))
+    if not is_first:  # one process of several tells how it went
         return
     if not written.exists():
         raise ValueError(f"{options.output}: the time was up before there was a model; give the same command again to go on")

@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     """Does it."""
     from trip.model_cache import EMBEDDED
     from trip.training.editor.run import EditorRun
+    from trip.training.folder import run_lock
 
     check_run_folder(options.output)
     settings = EDITORS[options.preset]
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError(f"--max-steps: wanted at least 1, got {options.max_steps}")
         settings = settings.model_copy(update={"full_size": settings.full_size.model_copy(update={"max_steps": options.max_steps})})
     run = EditorRun(settings, options.output, options.photos, options.base or EMBEDDED, seed=options.seed, max_minutes=options.max_minutes)
-    with tqdm(unit="step") as bar:
+    with run_lock(options.output), tqdm(unit="step") as bar:
         for record in run.steps():
             if bar.desc != f"{record['stage']}: ":
                 bar.reset(total=record["max_steps"])

@@ -1,7 +1,11 @@
-"""The run folder: which run it belongs to, and the model at its end."""
+"""The run folder: which run it belongs to, that one process alone trains in it, and the model at its end."""
 
 import copy
+import fcntl
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,28 @@ from trip.model.denoiser import Denoiser
 from trip.pipeline import TripPipeline
 from trip.settings import ModelSettings
 from trip.system.files import atomic_write_text
+
+PATIENCE = 60.0  # seconds that a run waits for another process to leave its folder
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Holds the run folder, so that no two processes train in it; waits for one that is just stopping.
+
+    Raises ValueError, in one line, where another one goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ValueError(f"{folder}: another process trains in this folder; stop it or choose a new --output") from None
+                time.sleep(0.2)
+        yield
 
 
 def remember_settings(folder: Path, settings: dict[str, Any], fixed: tuple[str, ...], *, writes: bool = True) -> dict[str, Any]:

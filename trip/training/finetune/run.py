@@ -10,14 +10,12 @@ RUN/lora.safetensors    the result: the best by held-out loss so far; where ever
 RUN/asked               an empty file `stop`, `sample` or `save` in it is obeyed within a step
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +40,7 @@ from trip.system.files import atomic_write, atomic_write_text
 from trip.training import checkpoint
 from trip.training.finetune.plan import Plan, measure_memory, measure_plan
 from trip.training.finetune.stage import ClipsStage, last_record
+from trip.training.folder import run_lock
 from trip.training.loop import train
 from trip.training.requests import Deadline
 
@@ -52,7 +51,6 @@ HELD_OUT_WINDOWS = 24  # pieces that the held-out loss is measured on, in all
 SAMPLES = 2  # held-out clips that are drawn
 PLANNED_WINDOWS = 2  # of each that a plan is measured on
 FREE_TO_CHANGE = {"max_steps", "max_minutes", "sample_every"}  # settings that a run may go on with other values of
-PATIENCE = 60.0  # seconds that a run waits for another process to leave its folder
 PRECISION = "bf16"  # of the arithmetic; weights are trained in float32
 
 
@@ -272,25 +270,6 @@ class FinetuneRun:
         (partial / "finetune.json").write_text(json.dumps(vars(card)))
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Holds the run folder, so that no two processes train in it; waits for one that is just stopping.
-
-    Raises ValueError, in one line, where another one goes on.
-    """
-    with (folder / "lock").open("w") as lock:
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise ValueError(f"{folder}: another process trains in this folder; stop it or choose a new --output") from None
-                time.sleep(0.2)
-        yield
 
 
 def data_digest(clips: Sequence[ClipFile]) -> str:
