@@ -1,5 +1,6 @@
 """A human study: what is drawn, what is kept, and what a report says of answers whose truth is known."""
 
+import csv
 import json
 import re
 from collections import Counter
@@ -236,3 +237,18 @@ def test_the_report_is_written_as_tables_and_as_values(tmp_path, capsys) -> None
     rows = (tmp_path / "study" / "answers.csv").read_text().splitlines()
     assert len(rows) == 1 + 3 * (12 + 1 + 2) * 3 and rows[0].startswith("rater,trial,kind")
     assert "Table 4. Preferences" in (tmp_path / "study" / "report.csv").read_text()
+
+
+def test_the_papers_tables_have_the_studies_beside_what_is_published(tmp_path, capsys) -> None:
+    study, rng = study_of(tmp_path / "runs" / "spring", num_pairs=12), np.random.default_rng(0)
+    for _ in range(3):
+        answer_all(study, study.join(), prefer({"ours": 0.9}, rng))
+    assert main(["study", "report", str(tmp_path / "runs" / "spring")]) == 0
+    (tmp_path / "runs" / "damaged").mkdir()
+    (tmp_path / "runs" / "damaged" / "preferences.json").write_text("{}")
+    [value] = {one["answers"]["value"] for (question, *_), one in report_of(study).ratios.items() if question == "visual_quality"}
+    assert main(["tables", "--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "tables.csv").open()))
+    [cell] = [row["value"] for row in rows if row["column"] == "ours against theirs, here (spring)" and row["system"] == "Visual quality"]
+    assert cell.startswith(f"{value:.1f} [")
+    assert "spring: forced choice, 12 photos, 3 raters, of whom 0 failed" in (tmp_path / "out" / "tables.md").read_text()

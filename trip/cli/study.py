@@ -1,6 +1,7 @@
 """`python -m trip study`: a human study of two systems or more, on a page of its own, and what came of it."""
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -87,13 +88,19 @@ def _serve(study: "Study", options: argparse.Namespace) -> None:
 
 
 def _report(folder: Path) -> None:
-    from trip.evaluation.paper_tables import as_csv, markdown
-    from trip.evaluation.preferences import answers_csv, answers_of, report_of, tables_of
+    from trip.evaluation.paper_tables import PREFERENCES_FILE, as_csv, markdown
+    from trip.evaluation.preferences import answers_csv, answers_of, preferences_json, report_of, tables_of
     from trip.evaluation.study import Study
 
     study = Study(folder)
-    found = tables_of(report_of(study))
-    written = {"report.md": markdown(found), "report.csv": as_csv(found), "answers.csv": answers_csv(answers_of(study))}
+    report = report_of(study)
+    found = tables_of(report)
+    written = {
+        "report.md": markdown(found),
+        "report.csv": as_csv(found),
+        PREFERENCES_FILE: json.dumps(preferences_json(report, study), indent=1),
+        "answers.csv": answers_csv(answers_of(study)),
+    }
     for name, text in written.items():
         atomic_write_text(folder / name, text)
     print(written["report.md"])

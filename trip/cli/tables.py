@@ -11,7 +11,9 @@ from trip.system.files import atomic_write_text, check_run_folder
 def add(verbs: Verbs) -> None:
     """What the verb takes."""
     parser = verbs.add_parser("tables", help="Tables 1 to 6 and Figure 4 of the paper, published figures beside those of reports")
-    parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="reports of evaluate fvd, fid, consistency and anchors")
+    parser.add_argument(
+        "--runs", type=Path, required=True, metavar="DIR", help="reports of evaluate fvd, fid, consistency and anchors, and studies"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where tables.md, tables.csv, figure-4.png and tables.html go (default: --runs)"
     )
@@ -22,13 +24,13 @@ def run(options: argparse.Namespace) -> None:
     """Does it."""
     from trip.evaluation.curve import draw_curve
     from trip.evaluation.page import page
-    from trip.evaluation.paper_tables import apart, as_csv, markdown, read_reports, tables
+    from trip.evaluation.paper_tables import apart, as_csv, markdown, read_reports, read_studies, tables
 
     reports = [report for _, report in read_reports(options.runs)]
     output = options.output or options.runs
     check_run_folder(output)
     output.mkdir(parents=True, exist_ok=True)
-    found = list(tables(reports))
+    found = list(tables(reports, read_studies(options.runs)))
     written = {"tables.md": markdown(found), "tables.csv": as_csv(found), "tables.html": page(found, options.runs, output)}
     for name, text in written.items():
         atomic_write_text(output / name, text)

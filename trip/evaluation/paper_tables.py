@@ -19,6 +19,7 @@ from trip.evaluation.published import COLUMNS, PREFERENCES, TABLES, Row, Table
 logger = logging.getLogger(__name__)
 
 NOTHING = "not measured"
+PREFERENCES_FILE = "preferences.json"  # of a human study
 MEASURED = {"f_consistency_4": "consistency", "f_consistency_all": "consistency", "fid": "fid", "fvd": "fvd"}  # figure -> its report
 DIGITS = {"f_consistency_4": 2, "f_consistency_all": 2, "way": 1, "moves": 0}
 Report = dict[str, Any]
@@ -47,6 +48,29 @@ def read_reports(folder: Path) -> list[tuple[Path, Report]]:
             continue
         found.append((path, report))
     return found
+
+
+def read_studies(folder: Path) -> list[Report]:
+    """What `study report` wrote below a folder; one that is damaged is named in a warning."""
+    found = []
+    for path in sorted(folder.rglob(PREFERENCES_FILE)):
+        try:
+            study = json.loads(path.read_text())
+            of_columns(study)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s left out: wanted what study report wrote, cannot read it (%s)", path, error)
+            continue
+        found.append(study)
+    return found
+
+
+def of_columns(study: Report) -> dict[tuple[str, str], dict[str, Figure]]:
+    """(system, other) -> question in the words of Table 4 -> its figure."""
+    columns: dict[tuple[str, str], dict[str, Figure]] = {}
+    for one in study["preferences"]:
+        question = one["question"].replace("_", " ").capitalize()
+        columns.setdefault((one["system"], one["other"]), {})[question] = {key: one[key] for key in ("value", "low", "high", "num_photos")}
+    return columns
 
 
 @dataclass(frozen=True)
@@ -79,7 +103,7 @@ def groups_of(reports: Iterable[Report]) -> list[Group]:
     return groups
 
 
-def tables(reports: Sequence[Report]) -> Iterator[tuple[str, list[Cells], list[str]]]:
+def tables(reports: Sequence[Report], studies: Sequence[Report] = ()) -> Iterator[tuple[str, list[Cells], list[str]]]:
     """Title, rows with the head first, and lines below, of the paper's tables and of what was measured on other data."""
     used: set[int] = set()
     for table in TABLES:
@@ -88,7 +112,7 @@ def tables(reports: Sequence[Report]) -> Iterator[tuple[str, list[Cells], list[s
         title = f"Table {table.number}. {table.title}"
         yield from _several(title, groups_of(mine), lambda group, table=table: _paper_rows(table, group), table.measures)
         if table.number == 3:
-            yield "Table 4. Preference of TRIP over other systems on WebVid-10M, %", _preferences(), []
+            yield "Table 4. Preference of TRIP over other systems on WebVid-10M, %", *_preferences(studies)
     rest: dict[str, list[Report]] = {}
     for report in reports:
         if id(report) not in used:
@@ -194,9 +218,31 @@ def _own_rows(measures: Sequence[str], group: Group) -> list[Cells]:
     return [head, *rows]
 
 
-def _preferences() -> list[Cells]:
+def _preferences(studies: Sequence[Report]) -> tuple[list[Cells], list[str]]:
+    """Rows of Table 4, a column for each pair of systems of each study here, and a line for each study."""
     systems = list(next(iter(PREFERENCES.values())))
-    head = ["", *(f"against {system}, published" for system in systems), *(f"against {system}, here" for system in systems)]
-    rows = [[question, *(f"{of[system]:g} to {100 - of[system]:.1f}" for system in systems), *[NOTHING] * len(systems)]
-            for question, of in PREFERENCES.items()]  # fmt: skip
-    return [head, *rows]
+    here = [(study["study"], *pair, of) for study in studies for pair, of in of_columns(study).items()]
+    head = [
+        "",
+        *(f"against {system}, published" for system in systems),
+        *(f"{one} against {other}, here ({name})" for name, one, other, _ in here),
+        *(["here"] if not here else []),
+    ]
+    rows = [
+        [
+            question,
+            *(f"{published[system]:g} to {100 - published[system]:.1f}" for system in systems),
+            *(with_interval(of.get(question)) for *_, of in here),
+            *([NOTHING] if not here else []),
+        ]
+        for question, published in PREFERENCES.items()
+    ]
+    return [head, *rows], [_study_line(study) for study in studies]
+
+
+def _study_line(study: Report) -> str:
+    choice = "not sure was an answer" if study["mode"] == "not-sure" else "forced choice"
+    return (
+        f"{study['study']}: {choice}, {study['photos']} photos, {study['raters']} raters, of whom {study['failed']} failed an attention "
+        "pair and are left out; % of decided answers for the first system, 95 % intervals over raters."
+    )

@@ -203,6 +203,20 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]], list[str]]]:
     return found
 
 
+def preferences_json(report: Report, study: Study) -> dict[str, Any]:
+    """What `tables` reads of a study."""
+    return {
+        "study": study.folder.resolve().name,
+        "mode": report.mode,
+        "photos": len({pair.item for pair in study.pairs}),
+        "raters": report.raters_with_answers,
+        "failed": report.failed,
+        "preferences": [
+            {"question": question, "system": one, "other": other, **of["answers"]} for (question, one, other), of in report.ratios.items()
+        ],
+    }
+
+
 def answers_csv(answers: Sequence[Answer]) -> str:
     """All answers as comma-separated values, a line each."""
     text = io.StringIO()
