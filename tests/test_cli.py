@@ -1,6 +1,7 @@
 """Every verb of the command line: what it writes and prints, and one line with exit code 2 for what cannot work."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -274,6 +275,15 @@ def test_evaluate_motion_refuses_what_cannot_be_measured(photo_file, tiny_model,
     flags = [photo_file if flag == "photo" else flag for flag in flags]
     words = ["--photos", photo_file.parent, "--model", tiny_model, "--output", tmp_path / "report.json"]
     assert complaint in refusal(capsys, "evaluate", "motion", *words, *flags)
+
+
+def test_photos_that_no_model_was_trained_on_are_all_taken(photo_file, tiny_model, tmp_path):
+    for name in ("a.jpg", "b.jpg"):  # on the training side of the split
+        assert not is_held_out(name)
+        shutil.copy(photo_file, tmp_path / name)
+    words = ["--photos", tmp_path, "--model", tiny_model, "--num-steps", 1, "--guidance-scale", 1, "--size", 128, "--per-scene", 0]
+    assert code_of("evaluate", "motion", *words, "--unseen", "--output", tmp_path / "report.json") == 0
+    assert {clip["photo"] for clip in json.loads((tmp_path / "report.json").read_text())["clips"]} == {"a.jpg", "b.jpg"}
 
 
 def test_evaluate_wants_photos_that_were_held_out(tiny_model, tmp_path, capsys):

@@ -24,6 +24,9 @@ def add(verbs: Verbs) -> None:
     measures = evaluate.add_subparsers(required=True, metavar="motion | edits | generate | fvd | fid | consistency | anchors | vbench")
     motion = measures.add_parser("motion", help="does the optical flow go where the prompt says, on photos held out of training")
     motion.add_argument("--photos", type=Path, required=True, metavar="DIR")
+    motion.add_argument(
+        "--unseen", action="store_true", help="no model was trained on any of these photos: not one in ten, all may be taken"
+    )
     motion.add_argument("--model", metavar="FOLDER_OR_ID")
     motion.add_argument(
         "--against", metavar="FOLDER_OR_ID", help="another checkpoint, or the report.json of one: which is better, motion by motion"
@@ -74,7 +77,7 @@ def _motion(options: argparse.Namespace) -> None:
     if options.size not in SIZES:
         raise ValueError(f"--size must be an even number from {SIZES[0]} to {SIZES[-1]}, not {options.size}")
     against = _read_report(Path(options.against)) if options.against and Path(options.against).is_file() else None
-    held_out = read_photos(options.photos, held_out=True, short_side=LARGEST_PHOTO)
+    held_out = read_photos(options.photos, held_out=None if options.unseen else True, short_side=max(LARGEST_PHOTO, options.size))
     photos = evenly(held_out, options.num_photos)
     drawn: dict[str, np.ndarray] = {}  # the first clip of each prompt
 

@@ -36,8 +36,8 @@ def is_held_out(key: str) -> bool:
     return zlib.crc32(key.encode()) % HELD_OUT_SHARE == 0
 
 
-def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[Photo]:
-    """Reads one side of the split, each photo shrunk to `short_side` pixels; files that do not decode are named and left out.
+def read_photos(folder: Path, *, held_out: bool | None, short_side: int = 288) -> list[Photo]:
+    """Reads one side of the split, or none: both, each photo shrunk to `short_side` pixels; files that do not decode are named and left out.
 
     Captions come from `photos.csv` beside or above the photos (columns file, caption, category), where there is one, as
     `trip.data.tables` reads it.
@@ -48,7 +48,7 @@ def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[
     captions = _captions(folder, paths)
     photos = []
     for path in paths:
-        if is_held_out(path.name) != held_out:
+        if held_out not in (None, is_held_out(path.name)):
             continue
         try:
             image = np.array(read_photo(path))
@@ -61,8 +61,8 @@ def read_photos(folder: Path, *, held_out: bool, short_side: int = 288) -> list[
         row = captions.get(path)
         photos.append(Photo(path.name, image, *((row.caption, row.first_of([KIND_COLUMN]).strip()) if row else ())))
     if not photos:
-        side = "held-out" if held_out else "training"
-        raise ValueError(f"{folder}: wanted a folder with {side} photos ({', '.join(sorted(PHOTO_SUFFIXES))}), found none; add photos")
+        side = {True: "held-out ", False: "training ", None: ""}[held_out]
+        raise ValueError(f"{folder}: wanted a folder with {side}photos ({', '.join(sorted(PHOTO_SUFFIXES))}), found none; add photos")
     return photos
 
 
