@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 import time
 import zipfile
@@ -15,9 +16,11 @@ from PIL import Image
 from trip.jobs.store import Job, State
 from trip.media import Clip, read_clip, read_metadata, write_clip
 from trip.settings import AnimateSettings
+from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
 
-PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
+ROOT = Path(__file__).parents[2]
+PHOTO = ROOT / "examples" / "astronaut.jpg"
 SHORT = AnimateSettings(num_steps=2, num_frames=4, prompt="the camera pans right", fps=5)
 
 
@@ -60,6 +63,29 @@ def test_best_of_has_seeds_of_its_own(studio):
     jobs = studio.best_of(clip(studio, seed=1).id, "me")
     assert [job.settings["seed"] for job in jobs] == [None] * BEST_OF
     assert len({1, *(finished(studio, job).result["seed"] for job in jobs[:2])}) == 3
+
+
+def test_best_of_is_fewer_where_no_more_may_wait(studio, monkeypatch):
+    job, left = clip(studio), [2]
+    rerun = studio.rerun
+
+    def limited(*arguments, **more):
+        left[0] -= 1
+        if left[0] < 0:
+            raise ValueError("too many are waiting already")
+        return rerun(*arguments, **more)
+
+    monkeypatch.setattr(studio, "rerun", limited)
+    assert len(studio.best_of(job.id, "me")) == 2
+    with pytest.raises(ValueError, match="waiting already"):
+        studio.best_of(job.id, "me")
+
+
+@pytest.mark.parametrize("name, kind", [("studio", Studio), ("finetunes", FinetuneStudio)])
+def test_all_that_the_page_asks_for_is_there(studio, name, kind):
+    asked = {word for path in (ROOT / "trip" / "ui").rglob("*.py") for word in re.findall(rf"\b{name}\.([a-z_]+)", path.read_text())}
+    thing = studio if kind is Studio else kind(studio)
+    assert len(asked) > 10 and [word for word in asked if not hasattr(thing, word)] == []
 
 
 def test_a_draft_takes_a_share_of_the_steps_and_its_final_all_of_them_with_its_seed(studio):
@@ -188,6 +214,17 @@ def test_what_is_deleted_is_gone_from_the_disk_also_out_of_the_zip(studio):
     studio.delete(old.id, "me")
     assert not archive.exists()
     assert [path.name for path in (studio.outputs / "jobs").iterdir()] == [new.id]
+
+
+def test_a_visitor_has_one_zip_at_a_time_and_none_that_the_disk_has_no_room_for(studio, monkeypatch):
+    old = clip(studio)
+    first = studio.download_all("me")
+    new = clip(studio)
+    assert studio.download_all("me") != first and not first.exists()
+    asked = []
+    monkeypatch.setattr("trip.ui.studio.check_room", lambda folder, num_bytes: asked.append(num_bytes))
+    studio.download_all("me")
+    assert asked == [sum(studio.clip_of(job).stat().st_size for job in (old, new))]
 
 
 def test_a_clip_whose_file_is_gone_is_told_in_one_line(studio):

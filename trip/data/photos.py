@@ -37,7 +37,7 @@ def is_held_out(key: str) -> bool:
 
 
 def read_photos(folder: Path, *, held_out: bool | None, short_side: int = 288) -> list[Photo]:
-    """Reads one side of the split, or none: both, each photo shrunk to `short_side` pixels; files that do not decode are named and left out.
+    """Reads one side of the split (none: both), each photo shrunk to `short_side` pixels; files that do not decode are named, and left out.
 
     Captions come from `photos.csv` beside or above the photos (columns file, caption, category), where there is one, as
     `trip.data.tables` reads it.

@@ -15,7 +15,7 @@ from trip.jobs.store import ANY_VISITOR, Job, State
 from trip.media import read_clip
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import atomic_write_text
+from trip.system.files import atomic_write, atomic_write_text
 from trip.training.requests import ask
 from trip.ui.studio import Studio
 
@@ -148,7 +148,8 @@ class FinetuneStudio:
         if not photo.exists():
             from PIL import Image
 
-            Image.fromarray(frames[0][:, : frames.shape[2] // 2]).save(photo)
+            with atomic_write(photo) as partial:
+                Image.fromarray(frames[0][:, : frames.shape[2] // 2]).save(partial, format="png")
         settings = AnimateSettings(prompt=self.caption_of(job), seed=COMPARED_SEED)
         pair = self.studio.animate(visitor, str(photo), settings), self.studio.animate(visitor, str(photo), settings, lora=job.id)
         atomic_write_text(self.store.folder_of(job) / PAIR, json.dumps([one.id for one in pair]))

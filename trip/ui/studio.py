@@ -35,7 +35,7 @@ from trip.media import (
 )
 from trip.settings import AnimateSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import atomic_write
+from trip.system.files import atomic_write, check_room
 from trip.training.requests import ask
 from trip.ui.security.visitors import KEY
 
@@ -70,7 +70,7 @@ class Studio:
     ):
         self.model, self.outputs, self.models, self.fetches = model, Path(outputs), models, fetches
         self.store = JobStore(self.outputs)
-        self._packing = threading.Lock()
+        self._converting = threading.Lock()  # whole clips are in memory, or on the disk once more, one visitor's at a time
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
@@ -98,8 +98,8 @@ class Studio:
                     clips.calibrate()
         except ValueError as error:
             logger.error("%s", error)
-        finetunes = self.worker.handlers["finetune"]
-        _ = clips.sampling, self.worker.handlers["paint"].drawing, finetunes.slicing, finetunes.planning
+        trainings = self.worker.handlers["finetune"]
+        _ = clips.sampling, self.worker.handlers["paint"].drawing, trainings.slicing, trainings.planning
 
     def start(self) -> None:
         """Loads the model in the background and then works on the jobs, where the accelerator is this app's own."""
@@ -183,8 +183,16 @@ class Studio:
         return self.animate(visitor, self.photo_of(job), settings, **self._after(job))
 
     def best_of(self, job_id: str, visitor: str) -> list[Job]:
-        """The same photo and settings with BEST_OF seeds more, to choose from."""
-        return [self.rerun(job_id, visitor, seed=None) for _ in range(BEST_OF)]
+        """The same photo and settings with BEST_OF seeds more, to choose from; fewer where no more may wait, ValueError where none may."""
+        jobs: list[Job] = []
+        for _ in range(BEST_OF):
+            try:
+                jobs.append(self.rerun(job_id, visitor, seed=None))
+            except ValueError:
+                if not jobs:
+                    raise
+                break
+        return jobs
 
     def finish_draft(self, job_id: str, visitor: str) -> Job:
         """A draft's clip with the same seed and more steps."""
@@ -228,8 +236,7 @@ class Studio:
     def delete(self, job_id: str, visitor: str) -> None:
         """Forgets a job and drops its files, also out of the .zip of all."""
         self.store.delete(job_id, visitor)
-        for job in self.store.jobs(visitor, State.DONE):
-            (self.store.folder_of(job) / ALL_CLIPS).unlink(missing_ok=True)
+        self._drop_zips(visitor)
 
     def _done(self, job_id: str, visitor: str) -> Job:
         job = self.store.get(job_id, visitor)
@@ -248,7 +255,8 @@ class Studio:
     def compare(self, first: str, second: str, visitor: str) -> dict[str, Any]:
         """How alike two done clips are, and the figures of each."""
         one, other = (self._done(job_id, visitor) for job_id in (first, second))
-        similarity_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
+        with self._converting:
+            similarity_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
         return {
             "likeness_db": similarity_db,
             "figures": [{label: value for label, value, _ in job.result["figures"]} for job in (one, other)],
@@ -287,16 +295,23 @@ class Studio:
             raise ValueError(f"unknown format {name!r}; choose {', '.join(FORMATS)}")
         target = clip.with_suffix(FORMATS[name])
         if not target.exists():
-            converted = read_clip(clip)
-            if name == "There and back":
-                converted = boomerang(converted)
-            elif name == "GIF":
-                converted = smaller(converted, GIF_SHORT)
-            if name not in ("MP4", "There and back"):  # the photo travels in the MP4 alone
-                metadata = {key: value for key, value in converted.metadata.items() if key != "photo"}
-                converted = Clip(converted.frames, converted.fps, metadata)
-            (write_png_zip if name == "PNG frames" else write_clip)(converted, target)
+            with self._converting:
+                if not target.exists():  # somebody else may have asked for the same
+                    check_room(target.parent, 0)
+                    self._convert(clip, name, target)
         return target
+
+    @staticmethod
+    def _convert(clip: Path, name: str, target: Path) -> None:
+        converted = read_clip(clip)
+        if name == "There and back":
+            converted = boomerang(converted)
+        elif name == "GIF":
+            converted = smaller(converted, GIF_SHORT)
+        if name not in ("MP4", "There and back"):  # the photo travels in the MP4 alone
+            metadata = {key: value for key, value in converted.metadata.items() if key != "photo"}
+            converted = Clip(converted.frames, converted.fps, metadata)
+        (write_png_zip if name == "PNG frames" else write_clip)(converted, target)
 
     def download_all(self, visitor: str) -> Path:
         """All of a visitor's clips in one .zip."""
@@ -304,11 +319,18 @@ class Studio:
         if not done:
             raise ValueError("there are no clips of yours yet")
         target = self.store.folder_of(done[0]) / ALL_CLIPS
-        with self._packing, atomic_write(target) as partial, zipfile.ZipFile(partial, "w") as archive:
-            for job in done:
-                if self.clip_of(job).exists():  # else deleted meanwhile
-                    archive.write(self.clip_of(job), f"{job.id}-{job.result['clip']}")
+        with self._converting:
+            self._drop_zips(visitor)
+            clips = [(job, self.clip_of(job)) for job in done if self.clip_of(job).exists()]  # else deleted meanwhile
+            check_room(target.parent, sum(clip.stat().st_size for _, clip in clips))
+            with atomic_write(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+                for job, clip in clips:
+                    archive.write(clip, f"{job.id}-{clip.name}")
         return target
+
+    def _drop_zips(self, visitor: str) -> None:
+        for job in self.store.jobs(visitor, State.DONE):
+            (self.store.folder_of(job) / ALL_CLIPS).unlink(missing_ok=True)
 
     def inside(self, job_id: str, visitor: str) -> "Inside":
         """What both paths said while a clip was made; of a clip that is being made, so far. ValueError before anything is there."""

@@ -1,6 +1,7 @@
 """Names of the app, wrong passwords, and shares of an hour, without an app."""
 
 import base64
+import errno
 
 import pytest
 
@@ -108,6 +109,24 @@ def test_a_key_that_cannot_be_written_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="wanted a file to read and write") as refusal:
         VisitorRegistry(tmp_path / "nothing")
     assert "\n" not in str(refusal.value)
+
+
+def test_half_a_key_signs_nothing_and_none_is_left_where_the_disk_is_full(tmp_path, monkeypatch):
+    (tmp_path / known.KEY).write_bytes(b"")
+    with pytest.raises(ValueError, match="wanted a key of 32 bytes, got 0; delete it"):
+        VisitorRegistry(tmp_path)
+    (tmp_path / known.KEY).unlink()
+
+    def full(count: int) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(known.secrets, "token_bytes", full)
+    with pytest.raises(ValueError, match="No space left"):
+        VisitorRegistry(tmp_path)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+    VisitorRegistry(tmp_path)
+    assert (tmp_path / known.KEY).stat().st_mode & 0o777 == 0o600 and len((tmp_path / known.KEY).read_bytes()) == 32
 
 
 def test_new_names_of_an_address_are_bounded_and_an_ipv6_network_is_one(tmp_path, monkeypatch):

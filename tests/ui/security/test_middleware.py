@@ -431,6 +431,17 @@ def test_wrong_passwords_are_slowed_and_the_cookie_stays_on_this_site(guarded, m
         assert all("samesite=lax" in cookie.lower() for cookie in answer.headers.get_list("set-cookie"))
 
 
+def test_a_login_that_stands_still_keeps_nobody_of_its_address_out(guarded):
+    right = dict(zip(("username", "password"), LOGIN, strict=True))
+    host, port = guarded.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(f"POST /login HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n".encode())
+        time.sleep(0.2)
+        assert httpx.post(f"{guarded.url}/login", data=right, trust_env=False).status_code == 200
+    long = httpx.post(f"{guarded.url}/login", content=b"x" * (2**20 + 1), trust_env=False)
+    assert long.status_code == 413 and "wanted at most 1 MB" in long.json()["detail"]
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", ""])
 def test_other_names_are_not_answered(served, host):
     answer = httpx.get(served.url, headers={"host": host}, trust_env=False)

@@ -23,7 +23,7 @@ async def wait_for_job(studio: Studio, job: Job) -> Job:
     """The job once it is done; a toast of one line where it failed or was stopped."""
     studio.worker.wake()
     await asyncio.to_thread(studio.work_until, job.id)
-    while not (job := studio.store.get(job.id)).state.is_final:
+    while not (job := or_toast(studio.store.get, job.id)).state.is_final:
         await asyncio.sleep(SECONDS)
     if job.state != State.DONE:
         raise gr.Error(job.error or "the job was stopped", print_exception=False)
@@ -147,8 +147,9 @@ class ClipEndpoints:
         return job_summary(or_toast(self.studio.store.get, job, visitor_of(request)))
 
     def cancel(self, job: str, request: gr.Request = None) -> dict[str, Any]:
-        """End a job: one that waits at once, a running one within a step."""
-        return job_summary(or_toast(self.studio.store.cancel, job, visitor_of(request)))
+        """End a job: one that waits at once, a running one within a step; a fine-tune that runs saves and is done with what it has."""
+        or_toast(self.studio.stop, job, visitor_of(request))
+        return self.job(job, request)
 
     def estimate(
         self, num_frames: int | None = None, num_steps: int | None = None, guidance_scale: float | None = None, aspect: str = "1:1"

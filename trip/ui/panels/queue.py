@@ -50,11 +50,15 @@ def build(studio: Studio, state: PageState) -> QueuePanel:
         def change(visitor: str, job_id: str | None, name: str = name) -> list:
             if not job_id:
                 raise gr.Error("choose a job first", print_exception=False)
-            or_toast(getattr(studio.store, name), job_id, visitor)
+            job = or_toast(getattr(studio.store, name), job_id, visitor)
+            if name == "pause" and job.state != State.PAUSED:
+                gr.Info(f"this job is {job.state}; only one that waits can be held back")
             studio.worker.wake()
             return shown(studio, visitor)
 
-        button.click(change, [state.visitor, chosen], panel.outputs, **QUICK)
+        button.click(change, [state.visitor, chosen], panel.outputs, **QUICK).then(
+            lambda: gr.Timer(active=True), None, state.timer, **QUICK
+        )
     return panel
 
 

@@ -98,7 +98,8 @@ def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str
         return or_toast(studio.finish_draft, job_id, visitor)
     if action == "best":
         jobs = or_toast(studio.best_of, job_id, visitor)
-        gr.Info(f"{BEST_OF} clips are on their way; they appear in the history, and can be sorted there")
+        some = f"{BEST_OF}" if len(jobs) == BEST_OF else f"{len(jobs)} of {BEST_OF}, as no more may wait,"
+        gr.Info(f"{some} clips are on their way; they appear in the history, and can be sorted there")
         return jobs[0]
     return or_toast(studio.rerun, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {}))
 

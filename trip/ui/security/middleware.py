@@ -41,7 +41,7 @@ OPEN_PAGES = {"/", "/config", "/login", "/logout", "/theme.css", "/robots.txt", 
 OPEN_CALLS = {"user", "login_check", "app_id", "startup-events", "theme.css"}
 CALLS = OPEN_CALLS | {"info", "openapi.json", "queue/join", "queue/data", "queue/status", "upload", "upload_progress", "cancel", "reset"}
 CALLS_BELOW = ("run/", "api/", "call/", "heartbeat/", "file=", "mcp")
-MOST_BODY, MOST_MCP_BODY = 4 * 2**20, 48 * 2**20  # bytes
+MOST_BODY, MOST_MCP_BODY, MOST_LOGIN_BODY = 4 * 2**20, 48 * 2**20, 2**20  # bytes
 MOST_UPLOAD = 400 * 2**20  # bytes of all files of one upload
 MOST_UPLOADS_EACH, MOST_UPLOADS_ADDRESS = 6, 60  # at once
 MOST_CALLS_EACH, MOST_CALLS_ADDRESS = 40, 400  # that wait or run
@@ -94,8 +94,12 @@ class SecurityMiddleware:
         self._check_login(scope, headers, cookies, address, route)
         visitor = self._identify(scope, response, headers, cookies, address, route)
         if scope["path"].rstrip("/") == "/login" and scope["method"] == "POST":
+            try:
+                body = await _body(_with_timeout(receive), MOST_LOGIN_BODY)  # whole, before it counts as the address's one try
+            except TimeoutError:
+                raise RequestRefused(408, "the login stood still; try again") from None
             with self.logins.trying(address):
-                await self.app(scope, receive, response)
+                await self.app(scope, _replayed(body, receive), response)
                 self.logins.count(address, response.status)
         elif route is None:
             await self.app(scope, receive, response)
@@ -347,7 +351,7 @@ def _with_samesite(name: bytes, value: bytes) -> bytes:
 
 
 async def _body(receive: Receive, most: int) -> bytes:
-    """The whole body of a request; Refused where it is too long."""
+    """The whole body of a request; RequestRefused where it is too long."""
     parts, size = [], 0
     while True:
         message = await receive()

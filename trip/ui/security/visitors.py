@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trip.jobs.visitor import Visitor, id_of_secret
+from trip.system.files import atomic_write
 
-KEY = "visitors.key"  # in the output folder: signs secrets
+KEY, KEY_BYTES = "visitors.key", 32  # in the output folder: signs secrets
 LONGEST_SECRET = 128  # characters
 MOST_FILES_EACH = 2000  # that are remembered as a visitor's
 MOST_REMEMBERED = 20_000  # visitors, sessions and addresses
@@ -62,12 +63,15 @@ class VisitorRegistry:
         path = Path(folder) / KEY
         try:
             if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(secrets.token_bytes(32))
+                with atomic_write(path) as partial:  # where the disk is full, none is better than half of one
+                    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                    with os.fdopen(descriptor, "wb") as file:
+                        file.write(secrets.token_bytes(KEY_BYTES))
             self._key = path.read_bytes()
         except OSError as error:
             raise ValueError(f"{path}: wanted a file to read and write ({error.strerror}); choose another --output-dir") from error
+        if len(self._key) != KEY_BYTES:
+            raise ValueError(f"{path}: wanted a key of {KEY_BYTES} bytes, got {len(self._key)}; delete it (all visitors are then new ones)")
         self.cookie = f"trip-visitor-{self._sign('cookie')[:8]}"  # another app on this machine has another one
         self._lock = threading.Lock()
         self._files: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()

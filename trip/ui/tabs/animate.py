@@ -2,6 +2,7 @@
 
 import csv
 import html
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -159,12 +160,24 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, exampl
     """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
 
     def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> tuple[str, None]:
-        """The first job's id, and no more photos: the next run is of the photo alone, unless somebody brings some again."""
+        """The first job's id, and no more photos: the next run is of the photo alone, unless somebody brings some again.
+
+        Of several photos those that cannot be taken are named, and the others are made.
+        """
         visitor, settings = values[state.visitor], or_toast(read_settings, form, values)
-        photos = [or_toast(uploaded, photo) for photo in values[form.more_photos] or [values[form.photo]]]
+        photos = values[form.more_photos] or [values[form.photo]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
         more["only_shown"] = values[form.only_shown] is True
-        jobs = [or_toast(ask, visitor, photo, settings, **more) for photo in photos]
+        jobs, refused = [], []
+        for photo in photos:
+            try:
+                jobs.append(ask(visitor, uploaded(photo), settings, **more))
+            except ValueError as error:
+                refused.append(str(error))
+        if not jobs:
+            raise gr.Error(refused[0], print_exception=False)
+        for why, count in Counter(refused).items():
+            gr.Warning(why if count == 1 else f"{count} photos: {why}")
         return jobs[0].id, None
 
     def run_draft(values: dict[Component, Any]) -> tuple[str, None]:

@@ -82,7 +82,7 @@ def _clips(finetunes: FinetuneStudio, state: page_state.PageState) -> tuple[gr.S
         return filled(or_toast(finetunes.draft(visitor).trim, edited(now, edits), name or "", start, end))
 
     def describe_all(visitor: str, now: list[Row], edits: list[list[Any]]) -> list[Any]:
-        captions = or_toast(finetunes.describe_all, visitor, now)
+        captions = or_toast(finetunes.describe, visitor, now)
         return filled([replace(row, caption=caption) for row, caption in zip(edited(now, edits), captions, strict=True)])
 
     outputs, known = [rows, seen, table, chosen], [state.visitor, rows, table]
