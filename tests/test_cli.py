@@ -261,6 +261,9 @@ def test_evaluate_motion_compares_with_a_checkpoint_and_with_its_report(photo_fi
     assert "pan left: no difference, PSNR +0.00 dB, 1 photo" in lines
     assert code_of("evaluate", "motion", *words, "--against", first, "--output", second) == 0
     assert json.loads(second.read_text())["comparison"] == json.loads(first.read_text())["comparison"]
+    words.remove("--surroundings")
+    said = refusal(capsys, "evaluate", "motion", *words, "--against", first, "--output", second)
+    assert "asked for alike, got surroundings False and True" in said
 
 
 @pytest.mark.parametrize(

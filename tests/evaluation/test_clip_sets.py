@@ -79,6 +79,14 @@ def test_folders_of_pictures_are_clips_in_the_order_of_their_numbers(tmp_path) -
     assert open_set(tmp_path / "set", READING).stride == 0.125
 
 
+def test_a_report_beside_folders_of_pictures_hides_nothing(tmp_path) -> None:
+    pictures(tmp_path / "a", [10, 20])
+    reading = Reading(num_frames=2, fps=None, size=16)
+    before = open_set(tmp_path, reading)
+    (tmp_path / "fvd.json").write_text('{"metric": "fvd"}')
+    assert [source.name for source in open_set(tmp_path, reading).sources] == [source.name for source in before.sources] == ["a"]
+
+
 def test_a_digest_follows_names_sizes_and_what_is_done(tmp_path) -> None:
     for name in ("a", "b", "c"):
         film(tmp_path / "one" / f"{name}.mp4")

@@ -141,6 +141,12 @@ def test_what_is_not_here_or_not_wanted_is_refused_in_a_line(run, tmp_path, caps
         assert said in printed.err and printed.err.count("\n") == 1 and "Traceback" not in printed.err, words
 
 
+def test_a_rendering_of_the_networks_own_frame_0_is_refused(run, tmp_path, capsys) -> None:
+    words = ["evaluate", "generate", str(tmp_path), "--output", str(tmp_path / "run"), "--only", "rendered", "--first-frame", "network"]
+    assert main(words) == 2 and "--only: wanted network with --first-frame network" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_papers_samples_are_drawn_by_seed(tmp_path) -> None:
     (tmp_path / "webvid").mkdir()
     lines = ["videoid,name,page_dir", *(f"{number},caption {number},p" for number in range(2060))]
@@ -148,10 +154,21 @@ def test_the_papers_samples_are_drawn_by_seed(tmp_path) -> None:
     layout, split, number, found = chosen_entries(tmp_path / "webvid")
     assert (layout, split, number, len(found)) == ("webvid", "validation", 2048, 2048) and len({one.name for one in found}) == 2048
     assert found == chosen_entries(tmp_path / "webvid")[3] != chosen_entries(tmp_path / "webvid", seed=1)[3]
-    for name in ("TEST/Fire/1", "TEST/Clouds/2", "TEST/Waterfall/3", "TEST/Vegetation/4", "TEST/Traffic/5", "TRAIN/Fire/6"):
+    for name in (
+        "TEST/Fire/1",
+        "TEST/Clouds/2",
+        "TEST/Waterfall/3",
+        "TEST/Vegetation/4",
+        "TEST/Traffic/5",
+        "TRAIN/Fire/6",
+        "TEST/Fireworks/7",
+    ):
         film(tmp_path / "dtdb" / f"{name}.mp4", num_frames=2)
     layout, split, _, found = chosen_entries(tmp_path / "dtdb")
     assert layout == "dtdb" and [one.captions[0] for one in found] == ["clouds", "fire", "vegetation", "waterfall"]
+    assert [one.path.parent.name for one in chosen_entries(tmp_path / "dtdb", categories=["traffic"])[3]] == ["Traffic"]
+    with pytest.raises(ValueError, match="wanted the layout dtdb"):
+        chosen_entries(tmp_path / "webvid", categories=["traffic"])
     clip = Entry("video7.mp4", tmp_path, tuple("abcdefgh"), "test")
     assert {sentence(clip, seed) for seed in range(60)} == set("abcdefgh") and sentence(clip, 5) == sentence(clip, 5)
     with pytest.raises(ValueError, match="wanted clips of the split train"):

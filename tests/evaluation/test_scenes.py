@@ -8,6 +8,7 @@ from skimage.data import coffee
 from trip.data.photos import Photo
 from trip.data.prompts import MOTIONS
 from trip.data.scene import SCENE_EFFECTS
+from trip.evaluation import scenes
 from trip.evaluation.scenes import NOTHING, SCENE_PROMPTS, SceneJudge, scene_judge, scene_view, scenes_for, signature, true_scene
 
 TIMES = np.arange(12.0)
@@ -86,6 +87,11 @@ def test_a_scene_with_nothing_to_move_is_no_candidate() -> None:
     grey = Photo("grey", np.full((300, 300, 3), 120, np.uint8))
     names = scene_judge(grey, scene_view(grey, "snow", (0,)), TIMES, (0,)).names
     assert "leaves" not in names and {"snow", "rain", "light", NOTHING} <= set(names)
+
+
+def test_where_no_scene_shows_the_still_photo_is_all_there_is(monkeypatch) -> None:
+    monkeypatch.setattr(scenes, "changes", lambda clip: False)
+    assert scene_judge(PHOTO, scene_view(PHOTO, "snow", (0,)), TIMES, (0, 1)).names == (NOTHING,)
 
 
 def test_a_signature_does_not_depend_on_the_pattern() -> None:

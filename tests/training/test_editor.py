@@ -160,6 +160,8 @@ def test_at_the_last_timestep_nothing_is_left_of_the_picture():
 def test_evaluate_edits_by_the_command_line(run, photos, tmp_path, capsys):
     report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     command = ["evaluate", "edits", "--photos", str(photos), "--model", str(run / "model"), "--output", str(report), "--size", "32"]
+    assert main([*command, "--num-photos", "0"]) == 2 and "--num-photos: wanted at least 1, got 0" in capsys.readouterr().err
+    assert main([*command[:-1], "0"]) == 2 and "--size: wanted at least 16, got 0" in capsys.readouterr().err
     assert main([*command, "--num-photos", "1", "--num-steps", "1", "--sheet", str(sheet)]) == 0
     figures = json.loads(report.read_text())
     assert set(figures["per_edit"]) == set(EDITS) and figures["overall"]["num_results"] == 3 * len(EDITS)

@@ -98,8 +98,13 @@ def _judges(options: argparse.Namespace) -> "Iterator[tuple[str, Judge]]":
     try:
         yield "consistency", clip_judge(judge("clip", options.models), device())
     except ValueError:
+        try:
+            features = imagenet_judge(device())
+        except ValueError as error:
+            print(f"trip: consistency is not measured: CLIP is not here, and {error}", file=sys.stderr)
+            return
         print("trip: consistency is measured in ImageNet features, CLIP is not here; these figures are not the paper's", file=sys.stderr)
-        yield "consistency", imagenet_judge(device())
+        yield "consistency", features
 
 
 class _Judging:

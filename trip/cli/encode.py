@@ -47,9 +47,15 @@ def run(options: argparse.Namespace) -> None:
     rank, num_ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     parts = [(rank * options.num_processes + one, num_ranks * options.num_processes) for one in range(options.num_processes)]
     others = [get_context("spawn").Process(target=_encode_part_apart, args=(options, *part)) for part in parts[1:]]
-    for process in others:
-        process.start()
-    _encode_part(options, *parts[0])
+    try:
+        for process in others:
+            process.start()
+        _encode_part(options, *parts[0])
+    except BaseException:
+        for process in others:
+            if process.pid:  # was started
+                process.terminate()
+        raise
     for process in others:
         process.join()
     if any(process.exitcode for process in others):
@@ -61,9 +67,11 @@ def run(options: argparse.Namespace) -> None:
 def _encode_part_apart(options: argparse.Namespace, part: int, num_parts: int) -> None:
     try:
         _encode_part(options, part, num_parts)
-    except ValueError as error:
-        print(f"trip: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"trip: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # who asked for the parts says so
+        sys.exit(130)
 
 
 def _encode_part(options: argparse.Namespace, part: int, num_parts: int) -> None:

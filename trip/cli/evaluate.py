@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trip.cli import generate, scores
+from trip.cli.data import check_counts
 from trip.cli.progress import progress_bar
 from trip.cli.verbs import Verbs
 from trip.settings import AnimateSettings
@@ -151,6 +152,7 @@ def _edits(options: argparse.Namespace) -> None:
     check_target(options.output, (".json",))
     if options.sheet:
         check_target(options.sheet, (".png",))
+    check_counts(options, size=16, num_photos=1, num_steps=1)
     pipe = open_editor(options.model)
     photos = read_photos(options.photos, held_out=True)
     photos = evenly(photos, options.num_photos)

@@ -28,7 +28,7 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it, with whatever models are here; what is missing is said."""
     from trip.evaluation.sheets import contact_sheet, side_by_side
-    from trip.media import Clip, check_target, check_writable, read_photo, write_clip
+    from trip.media import Clip, check_target, check_writable, read_photo, write_clip, write_picture
     from trip.render import Rendering
 
     edit, control = settings_in(options, EditSettings, EDIT), settings_in(options, ControlSettings, CONTROL)
@@ -48,6 +48,5 @@ def run(options: argparse.Namespace) -> None:
     print(write_clip(Clip(side_by_side(frames, list(pictures), HEIGHT), frames[0].fps, clips[0].metadata), output))
     print(contact_sheet(frames, list(pictures), picture_path(output, "sheet")))
     for index, picture in enumerate(pictures.values()):
-        picture.save(picture_path(output, f"picture-{index}"))
-        print(picture_path(output, f"picture-{index}"))
+        print(write_picture(picture, picture_path(output, f"picture-{index}")))
     print(*missing, sep="\n", end="\n" if missing else "", file=sys.stderr)

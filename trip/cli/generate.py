@@ -53,14 +53,20 @@ def run(options: argparse.Namespace) -> None:
         part, num_parts = int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
     if part >= num_parts:
         raise ValueError(f"--part: wanted one of 0 to {num_parts - 1}, got {part}")
+    if options.only == "rendered" and options.first_frame == "network":
+        raise ValueError("--only: wanted network with --first-frame network, as a rendered clip begins with the photo, got rendered")
     asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
     AnimateSettings.checked(**asked)
     check_run_folder(options.output)
+    import torch
+
     from trip.data.cache import digest
     from trip.evaluation.generation import NETWORKS_OWN, Request, begin, chosen_entries, generate
     from trip.evaluation.scores import PHOTO
 
-    layout, split, num_clips, found = chosen_entries(options.data, options.layout, options.split, options.num_clips, options.seed)
+    layout, split, num_clips, found = chosen_entries(
+        options.data, options.layout, options.split, options.num_clips, options.seed, options.categories
+    )
     pipe = _opened(options)
     settings = {**asked, **clock(pipe, options.fps), "num_frames": options.num_frames}
     request = Request(
@@ -75,7 +81,14 @@ def run(options: argparse.Namespace) -> None:
         first_frame=PHOTO if options.first_frame == "photo" else NETWORKS_OWN,
         system=options.system or pipe.model_name,
         variant=options.variant,
-        weights=digest({name: weight for part in (pipe.unet, pipe.fusion) for name, weight in part.state_dict().items()}),
+        weights=digest(
+            {
+                f"{part}.{name}": weight
+                for part, module in pipe.components.items()
+                if isinstance(module, torch.nn.Module)
+                for name, weight in module.state_dict().items()
+            }
+        ),
         settings=settings,
     )
     begin(options.output, request)

@@ -86,7 +86,8 @@ def _score(options: argparse.Namespace) -> None:
     metadata = run_metadata(options.fake)
     reading = _reading(options)
     limits = {"most": options.num_clips}
-    real = open_set(options.real, reading, layout=options.layout, split=options.split, **limits) if options.real else None
+    which = {"layout": options.layout, "split": options.split, "categories": options.categories}
+    real = open_set(options.real, reading, **which, **limits) if options.real else None
     fake = open_set(options.fake, _reading(options, options.as_they_come), **limits)
     if fake.stride is None and options.stride:
         fake = replace(fake, stride=options.stride)
@@ -123,7 +124,8 @@ def _anchors(options: argparse.Namespace) -> None:
     from trip.evaluation.scores import Asked, anchor_reports
 
     judges = {metric: judge_for(metric, options) for metric in options.metrics}
-    real = open_set(options.real, _reading(options), layout=options.layout, split=options.split, most=options.num_clips)
+    which = {"layout": options.layout, "split": options.split, "categories": options.categories}
+    real = open_set(options.real, _reading(options), **which, most=options.num_clips)
     round_trip = _round_trip(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     metadata = run_metadata(options.real)

@@ -36,13 +36,13 @@ def run(options: argparse.Namespace) -> None:
         atomic_write_text(output / name, text)
     for line in apart(reports):
         print(f"trip: {line}", file=sys.stderr)
-    curves: dict[str, list[dict]] = {}
+    curves: dict[tuple[str, str], list[dict]] = {}
     for report in reports:
         if report["metric"] == "consistency":
-            curves.setdefault(report["hash"], []).append(report)
+            curves.setdefault((report["data"], report["hash"]), []).append(report)
     paths = [output / name for name in written]
-    for digest, of in curves.items():
-        path = output / ("figure-4.png" if len(curves) == 1 else f"figure-4-{digest}.png")
+    for number, of in enumerate(curves.values(), start=1):
+        path = output / ("figure-4.png" if len(curves) == 1 else f"figure-4-{number}.png")
         try:
             paths.append(draw_curve(of, path))
         except ValueError as error:  # the tables are there without it

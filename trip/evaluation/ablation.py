@@ -6,7 +6,7 @@ of pictures, so that `evaluate` measures them, too. Seeds and photos are drawn a
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +139,10 @@ def score(
     num_frames, size = next(iter(true.values())).shape[:2]
     reading, order = Reading(num_frames, None, size), [case.name for case in cases]
     fake, real = (open_set(clips / folder, reading) for folder in (name, FOLDERS[REAL]))
+    fake, real = (replace(one, sources=tuple(_in_order(one.sources, order))) for one in (fake, real))  # these cases alone
     asked = Measured(system=system, data=data, variant=variant, first_frame=PHOTO, cache=cache)
     values: dict[str, list[float]] = {"psnr": [], "right": []}
-    for case, source in zip(cases, _in_order(fake.sources, order), strict=True):
+    for case, source in zip(cases, fake.sources, strict=True):
         found = measure(case.motion, source.read(reading), true[case.name])
         values["psnr"].append(found["psnr"])
         values["right"].append(PERCENT * found["right"])

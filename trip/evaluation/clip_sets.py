@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -126,14 +126,22 @@ class ClipSet:
 
 
 def open_set(
-    folder: Path, reading: Reading, *, layout: str = "auto", split: str | None = None, most: int | None = None, label: str = ""
+    folder: Path,
+    reading: Reading,
+    *,
+    layout: str = "auto",
+    split: str | None = None,
+    categories: Sequence[str] = (),
+    most: int | None = None,
+    label: str = "",
 ) -> ClipSet:
     """The clips of a folder, in order of their names, at most so many from all along it. Raises ValueError where there are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: wanted a folder of clips or of pictures in folders, found none there; check the path")
-    found = _pictured(folder) if layout == "auto" and not _has_films(folder) else []
-    found = found or list(numbered_sources(entries(folder, layout, split)))
+    may_be_films = layout != "auto" or bool(categories) or _has_films(folder)
+    found = list(numbered_sources(entries(folder, layout, split, categories=categories))) if may_be_films else []
+    found = found or (_pictured(folder) if layout == "auto" else [])
     if not found:
         kinds = ", ".join(sorted(CLIP_SUFFIXES))
         raise ValueError(f"{folder}: wanted clips ({kinds}) or folders of numbered pictures, found neither; check path, layout and split")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from trip.evaluation.bootstrap import Figure, paired_difference, verdict
 
+ASKED = ("surroundings",)  # what checkpoints are to have in common; steps, guidance and scheduler may be what is compared
 UNITS = {"psnr": "dB", "least_psnr_to_photo": "dB", "ssim": "", "right": "of clips", "margin": ""}
 
 
@@ -15,6 +16,9 @@ def compare(ours: dict, theirs: dict) -> list[dict[str, object]]:
     ours, theirs  reports of `evaluate_motion`
     Raises ValueError where they were not measured alike.
     """
+    alike = {name: (ours.get(name), theirs.get(name)) for name in ASKED if name in ours and name in theirs}
+    if other := [f"{name} {one} and {two}" for name, (one, two) in alike.items() if one != two]:
+        raise ValueError(f"wanted two reports that were asked for alike, got {', '.join(other)}; measure both alike")
     if ours["protocol"] != theirs["protocol"]:
         different = [f"{k} {v} and {theirs['protocol'].get(k)}" for k, v in ours["protocol"].items() if theirs["protocol"].get(k) != v]
         raise ValueError(f"wanted two reports of one protocol, got {', '.join(different)}; measure both alike")

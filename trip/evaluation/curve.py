@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trip.evaluation.published import CURVE
+from trip.system.files import atomic_write
 
 
 def draw_curve(reports: Sequence[dict[str, Any]], path: Path) -> Path:
@@ -32,8 +33,9 @@ def draw_curve(reports: Sequence[dict[str, Any]], path: Path) -> Path:
         for system, points in CURVE.items():
             axes.plot(list(points), list(points.values()), "x", label=f"{system}, published")
     axes.set(xlabel="number of frames", ylabel="F-Consistency, %")
-    axes.set_title(reports[0]["protocol"]["network"], fontsize=9)
+    axes.set_title(f"{reports[0]['data']}, {reports[0]['protocol']['network']} [{reports[0]['hash']}]", fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png")
     return path

@@ -1,7 +1,7 @@
 """A model over a data set: each clip's first frame and sentence go in, and what comes out lies beside the real clip, frame by frame.
 
 RUN/run.json           what was asked for; another request into the same folder is refused
-RUN/real/NAME/00.png   the real window; its frame 0 is the photo
+RUN/real/NAME/000.png  the real window; its frame 0 is the photo
 RUN/network/NAME/…     what the network drew, and where that is not the same RUN/rendered/NAME/…, the clip that people get
 RUN/clips/NAME.json    sentence, seed and seconds of a clip that is whole
 RUN/unfit/PART.jsonl   what could not be used, and why
@@ -11,6 +11,7 @@ again. Pictures are PNG, since what a codec loses moves every figure.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -62,10 +63,15 @@ class Request:
 
 
 def chosen_entries(
-    folder: Path, layout: str = "auto", split: str | None = None, num_clips: int | None = None, seed: int = 0
+    folder: Path,
+    layout: str = "auto",
+    split: str | None = None,
+    num_clips: int | None = None,
+    seed: int = 0,
+    categories: Sequence[str] = (),
 ) -> tuple[str, str | None, int | None, list[Entry]]:
     """Layout, split, number and clips that a measurement runs over: the paper's where nothing else is asked for, a sample by seed where
-    there are more. Of DTDB the four categories of the paper.
+    there are more. Of DTDB the categories asked for, or the four of the paper.
 
     Raises ValueError where none are left.
     """
@@ -73,7 +79,9 @@ def chosen_entries(
     own_split, own_number = PROTOCOLS.get(layout, (None, None))
     split = None if split == "all" else split or own_split
     num_clips = num_clips or own_number
-    found = [entry for entry in entries(folder, layout, split) if layout != "dtdb" or _category(entry)]
+    found = list(entries(folder, layout, split, categories=categories))
+    if layout == "dtdb" and not categories:
+        found = [entry for entry in found if _is_of_paper(entry.path.parent.name)]
     if not found:
         kinds = f" in {', '.join(DTDB_CATEGORIES)}" if layout == "dtdb" else ""
         raise ValueError(
@@ -85,10 +93,10 @@ def chosen_entries(
     return layout, split, num_clips, found
 
 
-def _category(entry: Entry) -> str:
-    """The paper's category of a clip of DTDB; empty for others."""
-    key = category_key(entry.path.parent.name)
-    return next((name for name in DTDB_CATEGORIES if key.startswith(category_key(name))), "")
+def _is_of_paper(folder: str) -> bool:
+    """Whether a folder of DTDB is of one of the paper's categories, by its whole name or its first word."""
+    keys = {category_key(folder), category_key(re.split("[^a-zA-Z]", folder)[0])}
+    return not keys.isdisjoint(map(category_key, DTDB_CATEGORIES))
 
 
 def sentence(entry: Entry, seed: int) -> str:

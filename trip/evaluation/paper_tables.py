@@ -56,7 +56,7 @@ def read_studies(folder: Path) -> list[Report]:
     for path in sorted(folder.rglob(PREFERENCES_FILE)):
         try:
             study = json.loads(path.read_text())
-            of_columns(study)
+            of_columns(study), _study_line(study)
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s left out: wanted what study report wrote, cannot read it (%s)", path, error)
             continue

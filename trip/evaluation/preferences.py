@@ -51,7 +51,7 @@ def answers_of(study: Study) -> list[Answer]:
 
 
 def failed_raters(answers: Iterable[Answer]) -> set[str]:
-    """Raters who preferred a spoilt clip to the whole one, by any question."""
+    """Raters who did not prefer the whole clip to the spoilt one, by any question."""
     return {answer["rater"] for answer in answers if answer["kind"] == "attention" and answer["chosen"] != "whole"}
 
 
@@ -160,6 +160,8 @@ def _strengths(answers: Sequence[Answer], question: str, systems: Sequence[str],
         found = np.array([scores.get(system, 0.0) for system in systems])
         return PERCENT * found / found.sum()
 
+    if not raters:
+        return dict.fromkeys(systems, {"value": None, "low": None, "high": None, "num_photos": 0})
     value, rng = fitted(raters), np.random.default_rng(seed)
     drawn = np.array([fitted([raters[i] for i in rng.integers(len(raters), size=len(raters))]) for _ in range(NUM_DRAWS)])
     ends = np.quantile(drawn, [(1 - COVERED) / 2, (1 + COVERED) / 2], axis=0) if len(raters) > 1 else np.full((2, len(systems)), np.nan)

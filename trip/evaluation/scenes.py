@@ -134,7 +134,7 @@ def scene_judge(photo: Photo, view: View, times: np.ndarray, seed: Sequence[int]
             names.append(name)
             drawn.append([signature(clip) for clip in clips])
     still = np.repeat(true_scene(photo, "still", view, times[:1], SIDE, seed), len(times), axis=0)
-    signatures = np.array(drawn).reshape(len(names), NUM_DRAWS, -1)
+    signatures = np.array(drawn).reshape(len(names), NUM_DRAWS, len(signature(still)))
     spread = np.sqrt(signatures.var(axis=1, ddof=1).mean(axis=0)) if names else 0
     means = np.concatenate([signatures.mean(axis=1).reshape(len(names), len(signature(still))), signature(still)[None]])
     return SceneJudge((*names, NOTHING), means, spread + SPREADS)

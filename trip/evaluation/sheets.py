@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from trip.system.files import atomic_write
+
 LABEL_HEIGHT = 18  # pixels above each row
 GAP = 2  # pixels between frames
 
@@ -23,7 +25,8 @@ def contact_sheet(clips: Sequence[Sequence[np.ndarray]], labels: Sequence[str], 
     path = Path(path)
     encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
     try:
-        path.write_bytes(encoded.tobytes())
+        with atomic_write(path) as partial:
+            partial.write_bytes(encoded.tobytes())
     except OSError as error:
         raise ValueError(f"{path}: wanted to write a contact sheet, got '{error.strerror}'; choose a folder that can be written") from error
     return path

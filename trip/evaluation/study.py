@@ -36,7 +36,6 @@ QUESTIONS = {
 }
 SIDES = ("left", "right")
 NOT_SURE = "not sure"
-MODES = ("forced", "not-sure")  # a choice must be made, as in the paper; or the rater may say that they cannot
 REPEATED = 10  # one pair in so many is shown again
 NUM_ATTENTION = 2
 RATER_ID = re.compile(r"[\w-]{8,64}")
@@ -49,7 +48,6 @@ class Pair:
     """One comparison.
 
     systems  whose clips they are, and `clips` the names of their files, in the same order
-    seconds  that the longer one plays
     """
 
     item: str
@@ -117,7 +115,7 @@ def create(folder: Path, asked: Asked, progress: Progress = lambda share, text: 
     """
     path = folder / "study.json"
     if path.is_file():
-        known = _read(path)["asked"]
+        known = asdict(Study(folder).asked)
         if other := [f"{name} {known.get(name)} and now {value}" for name, value in asdict(asked).items() if known.get(name) != value]:
             raise ValueError(f"{folder} holds a study with {', '.join(other)}; choose another --output, or ask for the same")
         return []
@@ -214,8 +212,9 @@ def trials_of(num_pairs: int, slot: int, *, seed: int, per_rater: int | None = N
     trials = [Trial(int(pair), int(rng.integers(2))) for pair in rng.permutation(own)]
     half = (len(trials) + 1) // 2
     again = [trials[index] for index in sorted(rng.choice(half, min(half, max(1, round(count / REPEATED))), replace=False))]
-    for trial in again:  # in the second half: some pairs lie between
-        trials.insert(int(rng.integers(half, len(trials) + 1)), Trial(trial.pair, 1 - trial.left, "repeat"))
+    for trial in again:  # in the second half, and not next to the first time where there is anything else
+        earliest = min(max(half, trials.index(trial) + 2), len(trials))
+        trials.insert(int(rng.integers(earliest, len(trials) + 1)), Trial(trial.pair, 1 - trial.left, "repeat"))
     first = int(rng.integers(2))
     for index in range(NUM_ATTENTION):  # the whole clip once on each side: who always takes one side fails
         trials.insert((index + 1) * len(trials) // (NUM_ATTENTION + 1), Trial(index, (first + index) % 2, "attention"))

@@ -19,10 +19,10 @@ DIMENSIONS = ("i2v_subject", "i2v_background", "subject_consistency", "backgroun
 def export(folder: Path, output: Path, metadata: dict[str, Any]) -> Iterator[str]:
     """Writes OUTPUT/videos/NAME.mp4, at the clips' own rate, and OUTPUT/images/NAME.png, and yields the names.
 
-    told  of the run that the clips are from: frames, stride, size and prompts
+    metadata  of the run that the clips are from, as `generate` wrote it
     Raises ValueError where the folder is none of a run.
     """
-    if not {"num_frames", "stride", "size"} <= set(metadata):
+    if not {"num_frames", "stride", "size", "crop"} <= set(metadata):
         raise ValueError(f"{folder}: wanted a folder of clips of `evaluate generate`, with run.json beside it, found none; generate first")
     clips: ClipSet = open_set(folder, Reading(metadata["num_frames"], None, metadata["size"], metadata["crop"]))
     for name in ("videos", "images"):

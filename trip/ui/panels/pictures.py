@@ -132,9 +132,8 @@ def settings_controls(studio: Studio, schema: type[PictureSettings], prefix: str
                 more = {"elem_id": f"{prefix}-{name}", "min_width": 120}
                 if name in ("lora", "embedding"):
                     choices = ["", *extras(name, studio.models)]
-                    more |= {"choices": choices}
                     field = schema.model_fields[name]
-                    components[name] = gr.Dropdown(choices, value="", label=field.title, info=field.description, elem_id=more["elem_id"])
+                    components[name] = gr.Dropdown(choices, value="", label=field.title, info=field.description, **more)
                 else:
                     components[name] = control(name, schema, **more)
     return components

@@ -151,15 +151,15 @@ def _shown(finetunes: FinetuneStudio, job: Job | None) -> list[Any]:
 
 def _samples(finetunes: FinetuneStudio, job: Job) -> str:
     """HTML of the newest samples: the base on the left, the model on the right."""
-    newest = samples_of(finetunes.run_of(job))[-1:]
-    for path in newest:
-        try:
-            with open_video(path) as video:
-                label = f"base | after {int(path.stem.split('-')[0])} steps"
-                return f"<p>{label}, the same photo and seed</p>{elements.player(path, video.fps, video.num_frames, label)}"
-        except MediaError:  # it is just being written
-            return ""
-    return ""
+    samples = samples_of(finetunes.run_of(job))
+    if not samples:
+        return ""
+    try:
+        with open_video(samples[-1]) as video:
+            label = f"base | after {int(samples[-1].stem.split('-')[0])} steps"
+            return f"<p>{label}, the same photo and seed</p>{elements.player(samples[-1], video.fps, video.num_frames, label)}"
+    except MediaError:  # it is just being written
+        return ""
 
 
 def _facts(job: Job) -> str:

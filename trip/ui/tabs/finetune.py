@@ -116,8 +116,8 @@ def _clip(row: Row) -> str:
     clip = row.inspection
     strip = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(clip.strip).decode()}">' if clip.strip else ""
     kind = f"{clip.codec}, {clip.width}×{clip.height}, {clip.num_frames} frames, {clip.seconds:.1f} s, {clip.fps:.3g} per second"
-    edits = f"<b>{html.escape(clip.name)}</b> <small>{html.escape(kind if clip.width else clip.codec)}</small>"
-    return f'<li class="{"bad" if clip.faults else "good"}">{strip}<div>{edits}</div><div>{html.escape(clip.verdict)}</div></li>'
+    head = f"<b>{html.escape(clip.name)}</b> <small>{html.escape(kind if clip.width else clip.codec)}</small>"
+    return f'<li class="{"bad" if clip.faults else "good"}">{strip}<div>{head}</div><div>{html.escape(clip.verdict)}</div></li>'
 
 
 # asking
@@ -175,10 +175,10 @@ def plan_words(plan: dict[str, Any]) -> str:
     disk = f"disk {_size(plan['disk_mb'])} of {_size(plan['free_disk_mb'])} free"
     memory = f"memory {_size(plan['memory_mb'])} of {_size(plan['free_memory_mb'])} free"
     short = [name for name, fits in (("memory", plan["fits"]), ("disk", plan["disk_mb"] <= plan["free_disk_mb"])) if not fits]
-    edits = f" <b>Too little {' and '.join(short)}.</b>" if short else ""
+    warning = f" <b>Too little {' and '.join(short)}.</b>" if short else ""
     return (
         f"<p>About {max(1, plan['minutes']):.0f} min for {plan['num_steps']} steps ({plan['seconds_per_step']:.2f} s each); "
-        f"{plan['num_trained'] / 1e6:.1f} M weights learn; {memory}; {disk}; measured just now.{edits}</p>"
+        f"{plan['num_trained'] / 1e6:.1f} M weights learn; {memory}; {disk}; measured just now.{warning}</p>"
     )
 
 
