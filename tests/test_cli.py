@@ -262,6 +262,7 @@ def test_evaluate_motion_compares_with_a_checkpoint_and_with_its_report(photo_fi
     assert code_of("evaluate", "motion", *words, "--against", first, "--output", second) == 0
     assert json.loads(second.read_text())["comparison"] == json.loads(first.read_text())["comparison"]
     words.remove("--surroundings")
+    capsys.readouterr()
     said = refusal(capsys, "evaluate", "motion", *words, "--against", first, "--output", second)
     assert "asked for alike, got surroundings False and True" in said
 
