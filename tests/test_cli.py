@@ -264,7 +264,8 @@ def test_evaluate_motion_compares_with_a_checkpoint_and_with_its_report(photo_fi
     words.remove("--surroundings")
     capsys.readouterr()
     said = refusal(capsys, "evaluate", "motion", *words, "--against", first, "--output", second)
-    assert "asked for alike, got surroundings False and True" in said
+    assert "wanted two reports of one protocol, got surroundings False and True; measure both alike" in said
+    assert "got size 130 and 128" in refusal(capsys, "evaluate", "motion", *words, "--size", 130, "--against", first, "--output", second)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def add(verbs: Verbs) -> None:
 def _motion(options: argparse.Namespace) -> None:
     from trip.data.photos import read_photos
     from trip.evaluation.clips import evenly
-    from trip.evaluation.comparison import compare, line
+    from trip.evaluation.comparison import check_alike, compare, line
     from trip.evaluation.sheets import contact_sheet
     from trip.evaluation.tables import motion_tables
     from trip.media import check_target
@@ -78,6 +78,8 @@ def _motion(options: argparse.Namespace) -> None:
     if options.size not in SIZES:
         raise ValueError(f"--size must be an even number from {SIZES[0]} to {SIZES[-1]}, not {options.size}")
     against = _read_report(Path(options.against)) if options.against and Path(options.against).is_file() else None
+    if against:
+        check_alike({"protocol": {"size": options.size}, "surroundings": options.surroundings}, against)
     held_out = read_photos(options.photos, held_out=None if options.unseen else True, short_side=max(LARGEST_PHOTO, options.size))
     photos = evenly(held_out, options.num_photos)
     drawn: dict[str, np.ndarray] = {}  # the first clip of each prompt

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from trip.evaluation.bootstrap import Figure, paired_difference, verdict
 
-ASKED = ("surroundings",)  # what checkpoints are to have in common; steps, guidance and scheduler may be what is compared
 UNITS = {"psnr": "dB", "least_psnr_to_photo": "dB", "ssim": "", "right": "of clips", "margin": ""}
 
 
@@ -16,12 +15,7 @@ def compare(ours: dict, theirs: dict) -> list[dict[str, object]]:
     ours, theirs  reports of `evaluate_motion`
     Raises ValueError where they were not measured alike.
     """
-    alike = {name: (ours.get(name), theirs.get(name)) for name in ASKED if name in ours and name in theirs}
-    if other := [f"{name} {one} and {two}" for name, (one, two) in alike.items() if one != two]:
-        raise ValueError(f"wanted two reports that were asked for alike, got {', '.join(other)}; measure both alike")
-    if ours["protocol"] != theirs["protocol"]:
-        different = [f"{k} {v} and {theirs['protocol'].get(k)}" for k, v in ours["protocol"].items() if theirs["protocol"].get(k) != v]
-        raise ValueError(f"wanted two reports of one protocol, got {', '.join(different)}; measure both alike")
+    check_alike(ours, theirs)
     if not {c["photo"] for c in ours["clips"]} & {c["photo"] for c in theirs["clips"]}:
         raise ValueError("wanted two reports on the same photos, got none that are in both; measure both on the same folder")
     return [
@@ -29,6 +23,16 @@ def compare(ours: dict, theirs: dict) -> list[dict[str, object]]:
         for what, figure, difference in _differences(ours, theirs)
         if difference["value"] is not None
     ]
+
+
+def check_alike(ours: dict, theirs: dict) -> None:
+    """ValueError, in one line, where two reports are not of one protocol. Steps, guidance and scheduler may be what is compared.
+
+    ours  a report, or as much of one as is known before it is measured
+    """
+    one, other = ({**report["protocol"], "surroundings": report.get("surroundings", False)} for report in (ours, theirs))
+    if different := [f"{name} {value} and {other.get(name)}" for name, value in one.items() if other.get(name) != value]:
+        raise ValueError(f"wanted two reports of one protocol, got {', '.join(different)}; measure both alike")
 
 
 def _differences(ours: dict, theirs: dict) -> Iterator[tuple[str, str, Figure]]:
