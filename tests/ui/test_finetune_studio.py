@@ -131,9 +131,30 @@ def test_nothing_is_sent_without_name_token_and_a_fine_tune_of_ones_own(
     assert not hub.calls
 
 
+def exported(folder: Path):
+    """In place of `ClipsDraft.export`: an empty folder of clips."""
+
+    def export(*_) -> Path:
+        (folder / "clips").mkdir()
+        return folder / "clips"
+
+    return export
+
+
+def test_a_measurement_that_takes_too_long_is_ended(finetunes, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "command", lambda *_: ["sh", "-c", "sleep 60"])
+    monkeypatch.setattr(module, "PLAN_SECONDS", 0.2)
+    monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
+    monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
+    with pytest.raises(ValueError, match="the measurement took more than .* take a lighter preset"):
+        finetunes.plan("me", [], FinetuneSettings())
+    assert not list((finetunes.studio.outputs / "drafts").iterdir())
+    assert finetunes.studio.worker.lease.acquire(blocking=False)
+
+
 def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free(finetunes, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "command", lambda *_: ["sh", "-c", "kill -9 $$"])
-    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
     monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     rows: list[Row] = []
     with pytest.raises(ValueError, match="code -9, maybe for want of memory"):
@@ -144,7 +165,7 @@ def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free
 def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(finetunes, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "on_spaces_gpu", lambda: True)
     monkeypatch.setattr(finetune, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
-    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
     monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     assert finetunes.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}
     finetunes.studio.worker.lease.acquire(blocking=False)
@@ -177,7 +198,7 @@ def test_two_open_pages_of_a_visitor_have_clips_of_their_own(finetunes):
 
 
 def test_a_fine_tune_without_end_is_refused_in_one_line(finetunes, monkeypatch, tmp_path):
-    monkeypatch.setattr(module.ClipsDraft, "export", lambda *_: tmp_path / "clips")
+    monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
     with pytest.raises(ValueError, match="wanted at most 20,000 steps"):
         finetunes.start("me", [], FinetuneSettings(max_steps=1_000_000))
     assert finetunes.store.jobs() == []

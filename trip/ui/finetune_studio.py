@@ -3,12 +3,12 @@
 import hashlib
 import json
 import secrets
-import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.jobs.folders import drop
+from trip.jobs.folders import create_owned, drop
 from trip.jobs.handlers.draft import ClipsDraft, Row
 from trip.jobs.handlers.finetune import ROOT, command
 from trip.jobs.store import ANY_VISITOR, Job, State
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MIN_FRAMES = 16  # where no model is loaded that says
 COMPARED_SEED = 1
+PLAN_SECONDS = 600  # that the measuring of a plan may hold the accelerator
 MOST_STEPS = 20_000  # of one fine-tune that a visitor asks for
 PAIR = "pair.json"  # in a fine-tune's folder: the clips that compare it with the base
 
@@ -33,6 +34,7 @@ class FinetuneStudio:
 
     def __init__(self, studio: Studio):
         self.studio, self.store = studio, studio.store
+        self._exporting = threading.Lock()  # of a draft: a plan and a training may be asked for at once
 
     # before
 
@@ -61,20 +63,27 @@ class FinetuneStudio:
 
     def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> dict[str, Any]:
         """What the training would take here, measured on some steps of it; ValueError while something else computes."""
-        clips = self.draft(visitor).export(rows)
         if not self.studio.worker.lease.acquire(blocking=False):
             raise ValueError(f"{self.accelerator_status()}; measure the plan when that has ended")
+        draft = self.draft(visitor)
+        aside = self.studio.outputs / "drafts" / f"plan-{secrets.token_hex(8)}"
         try:
-            return self._measured(clips, clips.parent / "plan", settings)
+            create_owned(aside)
+            with self._exporting:
+                clips = draft.export(rows).rename(aside / "clips")
+            return self._measured(clips, aside / "run", settings)
         finally:
-            shutil.rmtree(clips.parent / "plan", ignore_errors=True)
+            drop(aside)
             self.studio.worker.lease.release()
 
     def _measured(self, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
         if on_spaces_gpu():
             return self.studio.worker.handlers["finetune"].planning(self.studio.model, clips, run, settings)
         words = [*command(self.studio.model, clips, run, settings), "--dry-run"]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        try:
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PLAN_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"the measurement took more than {PLAN_SECONDS // 60} minutes; take a lighter preset") from None
         if done.returncode == 2:
             raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("trip: "))
         if done.returncode:
@@ -91,7 +100,8 @@ class FinetuneStudio:
 
     def start(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Job:
         """Asks for a training on the clips of the draft; ValueError, in one line, where there is nothing to learn from."""
-        return self._submit(visitor, self.draft(visitor).export(rows), settings)
+        with self._exporting:
+            return self._submit(visitor, self.draft(visitor).export(rows), settings)
 
     def _submit(self, visitor: str, clips: Path, settings: FinetuneSettings) -> Job:
         if settings.max_steps > MOST_STEPS:
