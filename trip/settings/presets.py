@@ -30,7 +30,7 @@ PRESETS = {
         model=ModelSettings(
             frame_size=192,
             fps=8.0,
-            num_steps=12,
+            num_steps=6,
             guidance_scale=1.0,
             vae=VaeSettings(block_channels=(16, 48, 96, 128), layers_per_block=1, latent_channels=8, middle_attention=False, norm_groups=2),
             text=TextSettings(width=128, layers=2, heads=4, hidden_width=256, max_tokens=48, vocabulary=2048),
