@@ -3,17 +3,10 @@
 import pytest
 
 from trip.jobs.store import Job, State
-from trip.ui.panels.progress import done_words
+from trip.ui.panels import progress
 
 
-@pytest.mark.parametrize(
-    ("took", "expected", "words"),
-    [
-        (6.0, 12.0, "Done in 6 s, 50% less than estimated"),
-        (3.0, 1.0, "Done in 3 s, 200% more than estimated"),
-        (3.0, None, "Done in 3 s"),
-    ],
-)
-def test_the_error_of_an_estimate_is_a_share_of_the_estimate(took, expected, words):
-    result = {"seconds": took, "expected_seconds": expected}
-    assert done_words(Job("id", "me", "animate", {}, State.DONE, place=0, created=0, result=result)) == words
+@pytest.mark.parametrize("expected", [12.0, 1.0, None])
+def test_a_clip_that_is_done_says_what_it_took_and_nothing_of_the_estimate(expected):
+    job = Job("id", "me", "animate", {}, State.DONE, place=0, created=0, result={"seconds": 6.4, "expected_seconds": expected})
+    assert progress.of_job(None, job) == progress.panel("Done in 6 s")

@@ -21,15 +21,8 @@ def of_job(studio: Studio, job: Job | None) -> str:
         preview = studio.preview_of(job)
         return panel(job.words, job.fraction, preview.read_bytes() if preview else None)
     if job.state == State.DONE:
-        return panel(done_words(job))
+        return panel(f"Done in {job.result['seconds']:.0f} s")
     return panel(job.words)
-
-
-def done_words(job: Job) -> str:
-    """How long a job took, and how far off the estimate was."""
-    took, expected = job.result["seconds"], job.result.get("expected_seconds")
-    off = f", {abs(took - expected) / expected:.0%} {'more' if took > expected else 'less'} than estimated" if expected else ""
-    return f"Done in {took:.0f} s{off}"
 
 
 def panel(text: str, fraction: float | None = None, preview: bytes | None = None) -> str:
