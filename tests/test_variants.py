@@ -9,7 +9,6 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from trip.cli import main
-from trip.data.photos import is_held_out
 from trip.jobs.store import State
 from trip.media import read_clip, read_metadata, write_clip
 from trip.media.clip import Clip
@@ -29,17 +28,6 @@ def run(*words: object) -> None:
     except SystemExit as stop:
         code = stop.code
     assert not code, words
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Photos of random texture, two on each side of the split."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for held_out in (False, True):
-        for name in [name for name in (f"photo{i}.jpg" for i in range(100)) if is_held_out(name) == held_out][:2]:
-            pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((96, 72), Image.Resampling.BICUBIC).save(folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -80,6 +68,7 @@ def test_the_page_animates_with_it(trained, photo, tmp_path):
         studio.close()
 
 
+@pytest.mark.parametrize("trained", ["trip-c", "trip-w"], indirect=True)  # channels of their own, and no fusion to train
 def test_it_is_fine_tuned_and_animates_with_what_it_learnt(trained, photo, tmp_path):
     model, clips = trained[1], tmp_path / "clips"
     clips.mkdir()

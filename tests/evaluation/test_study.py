@@ -11,6 +11,7 @@ import pytest
 
 from tests.evaluation.test_clip_sets import film
 from trip.cli import main
+from trip.evaluation import preferences
 from trip.evaluation.paper_tables import markdown
 from trip.evaluation.preferences import answers_of, krippendorff_alpha, report_of, tables_of
 from trip.evaluation.study import QUESTIONS, Asked, Pair, Study, StudyFull, Trial, create, named, trials_of
@@ -93,7 +94,8 @@ def test_where_every_rater_failed_nothing_is_measured(tmp_path) -> None:
     assert "nan" not in markdown(tables_of(report))
 
 
-def test_three_systems_get_the_strengths_that_they_were_given(tmp_path) -> None:
+def test_three_systems_get_the_strengths_that_they_were_given(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(preferences, "NUM_DRAWS", 60)
     study, rng = study_of(tmp_path / "study", num_pairs=60, systems=("a", "b", "c")), np.random.default_rng(0)
     strength = {"a": 5.0, "b": 3.0, "c": 2.0}
 
