@@ -94,10 +94,10 @@ class DrawnClip:
 class MovingClip:
     """A clip and the truth about its motion, on a grid of g by g cells.
 
-    frames  f size size 3, uint8
-    places  what place of the photo each cell shows, in halves of the view from its middle; beyond -1 … 1 the view never was   f g g 2
-    visibility   in [0, 1], with what share it is that place, but for broad changes of light                                        f g g
-    known   in [0, 1], how far `places` can be believed                                                                       f g g
+    frames      f size size 3, uint8
+    places      what place of the photo each cell shows, in halves of the view from its middle; beyond -1 … 1 the view never was   f g g 2
+    visibility  in [0, 1], with what share it is that place, but for broad changes of light   f g g
+    known       in [0, 1], how far `places` can be believed                                   f g g
     """
 
     frames: np.ndarray

@@ -17,13 +17,13 @@ from trip.model.warp import MotionField
 class Condition:
     """What a clip is made from.
 
-    z_first   clean latent of the photo                         b c 1 h w
-    words     the prompt, a vector a token                      b n d
-    sentence  the prompt, one vector                            b d
-    times     time of each frame since the photo, in reference frames (1 = the checkpoint's own frame distance)  b f
-    z_shown   what the 3D-UNet is shown of the photo, where that is not z_first                      b c 1 h w
-    added_conditions   what else a 3D-UNet with that option is added_conditions: fps, strength; NaN where unknown  each b
-    field     the motion of the photo, where it is known already: it is the same at every noise level
+    z_first           clean latent of the photo                         b c 1 h w
+    words             the prompt, a vector a token                      b n d
+    sentence          the prompt, one vector                            b d
+    times             time of each frame since the photo, in reference frames (1 = the checkpoint's own frame distance)  b f
+    z_shown           what the 3D-UNet is shown of the photo, where that is not z_first   b c 1 h w
+    added_conditions  numbers for the 3D-UNet's option of that name: fps, strength; NaN where unknown   each b
+    field             the motion of the photo, where it is known already: it is the same at every noise level
     """
 
     z_first: Tensor

@@ -86,7 +86,7 @@ class TripUNet(UNet3DConditionModel):
     temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
     photo_warp             show the network the photo as each frame would show it after the motion that the sentence tells
     scene_frequencies      frequencies of the scene's waves, drawn from noise for each clip; 0: nothing of the motion is left to chance
-    added_conditions             numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
+    added_conditions       numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
                            motion, 1 for the usual one)
     base_schedule          kind, start, end and steps of the noise schedule that its time steps were learnt on, where that is not the
                            checkpoint's own: see `Denoiser`
@@ -183,7 +183,7 @@ class TripUNet(UNet3DConditionModel):
         encoder_hidden_states  words of the prompt              b n d
         frame_times            time of each frame, in reference frames; for the options below   b f
         sentence               the prompt as one vector; for the options below                  b d
-        added_conditions                   numbers for the option of that name; one that is not there counts as not known   each b
+        added_conditions       numbers for the option of that name; one that is not there counts as not known   each b
         field                  what `motion_field` gave for photo and sentence, where the caller has it already
         return_dict            off: a tuple
         """
