@@ -7,8 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tqdm import tqdm
-
+from trip.cli.progress import show_steps
 from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import FinetuneSettings
 from trip.system.files import check_run_folder
@@ -47,13 +46,7 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.while_stdin:
         threading.Thread(target=_stop_at_end_of_input, args=(options.output,), daemon=True).start()
-    with tqdm(unit="step") as bar:
-        for record in run.steps():
-            if bar.desc != f"{record['stage']}: ":
-                bar.reset(total=record["max_steps"])
-                bar.set_description(record["stage"])
-            bar.n = record["step"] + ("loss" in record)
-            bar.set_postfix({name: f"{record[name]:.4g}" for name in ("smoothed", "held_out_loss", "seen_loss") if name in record})
+    show_steps(run.steps(), ("smoothed", "held_out_loss", "seen_loss"))
     if (result := run.result()) is None:
         raise ValueError(f"{options.output}: the time was up before there was a result; give the same command again to go on")
     print(result)

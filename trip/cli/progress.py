@@ -1,12 +1,13 @@
 """How far a measurement or a training is, on the command line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
 LONGEST = 60  # letters of what was just measured, from its end
+FIGURES = ("loss", "psnr", "read_right", "held_out_loss")
 
 
 @contextmanager
@@ -21,8 +22,8 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
         yield on_progress
 
 
-def show_steps(records: Iterator[dict[str, Any]]) -> None:
-    """Takes all steps of a training and shows how they go."""
+def show_steps(records: Iterator[dict[str, Any]], figures: Sequence[str] = FIGURES) -> None:
+    """Takes all steps of a training and shows how they go, by those of the figures that they have."""
     stage = None
     with tqdm(unit="step") as bar:
         for record in records:
@@ -31,4 +32,4 @@ def show_steps(records: Iterator[dict[str, Any]]) -> None:
                 bar.reset(total=record["max_steps"])
                 bar.set_description(stage)
             bar.n = record["step"] + ("loss" in record)
-            bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "psnr", "read_right", "held_out_loss") if name in record})
+            bar.set_postfix({name: f"{record[name]:.4g}" for name in figures if name in record})

@@ -4,8 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
-from tqdm import tqdm
-
+from trip.cli.data import check_counts
+from trip.cli.progress import show_steps
 from trip.cli.verbs import Verbs
 from trip.settings import EDITORS
 from trip.system.files import check_run_folder
@@ -35,15 +35,9 @@ def run(options: argparse.Namespace) -> None:
     check_run_folder(options.output)
     settings = EDITORS[options.preset]
     if options.max_steps is not None:
-        if options.max_steps < 1:
-            raise ValueError(f"--max-steps: wanted at least 1, got {options.max_steps}")
+        check_counts(options, max_steps=1)
         settings = settings.model_copy(update={"full_size": settings.full_size.model_copy(update={"max_steps": options.max_steps})})
     run = EditorRun(settings, options.output, options.photos, options.base or EMBEDDED, seed=options.seed, max_minutes=options.max_minutes)
-    with run_lock(options.output), tqdm(unit="step") as bar:
-        for record in run.steps():
-            if bar.desc != f"{record['stage']}: ":
-                bar.reset(total=record["max_steps"])
-                bar.set_description(record["stage"])
-            bar.n = record["step"] + ("loss" in record)
-            bar.set_postfix({name: f"{record[name]:.4g}" for name in ("loss", "held_out_loss") if name in record})
+    with run_lock(options.output):
+        show_steps(run.steps())
     print(options.output / "model")
