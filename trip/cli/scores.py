@@ -86,8 +86,7 @@ def _score(options: argparse.Namespace) -> None:
     metadata = run_metadata(options.fake)
     reading = _reading(options)
     limits = {"most": options.num_clips}
-    which = {"layout": options.layout, "split": options.split, "categories": options.categories}
-    real = open_set(options.real, reading, **which, **limits) if options.real else None
+    real = open_set(options.real, reading, **_part_of_data(options), **limits) if options.real else None
     fake = open_set(options.fake, _reading(options, options.as_they_come), **limits)
     if fake.stride is None and options.stride:
         fake = replace(fake, stride=options.stride)
@@ -124,8 +123,7 @@ def _anchors(options: argparse.Namespace) -> None:
     from trip.evaluation.scores import Asked, anchor_reports
 
     judges = {metric: judge_for(metric, options) for metric in options.metrics}
-    which = {"layout": options.layout, "split": options.split, "categories": options.categories}
-    real = open_set(options.real, _reading(options), **which, most=options.num_clips)
+    real = open_set(options.real, _reading(options), **_part_of_data(options), most=options.num_clips)
     round_trip = _round_trip(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     metadata = run_metadata(options.real)
@@ -143,6 +141,11 @@ def _anchors(options: argparse.Namespace) -> None:
                 atomic_write_text(path, json.dumps(report, indent=1))
                 _print(report)
                 print(path)
+
+
+def _part_of_data(options: argparse.Namespace) -> dict[str, Any]:
+    """Which of the real clips are wanted, as `open_set` takes it."""
+    return {name: getattr(options, name) for name in ("layout", "split", "categories")}
 
 
 def _round_trip(model: str | None) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from trip.jobs.folders import create_owned, drop
 from trip.jobs.handlers.draft import ClipsDraft, Row
 from trip.jobs.handlers.finetune import ROOT, command
+from trip.jobs.janitor import DRAFTS
 from trip.jobs.store import ANY_VISITOR, Job, State
-from trip.media import read_clip
+from trip.media import read_clip, write_picture
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import atomic_write, atomic_write_text
+from trip.system.files import atomic_write_text
 from trip.training.requests import ask
 from trip.ui.studio import Studio
 
@@ -43,7 +44,7 @@ class FinetuneStudio:
         return self._draft(f"{visitor} {getattr(visitor, 'session', '')}")
 
     def _draft(self, name: str) -> ClipsDraft:
-        folder = self.studio.outputs / "drafts" / hashlib.sha256(name.encode()).hexdigest()[:24]
+        folder = self.studio.outputs / DRAFTS / hashlib.sha256(name.encode()).hexdigest()[:24]
         return ClipsDraft(folder, int(self.studio.defaults().get("num_frames", MIN_FRAMES)))
 
     def start_now(self, visitor: str, uploads: list[str], settings: FinetuneSettings) -> Job:
@@ -66,7 +67,7 @@ class FinetuneStudio:
         if not self.studio.worker.lease.acquire(blocking=False):
             raise ValueError(f"{self.accelerator_status()}; measure the plan when that has ended")
         draft = self.draft(visitor)
-        aside = self.studio.outputs / "drafts" / f"plan-{secrets.token_hex(8)}"
+        aside = self.studio.outputs / DRAFTS / f"plan-{secrets.token_hex(8)}"
         try:
             create_owned(aside)
             with self._exporting:
@@ -158,8 +159,7 @@ class FinetuneStudio:
         if not photo.exists():
             from PIL import Image
 
-            with atomic_write(photo) as partial:
-                Image.fromarray(frames[0][:, : frames.shape[2] // 2]).save(partial, format="png")
+            write_picture(Image.fromarray(frames[0][:, : frames.shape[2] // 2]), photo)
         settings = AnimateSettings(prompt=self.caption_of(job), seed=COMPARED_SEED)
         pair = self.studio.animate(visitor, str(photo), settings), self.studio.animate(visitor, str(photo), settings, lora=job.id)
         atomic_write_text(self.store.folder_of(job) / PAIR, json.dumps([one.id for one in pair]))

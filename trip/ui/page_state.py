@@ -72,6 +72,11 @@ def follow_job(studio: Studio, state: PageState, asking: Dependency) -> None:
     asking.success(work, state.job, None, **ON_GPU)
 
 
+def look_again(state: PageState, change: Dependency) -> None:
+    """After an event that changed a job which may have been at rest: the page follows it from then on."""
+    change.then(lambda: gr.Timer(active=True), None, state.timer, **QUICK)
+
+
 def find_job(studio: Studio, visitor: str, job_id: str) -> Job | None:
     """The visitor's job; none where there is none of that id."""
     try:

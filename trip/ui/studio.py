@@ -16,7 +16,7 @@ from trip.jobs.handlers.estimate import Estimate, Timings
 from trip.jobs.handlers.fetch import FetchHandler
 from trip.jobs.handlers.finetune import FinetuneHandler
 from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
-from trip.jobs.janitor import Limits, tidy
+from trip.jobs.janitor import DRAFTS, Limits, tidy
 from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import (
@@ -267,7 +267,7 @@ class Studio:
     @property
     def private(self) -> list[Path]:
         """What of the output folder is never served, whether it is there by now or not: all but the jobs' folders and uploads."""
-        names = {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm", "lock", "timings.jsonl", KEY, "drafts"}
+        names = {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm", "lock", "timings.jsonl", KEY, DRAFTS}
         there = {path.name for path in self.outputs.iterdir()} - {self.store.files.name, UPLOADS}
         return [self.outputs / name for name in sorted(names | there)]
 

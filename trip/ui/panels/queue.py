@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from trip.jobs.store import Job, State
-from trip.ui.page_state import QUICK, PageState
+from trip.ui.page_state import QUICK, PageState, look_again
 from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
@@ -56,9 +56,7 @@ def build(studio: Studio, state: PageState) -> QueuePanel:
             studio.worker.wake()
             return shown(studio, visitor)
 
-        button.click(change, [state.visitor, chosen], panel.outputs, **QUICK).then(
-            lambda: gr.Timer(active=True), None, state.timer, **QUICK
-        )
+        look_again(state, button.click(change, [state.visitor, chosen], panel.outputs, **QUICK))
     return panel
 
 

@@ -93,9 +93,7 @@ def _wire_asking(finetunes: FinetuneStudio, state: page_state.PageState, panel: 
         "go on": lambda visitor, job_id: or_toast(finetunes.resume, job_id, visitor),
     }
     for name, call in calls.items():
-        panel.buttons[name].click(call, [state.visitor, state.job], None, **page_state.QUICK).then(
-            lambda: gr.Timer(active=True), None, state.timer, **page_state.QUICK
-        )
+        page_state.look_again(state, panel.buttons[name].click(call, [state.visitor, state.job], None, **page_state.QUICK))
 
 
 def _wire_using(finetunes: FinetuneStudio, state: page_state.PageState, panel: TrainingPanel, animate: Form, tabs: gr.Tabs) -> None:
