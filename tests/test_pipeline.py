@@ -99,6 +99,24 @@ def test_a_clips_metadata_makes_the_clip_again(pipe, photo):
     assert np.array_equal(first.frames, again.frames)
 
 
+@torch.no_grad()
+def test_what_is_moved_may_be_the_photos_pixels_or_its_latents(photo):
+    """A photo that stays where it is gives the same clip either way; one that moves does not."""
+    clips = {}
+    for pan in (0.0, 0.2):
+        for space in ("pixel", "latent"):
+            made = make_pipeline(TINY.model_copy(update={"unet": TINY.unet.model_copy(update={"warp_space": space})}))
+            for last in (made.unet.warp.camera[-1], made.unet.warp.scene[-1]):
+                last.weight.zero_()
+                last.bias.zero_()
+            made.unet.warp.scene[-1].bias[4:] = -30.0  # all of the photo stays in view
+            made.unet.warp.camera[-1].bias[2] = pan
+            made.unet.photo_in.weight.mul_(50)
+            clips[pan, space] = clean_clips(quiet(made), photo, PAN)[-1]
+    assert torch.allclose(clips[0.0, "pixel"], clips[0.0, "latent"], atol=1e-4)
+    assert (clips[0.2, "pixel"] - clips[0.2, "latent"]).abs().max() > 1e-2
+
+
 def test_weights_say_what_they_are(pipe):
     assert pipe.weights_card == "Random weights, for tests."
     assert altered(pipe).model_name == "memory"

@@ -21,12 +21,13 @@ from trip.call import STEP_TENSORS, Call, TripCallMixin, photos_of, shape_of
 from trip.diffusion import image_noise_prior, linear_fusion, loop_share, predict_z_0
 from trip.loading import DEFAULTS, TripLoaderMixin
 from trip.media import fit_photo, fitted_part, read_photo
+from trip.model.conditioning import frame_times
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
 from trip.model.text import truncation_note
 from trip.model.unet import TripUNet
-from trip.model.warp import MotionField
+from trip.model.warp import MotionField, encoded_after_moving
 from trip.output import AnimatedClip, to_uint8
 from trip.sampler import SAMPLERS, SoFar, check_scheduler, check_timesteps, signal_share
 from trip.settings import AnimateSettings
@@ -205,7 +206,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         if call.generators or latents is not None:  # no seed makes this clip again
             settings = [one.model_copy(update={"seed": None}) for one in settings]
         return _Drawn(
-            *self._sample(z_first, settings, noise, scene_noise, generators, *embeds, callback, names, so_far),
+            *self._sample(photo[:, :, 0], z_first, settings, noise, scene_noise, generators, *embeds, callback, names, so_far),
             z_first,
             photos,
             whole,
@@ -214,6 +215,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
     def _sample(
         self,
+        photo: Tensor,
         z_first: Tensor,
         settings: list[AnimateSettings],
         noise: Tensor,
@@ -227,7 +229,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
     ) -> tuple[Tensor, Tensor, MotionField | None, SoFar | None]:
         """The reverse process: clean clips b c f h w, times f, motion of the photos, what is left.
 
-        z_first b c 1 h w, noise b c f h w; scene_noise: see `TripUNet.scene_noise`
+        photo b 3 8h 8w in [-1, 1], z_first b c 1 h w, noise b c f h w; scene_noise: see `TripUNet.scene_noise`
         """
         s, device = settings[0], z_first.device
         denoiser = Denoiser(self.unet, self.fusion)
@@ -253,7 +255,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                     texts = [one.negative_prompt for one in settings]
                     negative_prompt_embeds = self.encode_prompt(None, texts, True, 1, prompt_embeds)[1]
                 condition = self._condition(
-                    z_first, settings, times, prompt_embeds, negative_prompt_embeds if guided else None, scene_noise
+                    photo, z_first, settings, times, prompt_embeds, negative_prompt_embeds if guided else None, scene_noise
                 )
             repeats, z_t, alpha_bar = 1 + guided, scheduler.scale_model_input(latents, t), signal_share(scheduler, t)
             timestep, alpha_bar = t.expand(repeats * len(z_t)), alpha_bar.expand(repeats * len(z_t))
@@ -285,6 +287,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
     def _condition(
         self,
+        photo: Tensor,
         z_first: Tensor,
         settings: list[AnimateSettings],
         times: Tensor,
@@ -298,10 +301,17 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         z_photo = z_first.repeat(repeats, 1, 1, 1, 1)
         added = {"fps": [one.fps for one in settings], "strength": [one.motion for one in settings]}
         added = {name: torch.tensor(repeats * values, dtype=torch.float32, device=z_first.device) for name, values in added.items()}
+        times = times.expand(len(embeds), -1)
         field = self.unet.motion_field(
             z_photo[:, :, 0], sentence, scene_noise if scene_noise is None else scene_noise.repeat(repeats, 1, 1, 1)
         )
-        return Condition(z_photo, words, sentence, times.expand(len(embeds), -1), added_conditions=added, field=field)
+        moved_photo = None
+        if self.unet.moves_pixels:
+            seen_at, pixels = frame_times(times, self.unet.config.first_frame), photo.to(z_first.device).repeat(repeats, 1, 1, 1)
+            with self._in_arithmetic():
+                moved_photo = encoded_after_moving(self.vae, pixels, field, seen_at, z_first.device)
+            self._offload(self.vae)
+        return Condition(z_photo, words, sentence, times, added_conditions=added, field=field, moved_photo=moved_photo)
 
     def _in_arithmetic(self) -> AbstractContextManager:
         return torch.autocast(self._execution_device.type, self.arithmetic) if self.arithmetic else nullcontext()

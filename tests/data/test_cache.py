@@ -124,3 +124,11 @@ def test_a_cache_knows_the_motion_of_every_clip_or_of_none(tmp_path, monkeypatch
 
     with pytest.raises(ValueError, match="wanted the motion of every clip of a cache or of none, got it of 1 of 3"):
         list(encode_cache(tmp_path, first_alone, lambda video: video, num_clips=3, seed=0, key=KEY))
+
+
+def test_first_frames_are_kept_where_asked_and_used_where_all_shards_have_them(tmp_path):
+    list(encode_cache(tmp_path, draw, lambda video: video, num_clips=3, seed=0, key=KEY, keeps_photo=True))
+    clips = LatentCache(tmp_path)
+    assert torch.equal(clips.clip(1).photo, torch.from_numpy(draw(np.random.default_rng([0, 1])).frames[0]))
+    fill(tmp_path)  # further shards, without
+    assert LatentCache(tmp_path).clip(1).photo is None

@@ -7,6 +7,7 @@ from torch import nn
 
 from trip.model.conditioning import attach, detach, frame_times
 from trip.model.unet import TripUNet
+from trip.model.warp import moved
 
 SIZES = {
     "sample_size": 8,
@@ -179,3 +180,15 @@ def test_numbers_that_are_told_change_nothing_before_they_are_learnt(base):
         learnt = unet(z, 5, words, added_conditions=told).sample
     assert not torch.allclose(learnt[0], untold[0], atol=1e-3)
     assert torch.equal(learnt[1], untold[1]), "a number that is not known counts as not told"
+
+
+@torch.no_grad()
+def test_a_moved_photo_that_is_given_takes_the_place_of_moved_latents():
+    torch.manual_seed(0)
+    unet = without_zeros(TripUNet(**SIZES, photo_warp=True, warp_space="pixel")).eval()
+    (sample, timestep, words), sentence = inputs(8, 8, frames=3), torch.randn(2, 12)
+    told = {"frame_times": torch.arange(3.0).expand(2, -1), "sentence": sentence}
+    latents = moved(sample[:, :, 0], unet.motion_field(sample[:, :, 0], sentence), told["frame_times"])
+    own = unet(sample, timestep, words, **told).sample
+    assert unet.moves_pixels and torch.equal(unet(sample, timestep, words, **told, moved_photo=latents).sample, own)
+    assert (unet(sample, timestep, words, **told, moved_photo=latents + 1).sample - own).abs().max() > 1e-3

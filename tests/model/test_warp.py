@@ -4,8 +4,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from trip.model.warp import MAX_AMPLITUDE, MAX_DISPLACEMENT, REFERENCE_FRAMES, SCENE_SIDE, MotionField, PhotoWarp, moved, places_of
+from trip.model.build import build_vae
+from trip.model.latents import encode_video
+from trip.model.warp import (
+    MAX_AMPLITUDE,
+    MAX_DISPLACEMENT,
+    REFERENCE_FRAMES,
+    SCENE_SIDE,
+    MotionField,
+    PhotoWarp,
+    encoded_after_moving,
+    moved,
+    places_of,
+)
+from trip.settings import PRESETS
 
 REFERENCE = float(REFERENCE_FRAMES)
 
@@ -27,7 +41,7 @@ def field_with(camera: dict[tuple[int, int], float] | None = None, scene: dict[i
 
 def frames_of(photo: torch.Tensor, field: MotionField, *times: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Frames f c h w, and the share with which they are seen f h w."""
-    out = moved(photo, field, torch.tensor([times]))
+    out = moved(photo, field, torch.tensor([times]))[0].movedim(0, 1)
     return out[:, :-1], out[:, -1]
 
 
@@ -174,3 +188,17 @@ def test_noise_decides_the_waves_and_nothing_else(photo):
     assert torch.equal(fields[0].scene, fields[2].scene) and torch.equal(fields[0].camera, fields[2].camera)
     assert warp(photo, sentence).waves is None and fields[0].waves.abs().max() <= MAX_AMPLITUDE
     assert PhotoWarp(4, 8).draw_noise(6, 10, [torch.Generator()]) is None
+
+
+@torch.no_grad()
+def test_pixels_are_moved_and_then_encoded():
+    """A pan by pixels that are no whole cell: the latents are those of the moved picture, not of latents between cells."""
+    torch.manual_seed(0)
+    vae, photo = build_vae(PRESETS["tiny"].model), torch.rand(1, 3, 32, 48) * 2 - 1  # 2 pixels a cell
+    pan = field_with(camera={(0, 2): 2 * 3 / 32})
+    out = encoded_after_moving(vae, photo, pan, torch.tensor([[-1.0, 0.0, REFERENCE]]))
+    pictures = torch.stack([photo[0], photo[0], F.pad(photo, (0, 3, 0, 0), mode="replicate")[0, :, :, 3:]], dim=1)
+    assert out.shape == (1, 5, 3, 16, 24)
+    assert torch.allclose(out[:, :4], encode_video(vae, pictures[None]), atol=1e-3)
+    assert (out[0, 4, :2] == 1).all() and (out[0, 4, 2, :, :22] == 1).all()  # three pixels of what is shown lie outside
+    assert out[0, 4, 2, 0, 22:].tolist() == [0.5, 0.0]

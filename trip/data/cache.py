@@ -98,19 +98,21 @@ def encode_cache(
     num_clips: int,
     seed: int,
     key: dict[str, str | int],
+    keeps_photo: bool = False,
 ) -> Iterator[tuple[int, int]]:
     """Fills the cache and yields (clips done, clips wanted) after each shard; goes on where it stopped.
 
     draw    gives a clip for a source of chance
     encode  frames, 1 3 f h w in [-1, 1] -> latents, 1 c f h w
     key     what the latents depend on; written beside them and compared when the cache is opened again
+    keeps_photo  whether the first frame is kept as it is, too
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_key(folder, key)
     for start in range(0, num_clips, SHARD_SIZE):
         path = folder / f"clips-{start:07d}.safetensors"
         if not path.exists():
-            _write_shard(path, draw, encode, range(start, min(start + SHARD_SIZE, num_clips)), seed)
+            _write_shard(path, draw, encode, range(start, min(start + SHARD_SIZE, num_clips)), seed, keeps_photo)
         yield min(start + SHARD_SIZE, num_clips), num_clips
 
 
@@ -125,8 +127,8 @@ def check_key(folder: Path, key: dict[str, Any]) -> None:
     atomic_write_text(path, json.dumps(key))
 
 
-def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int) -> None:
-    latents, times, captions, motions, sways = [], [], [], [], []
+def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, seed: int, keeps_photo: bool) -> None:
+    latents, times, captions, motions, sways, photos = [], [], [], [], [], []
     with ThreadPoolExecutor(1, "clips") as drawer:  # the next clips are drawn while one is encoded
         for sample in drawer.map(lambda index: draw(np.random.default_rng([seed, index])), indices):
             motions += [_motion_tensor(sample.motion)] if sample.motion else []
@@ -135,11 +137,14 @@ def _write_shard(path: Path, draw: Callable, encode: Callable, indices: range, s
             times.append(torch.from_numpy(sample.times).float())
             captions.append(sample.caption)
             sways.append(sample.sways)
+            photos += [torch.from_numpy(sample.frames[0])] if keeps_photo else []
     tensors = {"latents": torch.stack(latents), "times": torch.stack(times), "sways": torch.tensor(sways)}
     if len(motions) not in (0, len(captions)):
         raise ValueError(f"wanted the motion of every clip of a cache or of none, got it of {len(motions)} of {len(captions)}")
     if motions:
         tensors["motion"] = torch.stack(motions)
+    if photos:
+        tensors["photos"] = torch.stack(photos)
     with atomic_write(path) as partial:
         save_file(tensors, partial, metadata={"captions": json.dumps(captions)})
 
@@ -157,6 +162,7 @@ class EncodedClip:
     words, sentence  where text is cached too      n d and d, half
     motion           where the true motion is known: x and y of `MovingClip.places`, `visibility`, `known`   f 4 g g, half
     sways            whether chance has a say in how things move
+    photo            the first frame, where it is kept                             h w 3, uint8
     """
 
     latents: Tensor
@@ -166,21 +172,25 @@ class EncodedClip:
     sentence: Tensor | None = None
     motion: Tensor | None = None
     sways: bool = True
+    photo: Tensor | None = None
 
 
 class LatentCache:
-    """The shards of a cache, in memory: latents n c f h w (half), times n f, captions, and where it was written motion n f 4 g g."""
+    """The shards of a cache, in memory: latents n c f h w (half), times n f, captions, and where they were written motion n f 4 g g
+    and photos n h w 3.
+    """
 
     unsaid: tuple[Tensor, Tensor] | None = None  # words and sentence of the empty prompt, where text is cached
 
     def __init__(self, folder: Path):
-        latents, times, motion, sways, self.captions = [], [], [], [], []
+        latents, times, motion, sways, photos, self.captions = [], [], [], [], [], []
         for path in sorted(folder.glob("clips-*.safetensors")):
             with safe_open(path, framework="pt") as shard:
                 latents.append(shard.get_tensor("latents"))
                 times.append(shard.get_tensor("times"))
                 motion += [shard.get_tensor("motion")] if "motion" in shard.keys() else []  # noqa: SIM118  no mapping
                 sways += [shard.get_tensor("sways") if "sways" in shard.keys() else torch.ones(len(times[-1]), dtype=torch.bool)]  # noqa: SIM118
+                photos += [shard.get_tensor("photos")] if "photos" in shard.keys() else []  # noqa: SIM118
                 self.captions += json.loads(shard.metadata()["captions"])
         if not latents:
             raise ValueError(f"{folder}: wanted encoded clips, found none; encode some first")
@@ -188,6 +198,7 @@ class LatentCache:
         self.times = torch.cat(times)
         self.motion = torch.cat(motion) if motion else None
         self.sways = torch.cat(sways).tolist()
+        self.photos = torch.cat(photos) if len(photos) == len(times) else None  # older shards have none
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -208,7 +219,10 @@ class LatentCache:
     def clip(self, index: int) -> EncodedClip:
         """One clip."""
         motion = None if self.motion is None else self.motion[index]
-        return EncodedClip(self.latents[index], self.times[index], self.captions[index], motion=motion, sways=self.sways[index])
+        photo = None if self.photos is None else self.photos[index]
+        return EncodedClip(
+            self.latents[index], self.times[index], self.captions[index], motion=motion, sways=self.sways[index], photo=photo
+        )
 
 
 def data_digest(photos: Sequence[Photo], clips: Sequence[ClipFile]) -> str:

@@ -86,6 +86,7 @@ def build_unet(settings: ModelSettings) -> TripUNet:
         entry_heads=s.entry_heads,
         frame_embedding=s.frame_embedding,
         photo_warp=s.photo_warp,
+        warp_space=s.warp_space,
         scene_frequencies=s.scene_frequencies,
         temporal_dropout=s.temporal_dropout,
         added_conditions=s.added_conditions,

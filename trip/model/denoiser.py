@@ -1,5 +1,6 @@
 """The denoiser: photo and noised clip in, noise of every frame out, by the residual path and the shortcut path."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ class Condition:
     z_shown           what the 3D-UNet is shown of the photo, where that is not z_first   b c 1 h w
     added_conditions  numbers for the 3D-UNet's option of that name: fps, strength; NaN where unknown   each b
     field             the motion of the photo, where it is known already: it is the same at every noise level
+    moved_photo       what `encoded_after_moving` gave for all frames that the 3D-UNet sees, b c+1 f' h w, where it `moves_pixels`; or, in
+                      training, where the motion is still learnt, what gives it for a motion and the times of those frames
     """
 
     z_first: Tensor
@@ -33,6 +36,7 @@ class Condition:
     z_shown: Tensor | None = None
     added_conditions: dict[str, Tensor] = dataclass_field(default_factory=dict)
     field: MotionField | None = None
+    moved_photo: Tensor | Callable[[MotionField, Tensor], Tensor] | None = None
 
 
 class Prediction(NamedTuple):
@@ -67,15 +71,19 @@ class Denoiser(nn.Module):
         where = self.unet.config.first_frame
         shown = condition.z_first if condition.z_shown is None else condition.z_shown
         field = condition.field or self.unet.motion_field(shown[:, :, 0], condition.sentence)
+        seen_at, moved_photo = frame_times(condition.times, where), condition.moved_photo
+        if callable(moved_photo):
+            moved_photo = moved_photo(field, seen_at)
         learnt_on = self.unet.config.base_schedule
         output = self.unet(
             attach(z_t, shown, where).to(self.unet.dtype),
             matched_timestep(alpha_bar, alphas_bar(*learnt_on).to(alpha_bar.device)) if learnt_on else timestep,
             condition.words.to(self.unet.dtype),
-            frame_times=frame_times(condition.times, where),
+            frame_times=seen_at,
             sentence=condition.sentence,
             added_conditions=condition.added_conditions,
             field=field,
+            moved_photo=moved_photo,
         ).sample
         residual = detach(output, where).float()
         if self.unet.config.predicts == "v_prediction":

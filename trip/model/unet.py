@@ -85,6 +85,8 @@ class TripUNet(UNet3DConditionModel):
     frame_embedding        tell every convolution the frame's time and the sentence
     temporal_dropout       of the temporal convolutions, while training; the base class has 0.1
     photo_warp             show the network the photo as each frame would show it after the motion that the sentence tells
+    warp_space             what is moved for that: the photo's latents, or its pixels, which are encoded then (`pixel`). Latents that lie
+                           between cells are blurred, and pixels far less; but who calls then brings `moved_photo`
     scene_frequencies      frequencies of the scene's waves, drawn from noise for each clip; 0: nothing of the motion is left to chance
     added_conditions       numbers a clip that the network is told beside the time step: fps (frames per second), strength (of the
                            motion, 1 for the usual one)
@@ -119,6 +121,7 @@ class TripUNet(UNet3DConditionModel):
         entry_heads: int = 8,
         frame_embedding: bool = False,
         photo_warp: bool = False,
+        warp_space: str = "latent",
         scene_frequencies: int = 0,
         temporal_dropout: float = 0.1,
         added_conditions: tuple[str, ...] = (),
@@ -174,6 +177,7 @@ class TripUNet(UNet3DConditionModel):
         sentence: Tensor | None = None,
         added_conditions: dict[str, Tensor] | None = None,
         field: MotionField | None = None,
+        moved_photo: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet3DConditionOutput | tuple[Tensor]:
         """Output of every frame that came in.
@@ -185,6 +189,7 @@ class TripUNet(UNet3DConditionModel):
         sentence               the prompt as one vector; for the options below                  b d
         added_conditions       numbers for the option of that name; one that is not there counts as not known   each b
         field                  what `motion_field` gave for photo and sentence, where the caller has it already
+        moved_photo            what `encoded_after_moving` gave for the frames; none: the photo's latents are moved   b c+1 f h w
         return_dict            off: a tuple
         """
         b, _, f = sample.shape[:3]
@@ -201,8 +206,9 @@ class TripUNet(UNet3DConditionModel):
         hidden = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
         if self.config.photo_warp:
             photo = photo_of(sample, self.config.first_frame)
-            field = field or self.warp(photo, sentence)
-            hidden = hidden + self.photo_in(moved(photo, field, frame_times).to(hidden.dtype))
+            if moved_photo is None:
+                moved_photo = moved(photo, field or self.warp(photo, sentence), frame_times)
+            hidden = hidden + self.photo_in(rearrange(moved_photo, "b c f h w -> (b f) c h w").to(hidden.dtype))
         hidden = self.transformer_in(hidden, num_frames=f, return_dict=False)[0]
 
         skips = (hidden,)
@@ -221,6 +227,11 @@ class TripUNet(UNet3DConditionModel):
         hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         sample = rearrange(hidden, "(b f) c h w -> b c f h w", f=f)
         return UNet3DConditionOutput(sample=sample) if return_dict else (sample,)
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether `moved_photo` is wanted: the options `photo_warp` and `warp_space` say so."""
+        return self.config.photo_warp and self.config.warp_space == "pixel"
 
     @apply_forward_hook
     def motion_field(self, photo: Tensor, sentence: Tensor, noise: Tensor | None = None) -> MotionField | None:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from trip.model.latents import encode_video
 
 REFERENCE_FRAMES = 16  # a frame's time is told to the network as a share of so many frames
 MAX_DISPLACEMENT = 1.0  # halves of the short side that the scene carries a place in REFERENCE_FRAMES, whatever photo and sentence are
@@ -21,6 +24,7 @@ CYCLES = 0.5  # of the lowest frequency, in REFERENCE_FRAMES; the others are its
 NOISE_SCALES, SCALE_CHANNELS, GLOBAL_CHANNELS = (1, 2, 4, 8), 2, 4  # noise that is smooth over so many cells, and noise for all cells alike
 SCENE_SIDE = 24  # cells of the short side on which the scene's motion is found, whatever the size of the frames
 DILATIONS = (1, 2, 4, 8)
+PIXEL_FINENESS = 4  # the scene's grid is made so many times finer before pixels are moved
 
 
 @dataclass(frozen=True)
@@ -104,18 +108,33 @@ class MotionField:
 
 
 def moved(photo: Tensor, field: MotionField, times: Tensor) -> Tensor:
-    """Latents of the photo where the motion takes them, and in the last channel the share with which they are seen: (b f) c+1 h w.
+    """The photo where the motion takes it, and in the last channel the share with which it is seen: b c+1 f h w.
 
-    photo  clean latent of the photo              b c h w
+    photo  its clean latent, or its pixels        b c h w
     times  as in `MotionField.at`                 b f
     """
     h, w = photo.shape[2:]
     places, visibility = field.at(times, h, w)
     looked_at = (places / half_sides(h, w, photo.device)).flatten(0, 1)
     source = photo.float().repeat_interleave(times.shape[1], dim=0)
-    latents = F.grid_sample(source, looked_at, padding_mode="border", align_corners=False)
-    inside = (looked_at.abs() <= 1).all(dim=3).to(latents.dtype)
-    return torch.cat([latents, (inside * visibility.flatten(0, 1)).unsqueeze(1)], dim=1)
+    sampled = F.grid_sample(source, looked_at, padding_mode="border", align_corners=False)
+    inside = (looked_at.abs() <= 1).all(dim=3).to(sampled.dtype)
+    shown = torch.cat([sampled, (inside * visibility.flatten(0, 1)).unsqueeze(1)], dim=1)
+    return shown.unflatten(0, times.shape).movedim(1, 2)
+
+
+@torch.no_grad()
+def encoded_after_moving(
+    vae: AutoencoderKL, photo: Tensor, field: MotionField, times: Tensor, device: torch.device | None = None
+) -> Tensor:
+    """As `moved` gives it for the photo's latent, but its pixels are moved, and latents are made of them then: b c+1 f h w.
+
+    photo   its pixels, in [-1, 1]             b 3 H W
+    device  where the autoencoder works, where that is not where its weights are
+    """
+    pixels, visibility = moved(photo, field.enlarged(PIXEL_FINENESS), times).split([3, 1], dim=1)
+    latents = encode_video(vae, pixels, device=device).to(photo.device)
+    return torch.cat([latents, F.adaptive_avg_pool3d(visibility, latents.shape[2:])], dim=1)
 
 
 class PhotoWarp(nn.Module):

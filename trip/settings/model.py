@@ -62,6 +62,7 @@ class UnetSettings(Settings):
     frame_embedding: bool = Field(False, description="tell every convolution the frame's time and the sentence's meaning")
     temporal_dropout: float = Field(0.1, ge=0, lt=1, description="of the temporal convolutions, while training")
     photo_warp: bool = Field(False, description="show the network the photo as each frame would show it after the motion told")
+    warp_space: Literal["latent", "pixel"] = Field("latent", description="what is moved for that: the photo's latents, or its pixels")
     scene_frequencies: int = Field(0, ge=0, description="frequencies of the scene's waves, drawn from noise for each clip; 0: no waves")
     added_conditions: tuple[Literal["fps", "strength"], ...] = Field(
         (), description="numbers a clip that go in beside the time step, zero at first"

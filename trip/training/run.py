@@ -243,5 +243,8 @@ class TrainingRun:
                 return encode_video(vae, video[:, :, :1] if moments else video)
 
         count = HELD_OUT_CLIPS if held_out else count
-        for done, wanted in encode_cache(self.folder / name, draw, encode, num_clips=count, seed=self.seed, key=key):
+        keeps_photo = self.preset.model.unet.warp_space == "pixel" and not moments
+        for done, wanted in encode_cache(
+            self.folder / name, draw, encode, num_clips=count, seed=self.seed, key=key, keeps_photo=keeps_photo
+        ):
             yield {"stage": name, "step": done, "max_steps": wanted}

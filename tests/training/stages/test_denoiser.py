@@ -9,9 +9,12 @@ import torch
 
 from trip.data.cache import LatentCache, Sample, encode_cache
 from trip.model.build import build_scheduler, build_text_encoder, build_unet, build_vae
+from trip.model.conditioning import frame_times
 from trip.model.denoiser import Denoiser
 from trip.model.fusion import NoiseFusion
+from trip.model.latents import decode_video
 from trip.model.text import train_tokenizer
+from trip.model.warp import encoded_after_moving
 from trip.settings import PRESETS, RecipeSettings, StageSettings
 from trip.training.loop import step_generator
 from trip.training.stages.denoiser import DenoiserStage
@@ -165,3 +168,22 @@ def test_evaluation_is_the_same_every_time(stage):
 def test_a_strip_of_samples_is_drawn(stage, tmp_path):
     stage.sample(tmp_path / "strip.png")
     assert (tmp_path / "strip.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@torch.no_grad()
+def test_the_network_is_shown_the_photo_as_its_pixels_move(stage, cache, kept):
+    """The first frame where it is cached, else what the autoencoder makes of its latent, and noise as the photo is shown with."""
+    clips = [cache.clip(0), cache.clip(1)]
+    pixels = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)  # latents are half as wide
+    clips = [replace(clip, photo=one) for clip, one in zip(clips, pixels, strict=True)] if kept else clips
+    batch = stage._batch(clips, [np.arange(4)] * 2, [False] * 2)
+    batch["photo_noise"] = torch.randn(2, 4, 1, 8, 8)
+    loud = stage_of(cache, recipe=changed(photo_noise=0.5))
+    told = loud._condition(batch, torch.tensor([500, 900]))
+
+    field, times = loud.model.unet.motion_field(told.z_first[:, :, 0], told.sentence), frame_times(told.times, "head")
+    photo = pixels.permute(0, 3, 1, 2) / 127.5 - 1 if kept else decode_video(loud.vae, told.z_first)[:, :, 0]
+    clean, shown = encoded_after_moving(loud.vae, photo, field, times), told.moved_photo(field, times)
+    assert torch.allclose((shown - clean)[:, :4], (told.z_shown - told.z_first).expand(-1, -1, 5, -1, -1), atol=1e-5)
+    assert (told.z_shown - told.z_first).abs().mean() > 0.05 and torch.equal(shown[:, 4], clean[:, 4])

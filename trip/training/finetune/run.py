@@ -214,7 +214,8 @@ class FinetuneRun:
         def encode(video: Tensor) -> Tensor:
             return encode_video(pipe.vae, video)
 
-        for done, wanted in encode_cache(folder, draw, encode, num_clips=count, seed=seed, key=key):
+        keeps = pipe.unet.moves_pixels
+        for done, wanted in encode_cache(folder, draw, encode, num_clips=count, seed=seed, key=key, keeps_photo=keeps):
             yield {"stage": folder.name, "step": done, "max_steps": wanted}
 
     def _measure_base(self, stage: ClipsStage) -> None:

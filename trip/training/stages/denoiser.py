@@ -1,5 +1,6 @@
 """Third stage, and with given weights the only one: 3D-UNet and fusion together, on cached latents (Sec. 3.3, Eq. 10)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trip.diffusion import add_noise, image_noise_prior, predict_z_0, snr, sprea
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.latents import decode_video
 from trip.model.text import encode_prompts
-from trip.model.warp import MotionField
+from trip.model.warp import MotionField, encoded_after_moving
 from trip.settings import RecipeSettings, StageSettings
 from trip.training.loop import step_generator
 from trip.training.stages.field import field_loss, scene_noise
@@ -73,7 +74,8 @@ class DenoiserStage:
         """The clips of a share, each with its own noise: who computes which share changes nothing.
 
         z_0, eps b c f h w; times b f; timestep b; prompts, some emptied, for guidance; words b n d and sentence b d where they are cached;
-        added_conditions b each; photo_noise b c 1 h w; motion b f 4 g g and sways b where motion is known
+        added_conditions b each; photo_noise b c 1 h w; motion b f 4 g g and sways b where motion is known; photo b 8h 8w 3, uint8, where
+        the 3D-UNet wants it and it is cached
         """
         first = (step * num_shares + share) * self.settings.batch_size
         positions = range(first, first + self.settings.batch_size)
@@ -106,6 +108,8 @@ class DenoiserStage:
         if self.cache.unsaid:
             said = [self.cache.unsaid if left_out else (clip.words, clip.sentence) for clip, left_out in zip(clips, unsaid, strict=True)]
             batch["words"], batch["sentence"] = (torch.stack(parts).float() for parts in zip(*said, strict=True))
+        if self.model.unet.moves_pixels and all(clip.photo is not None for clip in clips):
+            batch["photo"] = torch.stack([clip.photo for clip in clips])
         batch["added_conditions"] = {name: getattr(self, f"_{name}")(batch) for name in self.model.unet.config.added_conditions}
         return batch
 
@@ -153,7 +157,9 @@ class DenoiserStage:
             loss = loss + error
             figures |= {name: value.item() for name, value in parts.items()}
         elif field is not None:
-            loss = loss + 0 * field.moves.sum()  # several processes want every weight to take part
+            loss = loss + 0 * (
+                field.moves.sum() + field.camera.sum() + field.scene.sum()
+            )  # several processes want every weight to take part
         return loss, figures
 
     def _fields(self, field: MotionField, batch: dict[str, Any], condition: Condition, generator: torch.Generator) -> list[MotionField]:
@@ -173,8 +179,22 @@ class DenoiserStage:
         z_shown = None
         if "photo_noise" in batch:
             z_shown = z_first + self.recipe.photo_noise * spread(timestep / len(self.alphas_bar)) * batch["photo_noise"].to(device)
+        sentence, times = sentence.to(device), batch["times"].to(device)
         added_conditions = {name: numbers.to(device) for name, numbers in batch.get("added_conditions", {}).items()}
-        return Condition(z_first, words.to(device), sentence.to(device), batch["times"].to(device), z_shown, added_conditions)
+        move_photo = self._mover(batch, z_first, z_shown) if self.model.unet.moves_pixels else None
+        return Condition(z_first, words.to(device), sentence, times, z_shown, added_conditions, moved_photo=move_photo)
+
+    def _mover(self, batch: dict[str, Any], z_first: Tensor, z_shown: Tensor | None) -> Callable[[MotionField, Tensor], Tensor]:
+        """Moves the photos of a batch, and noises them as they are shown; one that is not cached is decoded."""
+        vae = self.vae.to(z_first.device)
+        kept = "photo" in batch
+        photo = batch["photo"].to(z_first.device).permute(0, 3, 1, 2) / 127.5 - 1 if kept else decode_video(vae, z_first)[:, :, 0]
+
+        def moved_by(field: MotionField, times: Tensor) -> Tensor:
+            moved_photo = encoded_after_moving(vae, photo, field, times)
+            return moved_photo if z_shown is None else moved_photo + functional.pad(z_shown - z_first, (0, 0) * 3 + (0, 1))
+
+        return moved_by
 
     def _weight(self, alpha_bar: Tensor) -> Tensor:
         """Weight of the squared error of each clip: b 1 1 1 1."""

@@ -198,7 +198,7 @@ class FieldStage:
         """Three channels of held-out photos' last frames, and below each what the field makes of the photo."""
         batch = self._held_out(NUM_SAMPLES)
         field = self.model.draws(batch["photo"], batch["sentence"], batch["noise"])[0]
-        guess = moved(batch["photo"], field, batch["times"][:, -1:])[:, :3]
+        guess = moved(batch["photo"], field, batch["times"][:, -1:])[:, :3, 0]
         true = torch.stack([clip.latents[:3, -1].float() for clip in self.held_out[:NUM_SAMPLES]])
         grid = torch.stack([true, guess]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
         Image.fromarray(((grid + 2.5) * 51).clamp(0, 255).byte().numpy()).save(path)
