@@ -30,7 +30,7 @@ from trip.evaluation.ablation import (
     tables,
     true_clips,
 )
-from trip.evaluation.judges import Judge
+from trip.evaluation.extractors import FeatureExtractor
 from trip.evaluation.published import TABLES
 from trip.model.build import build_unet
 from trip.pipeline import TripPipeline
@@ -173,14 +173,14 @@ def test_what_cannot_be_is_refused_and_a_dry_run_counts(tmp_path, capsys) -> Non
 # arithmetic
 
 
-def flat_judge(is_of_frames: bool) -> Judge:
+def flat_extractor(is_of_frames: bool) -> FeatureExtractor:
     """Features that are means of colours: of a clip, or of its frames."""
 
     def features(frames: np.ndarray) -> np.ndarray:
         means = frames.reshape(len(frames), -1, 3).mean(axis=1).astype(np.float32)
         return means if is_of_frames else means.ravel()
 
-    return Judge("flat", "0" * 16, f"mean colours, {is_of_frames}", features, is_of_frames=is_of_frames)
+    return FeatureExtractor("flat", "0" * 16, f"mean colours, {is_of_frames}", features, is_of_frames=is_of_frames)
 
 
 @pytest.fixture(scope="module")
@@ -204,9 +204,11 @@ def test_clips_of_a_case_are_made_once_and_scored_against_the_true_ones(cases, t
     assert list(made_clips(tmp_path / "trip-0", cases, true, animate, seed=0, at_once=4)) == [0, 4, 8, 9]
     assert list(made_clips(tmp_path / "trip-0", cases, true, animate, seed=0)) == [9] and len(set(seeds)) == 9
     changed_clips(tmp_path / "still", true, lambda frames: np.repeat(frames[:1], 5, axis=0))
-    judges = {"fvd": flat_judge(False), "consistency": flat_judge(True)}
+    extractors = {"fvd": flat_extractor(False), "consistency": flat_extractor(True)}
     told = {"system": "s", "variant": "trip", "data": "d"}
-    found, still, real = (score(tmp_path, name, cases, true, judges, tmp_path / "features", **told) for name in ("trip-0", "still", "real"))
+    found, still, real = (
+        score(tmp_path, name, cases, true, extractors, tmp_path / "features", **told) for name in ("trip-0", "still", "real")
+    )
     assert found.features.shape == (3, 3, 15) and (found.features == still.features).all()
     assert (found.per_photo["f_consistency_all"] > 99.999).all() and (found.per_photo["right"] == 0).all()
     assert (real.per_photo["psnr"] == 60).all() and (real.per_photo["f_consistency_all"] < 100).all()
@@ -216,7 +218,7 @@ def test_clips_of_a_case_are_made_once_and_scored_against_the_true_ones(cases, t
     assert rows["trip"]["held_out_loss"].figure() == {"value": 0.25, "low": None, "high": None, "num_photos": 1}
     (tmp_path / "trip-0" / cases[0].name).rename(tmp_path / "aside")
     with pytest.raises(ValueError, match="wanted a clip for each of 9 cases"):
-        score(tmp_path, "trip-0", cases, true, judges, tmp_path / "features", **told)
+        score(tmp_path, "trip-0", cases, true, extractors, tmp_path / "features", **told)
 
 
 def test_intervals_cover_seeds_and_photos_and_differences_are_paired() -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from trip.data.photos import Photo
-from trip.evaluation.clips import GeneratedClip, asked, evenly, true_clip
+from trip.evaluation.clips import GeneratedClip, clip_request, evenly, true_clip
 from trip.evaluation.similarity import frame_psnr
 from trip.media import fit_photo
 
@@ -18,7 +18,7 @@ PHOTO = Photo("astronaut", cv2.resize(astronaut(), (480, 320), interpolation=cv2
 @pytest.mark.parametrize("seed", range(4))
 def test_the_crop_of_the_whole_photo_is_the_first_frame(seed: int) -> None:
     true, view = true_clip(PHOTO, "pan_left", np.arange(3), size=SIZE, seed=seed)
-    question = asked(PHOTO, true[0], view, "the camera pans left", seed)
+    question = clip_request(PHOTO, true[0], view, "the camera pans left", seed)
     assert np.array_equal(question.photo, true[0])
     assert np.array_equal(fit_photo(Image.fromarray(question.whole), SIZE, box=question.crop), true[0])
     assert question.whole.shape[1] / question.whole.shape[0] == pytest.approx(480 / 320, rel=0.03)
@@ -27,7 +27,7 @@ def test_the_crop_of_the_whole_photo_is_the_first_frame(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_surroundings_are_what_a_pan_comes_to_show(seed: int) -> None:
     true, view = true_clip(PHOTO, "pan_left", np.arange(16), size=SIZE, seed=seed)
-    question = asked(PHOTO, true[0], view, "the camera pans left", seed)
+    question = clip_request(PHOTO, true[0], view, "the camera pans left", seed)
     left = question.left - round(0.2 * SIZE)  # a pan to the left goes there, a fifth of the view
     panned = question.whole[question.top : question.top + SIZE, left : left + SIZE]
     assert frame_psnr(panned[None], true[-1:])[0] > 24  # the way is not a whole number of pixels
@@ -37,7 +37,7 @@ def test_the_surroundings_are_what_a_pan_comes_to_show(seed: int) -> None:
 def test_of_a_tiny_photo_the_view_is_all_there_is() -> None:
     tiny = Photo("tiny", PHOTO.pixels[:40, :40].copy())
     true, view = true_clip(tiny, "still", np.arange(2), size=SIZE, seed=0)
-    question = asked(tiny, true[0], view, "nothing moves", 0)
+    question = clip_request(tiny, true[0], view, "nothing moves", 0)
     assert np.array_equal(question.whole, true[0]) and question.crop == (0, 0, 1, 1)
 
 

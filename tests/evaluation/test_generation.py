@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.test_clip_sets import film
-from tests.evaluation.test_judges import tiny_clip
+from tests.evaluation.test_extractors import tiny_clip
 from trip.cli import main
 from trip.data.layouts import Entry
 from trip.evaluation.generation import chosen_entries, clip_seed, sentence

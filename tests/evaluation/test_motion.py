@@ -10,7 +10,7 @@ from skimage.data import astronaut, coffee
 from trip.data.photos import Photo
 from trip.data.prompts import CAMERA_MOTIONS, MOTIONS
 from trip.evaluation.camera import EXPECTED_COMPONENTS
-from trip.evaluation.clips import Asked, GeneratedClip, photo_seed, true_clip
+from trip.evaluation.clips import ClipRequest, GeneratedClip, photo_seed, true_clip
 from trip.evaluation.comparison import compare, line
 from trip.evaluation.motion import PROMPTS, asked_scenes, evaluate_motion, scene_summary, summary
 from trip.evaluation.scenes import SCENE_PROMPTS, scene_view, true_scene
@@ -23,18 +23,18 @@ PHOTOS = [Photo("astronaut", astronaut()[:400]), Photo("coffee", coffee(), kind=
 MIRROR = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 
 
-def by_prompt(question: Asked) -> tuple[Photo, str]:
+def by_prompt(question: ClipRequest) -> tuple[Photo, str]:
     """Photo and motion of a question; a stand-in knows what no model does."""
     name = next(name for name, wording in {**PROMPTS, **SCENE_PROMPTS}.items() if wording == question.prompt)
     seeds = {np.random.default_rng(photo_seed(photo, 0)).integers(2**31): photo for photo in PHOTOS}
     return seeds[question.seed], name
 
 
-def moved(question: Asked, name: str) -> np.ndarray:
+def moved(question: ClipRequest, name: str) -> np.ndarray:
     return true_clip(by_prompt(question)[0], name, np.arange(FRAMES), size=SIZE, seed=0)[0]
 
 
-def oracle(question: Asked) -> GeneratedClip:
+def oracle(question: ClipRequest) -> GeneratedClip:
     """Draws what was asked, half as large, and renders it in full at three frames for each."""
     photo, name = by_prompt(question)
     if name in SCENE_PROMPTS:
@@ -47,16 +47,16 @@ def oracle(question: Asked) -> GeneratedClip:
     return GeneratedClip(small, np.repeat(true, 3, axis=0), np.arange(3 * FRAMES) / 3)
 
 
-def stays(question: Asked) -> GeneratedClip:
+def stays(question: ClipRequest) -> GeneratedClip:
     return GeneratedClip(np.repeat(question.photo[None], FRAMES, axis=0))
 
 
-def mirrored(question: Asked) -> GeneratedClip:
+def mirrored(question: ClipRequest) -> GeneratedClip:
     name, _, side = by_prompt(question)[1].partition("_")
     return GeneratedClip(moved(question, f"{name}_{MIRROR[side]}")) if side else GeneratedClip(moved(question, name))
 
 
-def noisy(question: Asked) -> GeneratedClip:
+def noisy(question: ClipRequest) -> GeneratedClip:
     true, rng = moved(question, by_prompt(question)[1]), np.random.default_rng(0)
     return GeneratedClip(np.concatenate([true[:1], (true[1:] + rng.normal(0, 12, true[1:].shape)).clip(0, 255).astype(np.uint8)]))
 
@@ -135,7 +135,7 @@ def test_a_mirrored_motion_is_wrong_however_sharp() -> None:
 
 
 def test_a_clip_of_another_rate_stands_beside_the_truth_of_its_own_times() -> None:
-    def rendered(question: Asked) -> GeneratedClip:
+    def rendered(question: ClipRequest) -> GeneratedClip:
         photo, name = by_prompt(question)
         times = np.linspace(0, FRAMES - 1, 9)  # hardly one of them is the time of a frame of the network's
         still, view = stays(question), true_clip(photo, name, np.arange(FRAMES), size=SIZE, seed=0)[1]

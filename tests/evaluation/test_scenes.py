@@ -9,7 +9,7 @@ from trip.data.photos import Photo
 from trip.data.prompts import MOTIONS
 from trip.data.scene import SCENE_EFFECTS
 from trip.evaluation import scenes
-from trip.evaluation.scenes import NOTHING, SCENE_PROMPTS, SceneJudge, scene_judge, scene_view, scenes_for, signature, true_scene
+from trip.evaluation.scenes import NOTHING, SCENE_PROMPTS, SceneClassifier, scene_classifier, scene_view, scenes_for, signature, true_scene
 
 TIMES = np.arange(12.0)
 
@@ -29,8 +29,8 @@ PHOTO = Photo("landscape", landscape())
 
 
 @pytest.fixture(scope="module")
-def judge() -> SceneJudge:
-    return scene_judge(PHOTO, scene_view(PHOTO, "snow", (0,)), TIMES, (0, 1))
+def classifier() -> SceneClassifier:
+    return scene_classifier(PHOTO, scene_view(PHOTO, "snow", (0,)), TIMES, (0, 1))
 
 
 def clip_of(name: str, seed: int, size: int = 128) -> np.ndarray:
@@ -52,46 +52,46 @@ def test_every_scene_has_a_prompt_of_the_training_data() -> None:
         assert prompt in {" ".join(wording.format(ly="", how="", a="a").split()) for wording in MOTIONS[name].wordings}, name
 
 
-def test_true_clips_of_other_seeds_are_known_again(judge: SceneJudge) -> None:
-    assert len(judge.names) >= 8 and judge.names[-1] == NOTHING
-    asked = [(name, seed) for name in judge.names[:-1] for seed in range(2)]
-    right = np.mean([judge.verdict(clip_of(name, seed), name)["right"] for name, seed in asked])
+def test_true_clips_of_other_seeds_are_known_again(classifier: SceneClassifier) -> None:
+    assert len(classifier.names) >= 8 and classifier.names[-1] == NOTHING
+    asked = [(name, seed) for name in classifier.names[:-1] for seed in range(2)]
+    right = np.mean([classifier.verdict(clip_of(name, seed), name)["right"] for name, seed in asked])
     assert right >= 0.9  # chance: one in nine to eleven
 
 
-def test_so_are_damaged_ones_and_those_of_another_size(judge: SceneJudge) -> None:
-    asked = judge.names[:-1]
-    assert np.mean([judge.verdict(damaged(clip_of(name, 5)), name)["right"] for name in asked]) >= 0.6
-    assert np.mean([judge.verdict(clip_of(name, 6, size=192), name)["right"] for name in asked]) >= 0.8
+def test_so_are_damaged_ones_and_those_of_another_size(classifier: SceneClassifier) -> None:
+    asked = classifier.names[:-1]
+    assert np.mean([classifier.verdict(damaged(clip_of(name, 5)), name)["right"] for name in asked]) >= 0.6
+    assert np.mean([classifier.verdict(clip_of(name, 6, size=192), name)["right"] for name in asked]) >= 0.8
 
 
-def test_a_still_clip_is_nothing_and_right_nowhere(judge: SceneJudge) -> None:
+def test_a_still_clip_is_nothing_and_right_nowhere(classifier: SceneClassifier) -> None:
     still = np.repeat(clip_of("snow", 0)[:1], len(TIMES), axis=0)
-    for name in judge.names[:-1]:
-        verdict = judge.verdict(still, name)
+    for name in classifier.names[:-1]:
+        verdict = classifier.verdict(still, name)
         assert verdict["nearest"] == NOTHING and not verdict["right"] and verdict["margin"] < 0
 
 
-def test_what_an_autoencoder_loses_of_the_photo_is_no_change(judge: SceneJudge) -> None:
+def test_what_an_autoencoder_loses_of_the_photo_is_no_change(classifier: SceneClassifier) -> None:
     still = np.repeat(clip_of("snow", 0)[:1], len(TIMES), axis=0)
     still[1:] = cv2.GaussianBlur(still[0], (0, 0), 2)
-    assert judge.verdict(still, "light")["nearest"] == NOTHING
+    assert classifier.verdict(still, "light")["nearest"] == NOTHING
 
 
-def test_the_other_direction_is_wrong(judge: SceneJudge) -> None:
-    verdict = judge.verdict(clip_of("clouds_right", 3), "clouds_left")
+def test_the_other_direction_is_wrong(classifier: SceneClassifier) -> None:
+    verdict = classifier.verdict(clip_of("clouds_right", 3), "clouds_left")
     assert verdict["nearest"] == "clouds_right" and verdict["margin"] < 0
 
 
 def test_a_scene_with_nothing_to_move_is_no_candidate() -> None:
     grey = Photo("grey", np.full((300, 300, 3), 120, np.uint8))
-    names = scene_judge(grey, scene_view(grey, "snow", (0,)), TIMES, (0,)).names
+    names = scene_classifier(grey, scene_view(grey, "snow", (0,)), TIMES, (0,)).names
     assert "leaves" not in names and {"snow", "rain", "light", NOTHING} <= set(names)
 
 
 def test_where_no_scene_shows_the_still_photo_is_all_there_is(monkeypatch) -> None:
     monkeypatch.setattr(scenes, "changes", lambda clip: False)
-    assert scene_judge(PHOTO, scene_view(PHOTO, "snow", (0,)), TIMES, (0, 1)).names == (NOTHING,)
+    assert scene_classifier(PHOTO, scene_view(PHOTO, "snow", (0,)), TIMES, (0, 1)).names == (NOTHING,)
 
 
 def test_a_signature_does_not_depend_on_the_pattern() -> None:

@@ -9,10 +9,10 @@ import pytest
 from tests.evaluation.test_clip_sets import pictures
 from trip.data.windows import Unfit
 from trip.evaluation.clip_sets import ClipSet, Reading, open_set
+from trip.evaluation.extractors import FeatureExtractor
 from trip.evaluation.features import features_of, motion_of
-from trip.evaluation.judges import Judge
 from trip.evaluation.protocol import Protocol, differences, protocol_of
-from trip.evaluation.scores import Asked, anchor_reports, consistency_report, distance_report
+from trip.evaluation.scores import ScoreSettings, anchor_reports, consistency_report, distance_report
 
 READING = Reading(num_frames=6, fps=4.0, size=48)
 LOOKED_AT: list[int] = []
@@ -23,8 +23,10 @@ def colours(frames: np.ndarray) -> np.ndarray:
     return frames.reshape(len(frames), 4, 12, 4, 12, 3).mean(axis=(2, 4)).reshape(len(frames), -1).astype(np.float32)
 
 
-OF_FRAMES = Judge("colours", "0" * 16, "means of squares", colours)
-OF_CLIPS = Judge("colours of clips", "1" * 16, "means of squares", lambda frames: colours(frames).mean(axis=0), is_of_frames=False)
+OF_FRAMES = FeatureExtractor("colours", "0" * 16, "means of squares", colours)
+OF_CLIPS = FeatureExtractor(
+    "colours of clips", "1" * 16, "means of squares", lambda frames: colours(frames).mean(axis=0), is_of_frames=False
+)
 
 
 def moving(seed: int, speed: int = 3) -> np.ndarray:
@@ -57,7 +59,9 @@ def test_motion_is_measured() -> None:
 
 
 def test_a_set_is_at_no_distance_from_itself_and_the_report_says_all(real) -> None:
-    report = distance_report("fvd", OF_CLIPS, real, real, Asked(system="the same", data="here", first_frame="the photo", num_draws=20))
+    report = distance_report(
+        "fvd", OF_CLIPS, real, real, ScoreSettings(system="the same", data="here", first_frame="the photo", num_draws=20)
+    )
     assert report["figures"]["fvd"]["value"] == pytest.approx(0, abs=1e-6) and report["figures"]["fvd"]["num_photos"] == 10
     assert report["motion"]["moves"]["value"] == 100 and report["motion"] == report["real_motion"]
     assert report["unfit"]["fake"]["counts"] == {"short": 1}
@@ -71,7 +75,7 @@ def test_a_set_is_at_no_distance_from_itself_and_the_report_says_all(real) -> No
 
 def test_anchors_have_one_protocol_but_for_the_halves(real) -> None:
     brighter = ("brighter", lambda frames: np.minimum(frames, 205) + np.uint8(50))
-    reports = {one["system"]: one for one in anchor_reports("fvd", OF_CLIPS, real, Asked(num_draws=10), brighter)}
+    reports = {one["system"]: one for one in anchor_reports("fvd", OF_CLIPS, real, ScoreSettings(num_draws=10), brighter)}
     still, trip, halves = reports["still image"], reports["autoencoder's round trip"], reports["real against real, two halves"]
     assert still["hash"] == trip["hash"] != halves["hash"]
     assert still["figures"]["fvd"]["value"] > 0 and still["motion"]["moves"]["value"] == 0
@@ -80,7 +84,7 @@ def test_anchors_have_one_protocol_but_for_the_halves(real) -> None:
     frames = next(frames for _, frames in real.windows() if not isinstance(frames, Unfit))
     changed = real.with_change("", lambda f: f, "")
     assert np.array_equal(next(iter(changed.windows()))[1], frames)
-    consistent = {one["system"]: one for one in anchor_reports("consistency", OF_FRAMES, real, Asked())}
+    consistent = {one["system"]: one for one in anchor_reports("consistency", OF_FRAMES, real, ScoreSettings())}
     assert consistent["still image"]["figures"]["f_consistency_all"]["value"] == pytest.approx(100)
     assert consistent["real clips"]["figures"]["f_consistency_all"]["value"] < 99.9
     assert consistent["real clips"]["motion"]["moves"]["value"] == 100  # a still image wins, and stands still
@@ -88,13 +92,13 @@ def test_anchors_have_one_protocol_but_for_the_halves(real) -> None:
 
 def test_groups_are_measured_by_themselves(real) -> None:
     fake = real.with_change("fake", lambda frames: frames[::-1] // 2, "darker")
-    report = distance_report("fid", OF_FRAMES, real, fake, Asked(num_draws=10), by_group=True)
+    report = distance_report("fid", OF_FRAMES, real, fake, ScoreSettings(num_draws=10), by_group=True)
     alone = {name: report["groups"][name]["value"] for name in ("sea", "sky")}
     assert report["figures"]["fid"]["value"] == pytest.approx(np.mean(list(alone.values()))) and min(alone.values()) > 0
     assert report["protocol"]["averaged_over"] == ("sea", "sky")
     sky = replace(real, sources=tuple(source for source in real.sources if source.name.startswith("sky")))
     with pytest.raises(ValueError, match="wanted the same folders of clips in both, got 'sea', 'sky' and 'sky'"):
-        distance_report("fid", OF_FRAMES, real, sky, Asked(), by_group=True)
+        distance_report("fid", OF_FRAMES, real, sky, ScoreSettings(), by_group=True)
 
 
 def test_what_was_measured_is_read_back_until_files_change(real, tmp_path) -> None:
@@ -116,7 +120,7 @@ def test_what_was_measured_is_read_back_until_files_change(real, tmp_path) -> No
 def test_too_few_clips_are_refused_with_the_reason(real) -> None:
     short = replace(real, sources=tuple(source for source in real.sources if source.name in ("sky/short", "sky/clip0")))
     with pytest.raises(ValueError, match="wanted at least 2 clips that can be read, got 1 .sky/short: 2 pictures, wanted at least 6"):
-        consistency_report(OF_FRAMES, short, Asked())
+        consistency_report(OF_FRAMES, short, ScoreSettings())
 
 
 def test_a_protocol_is_another_with_any_of_its_values() -> None:

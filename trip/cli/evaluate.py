@@ -102,7 +102,7 @@ def _motion(options: argparse.Namespace) -> None:
 
 def _measured(options: argparse.Namespace, model: str | None, photos: list, scene_photos: list, drawn: dict[str, np.ndarray]) -> dict:
     """The report of one checkpoint; the first clip of each prompt goes into `drawn`."""
-    from trip.evaluation.clips import Asked, GeneratedClip
+    from trip.evaluation.clips import ClipRequest, GeneratedClip
     from trip.evaluation.motion import evaluate_motion
     from trip.model_cache import load_pipeline
     from trip.render import Rendering
@@ -110,13 +110,13 @@ def _measured(options: argparse.Namespace, model: str | None, photos: list, scen
     pipe = load_pipeline(model)
     asked_for = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
 
-    def animate(asked: Asked) -> GeneratedClip:
-        crop = {"crop": asked.crop} if options.surroundings else {}
-        settings = AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **asked_for, **crop)
-        clip = pipe.animate(asked.whole if crop else asked.photo, settings)
+    def animate(request: ClipRequest) -> GeneratedClip:
+        crop = {"crop": request.crop} if options.surroundings else {}
+        settings = AnimateSettings.checked(prompt=request.prompt, seed=request.seed, **asked_for, **crop)
+        clip = pipe.animate(request.whole if crop else request.photo, settings)
         rendered = Rendering(clip, "photo")  # as large as what the model saw is, which is the size that is judged
-        if asked.prompt not in drawn:
-            drawn[asked.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
+        if request.prompt not in drawn:
+            drawn[request.prompt] = np.stack([rendered[i] for i in np.linspace(0, len(rendered) - 1, SHEET_FRAMES).round().astype(int)])
         return GeneratedClip(clip.frames, rendered, rendered.at)
 
     with progress_bar() as progress:

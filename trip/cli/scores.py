@@ -18,7 +18,7 @@ from trip.system.files import atomic_write_text, check_run_folder
 
 if TYPE_CHECKING:
     from trip.evaluation.clip_sets import Reading
-    from trip.evaluation.judges import Judge
+    from trip.evaluation.extractors import FeatureExtractor
 
 NETWORKS = ("clip", "efficientnet-lite0")  # for consistency: the paper's, and one whose weights come with a package
 HELP = {
@@ -78,11 +78,11 @@ def _score(options: argparse.Namespace) -> None:
     check_counts(options, stride=1e-3)
     from trip.evaluation.clip_sets import open_set, run_metadata
     from trip.evaluation.generation import NETWORKS_OWN
-    from trip.evaluation.scores import DISTANCES, PHOTO, Asked, consistency_report, distance_report
+    from trip.evaluation.scores import DISTANCES, PHOTO, ScoreSettings, consistency_report, distance_report
     from trip.media import check_target
 
     check_target(options.output, (".json",))
-    judge = judge_for(options.metric, options)
+    extractor = extractor_for(options.metric, options)
     metadata = run_metadata(options.fake)
     reading = _reading(options)
     limits = {"most": options.num_clips}
@@ -91,7 +91,7 @@ def _score(options: argparse.Namespace) -> None:
     if fake.stride is None and options.stride:
         fake = replace(fake, stride=options.stride)
     first_frames = {"photo": PHOTO, "network": NETWORKS_OWN, None: str(metadata.get("first_frame", "not told"))}
-    asked = Asked(
+    settings = ScoreSettings(
         system=options.system or _system_of(options.fake, metadata),
         data=options.data or str(metadata.get("data", "")) or (options.real or options.fake).resolve().name,
         variant=options.variant or str(metadata.get("variant", "")),
@@ -102,9 +102,9 @@ def _score(options: argparse.Namespace) -> None:
     )
     with progress_bar() as on_progress:
         if options.metric in DISTANCES:
-            report = distance_report(options.metric, judge, real, fake, asked, by_group=options.by_folder, progress=on_progress)
+            report = distance_report(options.metric, extractor, real, fake, settings, by_group=options.by_folder, progress=on_progress)
         else:
-            report = consistency_report(judge, fake, asked, real=real, progress=on_progress)
+            report = consistency_report(extractor, fake, settings, real=real, progress=on_progress)
     atomic_write_text(options.output, json.dumps(report, indent=1))
     _print(report)
     print(options.output)
@@ -120,22 +120,22 @@ def _anchors(options: argparse.Namespace) -> None:
     _check(options)
     check_run_folder(options.output)
     from trip.evaluation.clip_sets import open_set, run_metadata
-    from trip.evaluation.scores import Asked, anchor_reports
+    from trip.evaluation.scores import ScoreSettings, anchor_reports
 
-    judges = {metric: judge_for(metric, options) for metric in options.metrics}
+    extractors = {metric: extractor_for(metric, options) for metric in options.metrics}
     real = open_set(options.real, _reading(options), **_part_of_data(options), most=options.num_clips)
     round_trip = _round_trip(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     metadata = run_metadata(options.real)
-    for metric, judge in judges.items():
-        asked = Asked(
+    for metric, extractor in extractors.items():
+        settings = ScoreSettings(
             data=options.data or str(metadata.get("data", "")) or options.real.resolve().name,
             seed=options.seed,
             num_draws=_draws(options, metric),
             cache=options.cache or options.output / "features",
         )
         with progress_bar() as on_progress:
-            for report in anchor_reports(metric, judge, real, asked, round_trip, on_progress):
+            for report in anchor_reports(metric, extractor, real, settings, round_trip, on_progress):
                 name = "".join(letter if letter.isalnum() else "-" for letter in report["system"])
                 path = options.output / f"{metric}-{name}.json"
                 atomic_write_text(path, json.dumps(report, indent=1))
@@ -180,19 +180,19 @@ def _vbench(options: argparse.Namespace) -> None:
     print(options.output)
 
 
-def judge_for(metric: str, options: argparse.Namespace) -> "Judge":
+def extractor_for(metric: str, options: argparse.Namespace) -> "FeatureExtractor":
     """The network of a measure, opened; ValueError, in one line with what to do, where it is not here."""
-    from trip.evaluation import judges
-    from trip.first_frame.local_models import judge
+    from trip.evaluation import extractors
+    from trip.first_frame.local_models import extractor_folder
     from trip.system.accelerator import device
 
     if metric == "fvd":
-        return judges.i3d_judge(judge("i3d", options.models), device())
+        return extractors.i3d_extractor(extractor_folder("i3d", options.models), device())
     if metric == "fid":
-        return judges.inception_judge(judge("inception", options.models), device())
+        return extractors.inception_extractor(extractor_folder("inception", options.models), device())
     if options.network != "clip":
-        return judges.imagenet_judge(device())
-    return judges.clip_judge(judge("clip", options.models), device())
+        return extractors.imagenet_extractor(device())
+    return extractors.clip_extractor(extractor_folder("clip", options.models), device())
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -51,9 +51,9 @@ def run(options: argparse.Namespace) -> None:
     if options.output is None:
         raise ValueError("--output: wanted a folder for the study, got none; name one")
     check_run_folder(options.output)
-    from trip.evaluation.study import Asked, Study, create, named
+    from trip.evaluation.study import Study, StudySettings, create, named
 
-    asked = Asked(
+    settings = StudySettings(
         systems=named(options.folders),
         mode="not-sure" if options.not_sure else "forced",
         num_pairs=options.pairs,
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     with progress_bar() as progress:
-        for line in create(options.output, asked, progress):
+        for line in create(options.output, settings, progress):
             print(f"trip: {line}", file=sys.stderr)
     study = Study(options.output)
     photos = len({pair.item for pair in study.pairs})

@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 
 from trip.data.photos import Photo
-from trip.evaluation.bootstrap import COVERED, Figure, verdict
+from trip.evaluation.bootstrap import COVERED, Estimate, verdict
 from trip.evaluation.camera import resized
 from trip.evaluation.clip_sets import RUN, Change, Reading, open_set
-from trip.evaluation.clips import Asked, clip_seed, true_clip
+from trip.evaluation.clips import ClipRequest, clip_seed, true_clip
 from trip.evaluation.consistency import FIRST, PERCENT, neighbour_similarity
+from trip.evaluation.extractors import FeatureExtractor
 from trip.evaluation.features import features_of
 from trip.evaluation.frechet import NORMAL, frechet_distance
 from trip.evaluation.generation import write_pictures
-from trip.evaluation.judges import Judge
 from trip.evaluation.motion import PROMPTS, measure
 from trip.evaluation.paper_tables import with_interval
 from trip.evaluation.published import TABLES, Table
-from trip.evaluation.scores import PHOTO, consistency_report, distance_report
-from trip.evaluation.scores import Asked as Measured
+from trip.evaluation.scores import PHOTO, ScoreSettings, consistency_report, distance_report
 from trip.evaluation.sheets import contact_sheet
 from trip.system.files import atomic_write_text
 
@@ -44,7 +43,7 @@ COLUMNS = {  # figure -> head of its column, digits, whether more is better
     "held_out_loss": ("held-out loss ↓", 4, False),
 }
 JUDGED = ("f_consistency_4", "f_consistency_all", "fvd")  # that the paper orders its variants by
-AnimateAll = Callable[[list[Asked]], list[np.ndarray]]
+AnimateAll = Callable[[list[ClipRequest]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ def made_clips(
     yield len(cases) - len(missing)
     for start in range(0, len(missing), at_once):
         some = missing[start : start + at_once]
-        asked = [Asked(true[c.name][0], true[c.name][0], 0, 0, PROMPTS[c.motion], clip_seed(c.name, seed)) for c in some]
-        for case, frames in zip(some, animate(asked), strict=True):
+        requests = [ClipRequest(true[c.name][0], true[c.name][0], 0, 0, PROMPTS[c.motion], clip_seed(c.name, seed)) for c in some]
+        for case, frames in zip(some, animate(requests), strict=True):
             assert frames.shape == true[case.name].shape, frames.shape
             write_pictures(folder / case.name, frames)
         yield len(cases) - len(missing) + start + len(some)
@@ -128,35 +127,35 @@ class Scores:
 
 
 def score(
-    clips: Path, name: str, cases: Sequence[Case], true: Mapping[str, np.ndarray], judges: Mapping[str, Judge], cache: Path, *,
-    system: str, variant: str, data: str,
+    clips: Path, name: str, cases: Sequence[Case], true: Mapping[str, np.ndarray], extractors: Mapping[str, FeatureExtractor],
+    cache: Path, *, system: str, variant: str, data: str,
 ) -> Scores:  # fmt: skip
     """Measures the clips of a folder below `clips` against the true ones beside it.
 
-    judges  fvd, and consistency; one that is not here is not measured
+    extractors  fvd, and consistency; one that is not here is not measured
     Raises ValueError where clips are missing.
     """
     num_frames, size = next(iter(true.values())).shape[:2]
     reading, order = Reading(num_frames, None, size), [case.name for case in cases]
     fake, real = (open_set(clips / folder, reading) for folder in (name, FOLDERS[REAL]))
     fake, real = (replace(one, sources=tuple(_in_order(one.sources, order))) for one in (fake, real))  # these cases alone
-    asked = Measured(system=system, data=data, variant=variant, first_frame=PHOTO, cache=cache)
+    settings = ScoreSettings(system=system, data=data, variant=variant, first_frame=PHOTO, cache=cache)
     values: dict[str, list[float]] = {"psnr": [], "right": []}
     for case, source in zip(cases, fake.sources, strict=True):
         found = measure(case.motion, source.read(reading), true[case.name])
         values["psnr"].append(found["psnr"])
         values["right"].append(PERCENT * found["right"])
     reports, features = {}, None
-    if judge := judges.get("consistency"):
-        reports["consistency"] = consistency_report(judge, fake, asked)
-        judged = features_of(fake, judge, cache)
+    if extractor := extractors.get("consistency"):
+        reports["consistency"] = consistency_report(extractor, fake, settings)
+        judged = features_of(fake, extractor, cache)
         judged = judged.of([judged.names.index(one) for one in order])
         alike = PERCENT * neighbour_similarity(judged.values)
         values |= {"f_consistency_4": alike[:, : FIRST - 1].mean(axis=1), "f_consistency_all": alike.mean(axis=1)}
         values |= {"moves": PERCENT * judged.moves}
-    if judge := judges.get("fvd"):
-        reports["fvd"] = distance_report("fvd", judge, real, fake, asked)
-        judged = features_of(fake, judge, cache)
+    if extractor := extractors.get("fvd"):
+        reports["fvd"] = distance_report("fvd", extractor, real, fake, settings)
+        judged = features_of(fake, extractor, cache)
         features = _by_photo(judged.of([judged.names.index(one) for one in order]).values, cases)
     return Scores({key: _by_photo(np.array(of), cases).mean(axis=1) for key, of in values.items()}, features, reports)
 
@@ -203,16 +202,16 @@ class Row:
     is_distance: bool
     num_photos: int
 
-    def figure(self) -> Figure:
+    def figure(self) -> Estimate:
         """With its interval: percentiles of the draws, of a distance 1.96 of their deviations, since draws repeat clips and raise it."""
         return _figure(self.value, self.drawn, self.is_distance, self.num_photos)
 
-    def above(self, other: "Row") -> Figure:
+    def above(self, other: "Row") -> Estimate:
         """By how much it is higher than another's, draw by draw."""
         return _figure(self.value - other.value, self.drawn - other.drawn, self.is_distance, self.num_photos)
 
 
-def _figure(value: float, drawn: np.ndarray, is_distance: bool, number: int) -> Figure:
+def _figure(value: float, drawn: np.ndarray, is_distance: bool, number: int) -> Estimate:
     if is_distance:
         reach = NORMAL * float(np.std(drawn, ddof=1))
         low, high = value - reach, value + reach
@@ -288,7 +287,7 @@ def orderings(table: Table, rows: Mapping[str, Mapping[str, Row]]) -> Iterator[s
         yield f"{head}: published {order[0]}; {alike}. TRIP against " + "; against ".join(against) + "."
 
 
-def _turned(figure: Figure) -> Figure:
+def _turned(figure: Estimate) -> Estimate:
     """Of a figure of which less is better: the same, told as of one of which more is."""
     return {"low": figure["high"] and -figure["high"], "high": figure["low"] and -figure["low"]}
 

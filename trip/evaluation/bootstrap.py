@@ -10,7 +10,7 @@ import numpy as np
 NUM_DRAWS = 2000
 COVERED = 0.95  # share of intervals that are to hold the true value
 
-Figure = dict[str, float | int | None]  # value, low and high ends of its interval, number of photos it rests on
+Estimate = dict[str, float | int | None]  # value, low and high ends of its interval, number of photos it rests on
 
 
 def by_photo(clips: Iterable[dict], key: str) -> dict[str, float]:
@@ -22,12 +22,12 @@ def by_photo(clips: Iterable[dict], key: str) -> dict[str, float]:
     return {photo: float(np.mean(of_photo)) for photo, of_photo in values.items()}
 
 
-def mean_over_photos(clips: Iterable[dict], key: str, seed: int = 0) -> Figure:
+def mean_over_photos(clips: Iterable[dict], key: str, seed: int = 0) -> Estimate:
     """Mean of a figure over photos, with its interval."""
     return interval(np.array(list(by_photo(clips, key).values())), seed=seed)
 
 
-def interval(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] | None = None, seed: int = 0) -> Figure:
+def interval(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] | None = None, seed: int = 0) -> Estimate:
     """A statistic of photos and its percentile interval; no value without a photo, no ends with one alone.
 
     values     one row a photo                                        n or n k
@@ -49,13 +49,13 @@ def ratio_of_medians(values: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full_like(above, np.inf), where=below > 0)
 
 
-def paired_difference(ours: Iterable[dict], theirs: Iterable[dict], key: str, seed: int = 0) -> Figure:
+def paired_difference(ours: Iterable[dict], theirs: Iterable[dict], key: str, seed: int = 0) -> Estimate:
     """By how much a figure is higher in one run than in another, photo by photo, over the photos of both."""
     one, other = by_photo(ours, key), by_photo(theirs, key)
     return interval(np.array([one[photo] - other[photo] for photo in one if photo in other]), seed=seed)
 
 
-def verdict(difference: Figure) -> str:
+def verdict(difference: Estimate) -> str:
     """better, worse or no difference, by whether the interval of a difference holds 0; a single photo decides nothing."""
     if difference["low"] is None:
         return "no difference"

@@ -18,7 +18,7 @@ FARTHEST = 0.5  # frames of the network's: a rendered frame is at most so far fr
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClipRequest:
     """One clip that a model is to make.
 
     photo      what the first frame is to show, in the size in which clips are judged            size size 3, uint8
@@ -95,13 +95,13 @@ def _named_seed(name: str, seed: int) -> list[int]:
     return [seed, zlib.crc32(name.encode())]
 
 
-def asked(photo: Photo, first: np.ndarray, view: View, prompt: str, seed: int) -> Asked:
+def clip_request(photo: Photo, first: np.ndarray, view: View, prompt: str, seed: int) -> ClipRequest:
     """The question whose first frame is known.
 
     first  the view of the photo   size size 3, uint8
     """
     whole, left, top = with_surroundings(photo.pixels, view, first)
-    return Asked(first, whole, left, top, prompt, clip_seed(photo.name, seed))
+    return ClipRequest(first, whole, left, top, prompt, clip_seed(photo.name, seed))
 
 
 def with_surroundings(pixels: np.ndarray, view: View, first: np.ndarray) -> tuple[np.ndarray, int, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trip.evaluation.bootstrap import Figure, paired_difference, verdict
+from trip.evaluation.bootstrap import Estimate, paired_difference, verdict
 
 UNITS = {"psnr": "dB", "least_psnr_to_photo": "dB", "ssim": "", "right": "of clips", "margin": ""}
 
@@ -35,7 +35,7 @@ def check_alike(ours: dict, theirs: dict) -> None:
         raise ValueError(f"wanted two reports of one protocol, got {', '.join(different)}; measure both alike")
 
 
-def _differences(ours: dict, theirs: dict) -> Iterator[tuple[str, str, Figure]]:
+def _differences(ours: dict, theirs: dict) -> Iterator[tuple[str, str, Estimate]]:
     seed = ours["protocol"]["seed"]
 
     def clips(report: dict, source: str, motion: str | None = None) -> list[dict]:

@@ -7,7 +7,7 @@ A still image scores 100: motion stands beside every figure.
 
 import numpy as np
 
-from trip.evaluation.bootstrap import Figure, interval
+from trip.evaluation.bootstrap import Estimate, interval
 
 FIRST = 4  # frames of F-Consistency_4
 PERCENT = 100.0
@@ -25,7 +25,7 @@ def pair_similarity(features: np.ndarray) -> np.ndarray:
     return (np.square(unit.sum(axis=1)).sum(axis=-1) - num_frames) / (num_frames * (num_frames - 1))
 
 
-def consistency_figures(features: np.ndarray, seed: int = 0) -> dict[str, Figure]:
+def consistency_figures(features: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
     """F-Consistency of the first four frames, of all, and of all pairs, in percent, with intervals over clips: features n f d.
 
     Raises ValueError where clips are shorter than four frames.
@@ -40,7 +40,7 @@ def consistency_figures(features: np.ndarray, seed: int = 0) -> dict[str, Figure
     }
 
 
-def consistency_curve(features: np.ndarray, seed: int = 0) -> dict[str, Figure]:
+def consistency_curve(features: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
     """F-Consistency of the first 2, 3, … frames, as in Figure 4, with intervals over clips: features n f d."""
     neighbours = PERCENT * neighbour_similarity(features)
     return {str(count): interval(neighbours[:, : count - 1].mean(axis=1), seed=seed) for count in range(2, features.shape[1] + 1)}

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from trip.data.windows import Unfit
 from trip.evaluation.camera import FLOW_SIDE, at_most, neighbour_flows
 from trip.evaluation.clip_sets import ClipSet
-from trip.evaluation.judges import Judge
+from trip.evaluation.extractors import FeatureExtractor
 from trip.system.files import atomic_write
 
 PIECE = 64  # clips that are kept together; a kill loses at most so many
@@ -57,7 +57,9 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__.partition("+")[0], "opencv": cv2.__version__, "av": version("av")}
 
 
-def features_of(clips: ClipSet, judge: Judge, cache: Path | None = None, progress: Progress = lambda share, text: None) -> Features:
+def features_of(
+    clips: ClipSet, extractor: FeatureExtractor, cache: Path | None = None, progress: Progress = lambda share, text: None
+) -> Features:
     """Features and motion of all clips of a set that can be read; what was measured before, by this network on these files, is read back.
 
     cache  folder of what was measured before; none: measure all of it, keep nothing
@@ -67,10 +69,10 @@ def features_of(clips: ClipSet, judge: Judge, cache: Path | None = None, progres
     for start in range(0, len(clips), PIECE):
         piece = replace(clips, sources=clips.sources[start : start + PIECE])
         share = partial_progress(progress, start / len(clips), len(piece) / len(clips))
-        path = cache / f"{judge.name}-{_key(piece, judge)}.safetensors" if cache else None
+        path = cache / f"{extractor.name}-{_key(piece, extractor)}.safetensors" if cache else None
         found = _kept(path) if path else None
         if found is None:
-            found = _measured(piece, judge, share)
+            found = _measured(piece, extractor, share)
             if path and len(found):
                 _keep(path, found)
         pieces.append(found)
@@ -100,22 +102,22 @@ def motion_of(frames: np.ndarray) -> tuple[float, bool]:
     return float(flow.mean(axis=(1, 2)).sum() / width), bool(steps >= LEAST_STEPS)
 
 
-def _measured(clips: ClipSet, judge: Judge, progress: Progress) -> Features:
+def _measured(clips: ClipSet, extractor: FeatureExtractor, progress: Progress) -> Features:
     names, values, motion, unfit = [], [], [], []
     for index, (source, frames) in enumerate(clips.windows()):
         if isinstance(frames, Unfit):
             unfit.append(frames)
         else:
             names.append(source.name)
-            values.append(judge.features(frames))
+            values.append(extractor.features(frames))
             motion.append(motion_of(frames))
         progress((index + 1) / len(clips), source.name)
     way, moves = np.array(motion, np.float64).reshape(-1, 2).T
     return Features(names, np.array(values, np.float32), way, moves, unfit)
 
 
-def _key(clips: ClipSet, judge: Judge) -> str:
-    depends = [clips.digest(exact=True), judge.name, judge.digest, judge.input, versions()]
+def _key(clips: ClipSet, extractor: FeatureExtractor) -> str:
+    depends = [clips.digest(exact=True), extractor.name, extractor.digest, extractor.input, versions()]
     return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ over √((n-1)(m-1)): no square root of a matrix, nothing complex, exact also wi
 
 import numpy as np
 
-from trip.evaluation.bootstrap import Figure
+from trip.evaluation.bootstrap import Estimate
 
 NUM_DRAWS = 200
 NORMAL = 1.96  # standard deviations on either side of 95 % of a Gaussian
@@ -31,7 +31,7 @@ def _root(x: np.ndarray) -> np.ndarray:
     return np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x
 
 
-def frechet_figure(x: np.ndarray, y: np.ndarray, *, paired: bool = False, num_draws: int = NUM_DRAWS, seed: int = 0) -> Figure:
+def frechet_figure(x: np.ndarray, y: np.ndarray, *, paired: bool = False, num_draws: int = NUM_DRAWS, seed: int = 0) -> Estimate:
     """The distance with an interval by bootstrap over clips: 1.96 standard deviations of the draws on either side.
 
     Draws hold some clips twice, which raises every distance; so their spread is used, and not their place.

@@ -24,7 +24,7 @@ from PIL import Image
 from trip.data.layouts import SPLITS, Entry, category_key, entries, layout_of
 from trip.data.windows import Unfit
 from trip.evaluation.clip_sets import RUN, Reading, numbered_sources
-from trip.evaluation.clips import Asked, GeneratedClip, clip_seed
+from trip.evaluation.clips import ClipRequest, GeneratedClip, clip_seed
 from trip.media import write_picture
 from trip.system.files import atomic_write_text
 
@@ -122,7 +122,7 @@ def begin(run: Path, request: Request) -> None:
 def generate(
     run: Path,
     found: Sequence[Entry],
-    animate: Callable[[Asked], GeneratedClip],
+    animate: Callable[[ClipRequest], GeneratedClip],
     request: Request,
     *,
     kinds: Sequence[str] = ("network", "rendered"),
@@ -153,11 +153,11 @@ def generate(
             counts["unfit"] += 1
             yield dict(counts)
             continue
-        asked = Asked(real[0], real[0], 0, 0, sentence(source.entry, request.seed), clip_seed(source.name, request.seed))
-        generated = animate(asked).sources(request.size, request.num_frames)
+        wanted = ClipRequest(real[0], real[0], 0, 0, sentence(source.entry, request.seed), clip_seed(source.name, request.seed))
+        generated = animate(wanted).sources(request.size, request.num_frames)
         for kind, frames in {"real": real, **{kind: generated[kind][0] for kind in kinds if kind in generated}}.items():
             write_pictures(run / kind / source.name, frames)
-        record = {"prompt": asked.prompt, "seed": asked.seed, "seconds": round(time.monotonic() - begun, 2)}
+        record = {"prompt": wanted.prompt, "seed": wanted.seed, "seconds": round(time.monotonic() - begun, 2)}
         path = run / "clips" / f"{source.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, json.dumps(record))

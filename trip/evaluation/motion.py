@@ -11,13 +11,13 @@ import numpy as np
 from trip.data.motion import View
 from trip.data.photos import Photo
 from trip.data.prompts import CAMERA_MOTIONS
-from trip.evaluation.bootstrap import Figure, by_photo, interval, mean_over_photos, paired_difference, ratio_of_medians
+from trip.evaluation.bootstrap import Estimate, by_photo, interval, mean_over_photos, paired_difference, ratio_of_medians
 from trip.evaluation.camera import EXPECTED_COMPONENTS, FLOW_SIDE, MotionComponents, follows_prompt, motion_components
-from trip.evaluation.clips import Asked, GeneratedClip, asked, photo_seed, true_clip
-from trip.evaluation.scenes import SCENE_PROMPTS, SceneJudge, changes, scene_judge, scene_view, scenes_for, true_scene
+from trip.evaluation.clips import ClipRequest, GeneratedClip, clip_request, photo_seed, true_clip
+from trip.evaluation.scenes import SCENE_PROMPTS, SceneClassifier, changes, scene_classifier, scene_view, scenes_for, true_scene
 from trip.evaluation.similarity import frame_psnr, frame_ssim, sharpness
 
-Animate = Callable[[Asked], GeneratedClip]
+Animate = Callable[[ClipRequest], GeneratedClip]
 Progress = Callable[[float, str], None]  # share done, what was just measured
 
 PROMPTS = {  # one plain wording a motion, at medium speed
@@ -78,9 +78,9 @@ def evaluate_motion(
         rows = _camera_rows(animate, photo, name, size, num_frames, seed)
         clips += rows
         progress(len(clips) // len(rows) / total, f"{photo.name}, {name}: {'right' if rows[-2]['right'] else 'wrong'}")
-    judges: dict[tuple[str, View], SceneJudge] = {}  # scenes of one region share a view of a photo
+    classifiers: dict[tuple[str, View], SceneClassifier] = {}  # scenes of one region share a view of a photo
     for done, (photo, name) in enumerate(scenes, start=len(cameras) + 1):
-        rows = list(_scene_rows(animate, photo, name, judges, size, num_frames, seed))
+        rows = list(_scene_rows(animate, photo, name, classifiers, size, num_frames, seed))
         scene_clips += rows
         progress(done / total, f"{photo.name}, {name}: {rows[0]['nearest'] if rows else 'left out, nothing of it would show'}")
     return {
@@ -96,7 +96,7 @@ def _camera_rows(animate: Animate, photo: Photo, name: str, size: int, num_frame
     """Figures of each source of one clip; the still image last, before it the clip that people get."""
     times = np.arange(num_frames, dtype=np.float64)
     true, view = true_clip(photo, name, times, size=size, seed=seed)
-    generated = animate(asked(photo, true[0], view, PROMPTS[name], seed)).sources(size, num_frames)
+    generated = animate(clip_request(photo, true[0], view, PROMPTS[name], seed)).sources(size, num_frames)
     rows = []
     for source, (frames, at) in {**generated, "still": (np.repeat(true[:1], num_frames, axis=0), times)}.items():
         beside = true if np.allclose(at, times) else true_clip(photo, name, at, size=size, seed=seed, view=view)[0]
@@ -134,22 +134,22 @@ def measure(name: str, clip: np.ndarray, true: np.ndarray) -> dict[str, bool | f
 
 
 def _scene_rows(
-    animate: Animate, photo: Photo, name: str, judges: dict, size: int, num_frames: int, seed: int
+    animate: Animate, photo: Photo, name: str, classifiers: dict, size: int, num_frames: int, seed: int
 ) -> Iterator[dict[str, object]]:
     """What each source of one scene clip shows, and a true clip of the scene; nothing where the scene would not show on the photo."""
     times, seeds = np.arange(num_frames, dtype=np.float32), photo_seed(photo, seed)
     view = scene_view(photo, name, seeds)
-    if (photo.name, view) not in judges:
-        judges[photo.name, view] = scene_judge(photo, view, times, seeds)
-    judge = judges[photo.name, view]
-    if name not in judge.names:
+    if (photo.name, view) not in classifiers:
+        classifiers[photo.name, view] = scene_classifier(photo, view, times, seeds)
+    classifier = classifiers[photo.name, view]
+    if name not in classifier.names:
         return
     true = true_scene(photo, name, view, times, size, (*seeds, len(SCENE_PROMPTS)))  # no draw that the judge has seen
-    generated = animate(asked(photo, true[0], view, SCENE_PROMPTS[name], seed)).sources(size, num_frames)
+    generated = animate(clip_request(photo, true[0], view, SCENE_PROMPTS[name], seed)).sources(size, num_frames)
     frames_of = {source: frames for source, (frames, _) in generated.items()}
     for source, frames in {**frames_of, "still": np.repeat(true[:1], num_frames, axis=0), "true": true}.items():
-        found = {"photo": photo.name, "scene": name, "source": source, "chance": 1 / len(judge.names)}
-        yield {**found, "changes": changes(frames), **judge.verdict(frames, name)}
+        found = {"photo": photo.name, "scene": name, "source": source, "chance": 1 / len(classifier.names)}
+        yield {**found, "changes": changes(frames), **classifier.verdict(frames, name)}
 
 
 def summary(clips: Sequence[dict], scene_clips: Sequence[dict], seed: int = 0) -> dict[str, object]:
@@ -186,7 +186,7 @@ def summary(clips: Sequence[dict], scene_clips: Sequence[dict], seed: int = 0) -
     }
 
 
-def _figures(rows: Sequence[dict], keys: Iterable[str], seed: int) -> dict[str, Figure]:
+def _figures(rows: Sequence[dict], keys: Iterable[str], seed: int) -> dict[str, Estimate]:
     return {key: mean_over_photos(rows, key, seed) for key in keys}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trip.evaluation.bootstrap import Figure
+from trip.evaluation.bootstrap import Estimate
 from trip.evaluation.protocol import differences, protocol_of
 from trip.evaluation.published import COLUMNS, PREFERENCES, TABLES, Row, Table
 
@@ -64,9 +64,9 @@ def read_studies(folder: Path) -> list[Report]:
     return found
 
 
-def of_columns(study: Report) -> dict[tuple[str, str], dict[str, Figure]]:
+def of_columns(study: Report) -> dict[tuple[str, str], dict[str, Estimate]]:
     """(system, other) -> question in the words of Table 4 -> its figure."""
-    columns: dict[tuple[str, str], dict[str, Figure]] = {}
+    columns: dict[tuple[str, str], dict[str, Estimate]] = {}
     for one in study["preferences"]:
         question = one["question"].replace("_", " ").capitalize()
         columns.setdefault((one["system"], one["other"]), {})[question] = {key: one[key] for key in ("value", "low", "high", "num_photos")}
@@ -122,7 +122,7 @@ def tables(reports: Sequence[Report], studies: Sequence[Report] = ()) -> Iterato
         yield from _several(f"On {data or 'clips'}", groups_of(mine), lambda group, measures=measures: _own_rows(measures, group), measures)
 
 
-def with_interval(figure: Figure | None, digits: int = 1) -> str:
+def with_interval(figure: Estimate | None, digits: int = 1) -> str:
     """A figure with its interval; "not measured" where there is none."""
     if figure is None or figure["value"] is None:
         return NOTHING

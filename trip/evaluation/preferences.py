@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trip.evaluation.bootstrap import COVERED, Figure, interval
+from trip.evaluation.bootstrap import COVERED, Estimate, interval
 from trip.evaluation.paper_tables import with_interval
 from trip.evaluation.study import NOT_SURE, QUESTIONS, Study
 
@@ -35,13 +35,13 @@ class Report:
     left         share of answers for the left side, %
     """
 
-    ratios: dict[tuple[str, str, str], dict[str, Figure]]
-    consistency: dict[str, Figure]
+    ratios: dict[tuple[str, str, str], dict[str, Estimate]]
+    consistency: dict[str, Estimate]
     agreement: dict[str, float | None]
-    strengths: dict[str, dict[str, Figure]]
+    strengths: dict[str, dict[str, Estimate]]
     raters_with_answers: int
     failed: int
-    left: Figure
+    left: Estimate
     mode: str
 
 
@@ -69,17 +69,17 @@ def report_of(study: Study, seed: int = 0) -> Report:
         ratios=ratios,
         consistency={question: _consistency(kept, question, seed) for question in QUESTIONS},
         agreement={question: krippendorff_alpha(_choices(first, question)) for question in QUESTIONS},
-        strengths={question: _strengths(first, question, list(study.asked.systems), seed) for question in QUESTIONS}
-        if len(study.asked.systems) > 2
+        strengths={question: _strengths(first, question, list(study.settings.systems), seed) for question in QUESTIONS}
+        if len(study.settings.systems) > 2
         else {},
         raters_with_answers=len({answer["rater"] for answer in answers}),
         failed=len(failed),
         left=_share(first, lambda answer: answer["choice"] == "left", lambda answer: answer["choice"] != NOT_SURE, seed),
-        mode=study.asked.mode,
+        mode=study.settings.mode,
     )
 
 
-def _share(answers: Iterable[Answer], counts: Callable[[Answer], bool], among: Callable[[Answer], bool], seed: int) -> Figure:
+def _share(answers: Iterable[Answer], counts: Callable[[Answer], bool], among: Callable[[Answer], bool], seed: int) -> Estimate:
     """Share in percent of the answers among which they count, with an interval clustered by rater."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for answer in answers:
@@ -90,7 +90,7 @@ def _share(answers: Iterable[Answer], counts: Callable[[Answer], bool], among: C
     return interval(values, lambda drawn: PERCENT * drawn[..., 0].sum(axis=1) / drawn[..., 1].sum(axis=1), seed)
 
 
-def _ratios(answers: Sequence[Answer], question: str, systems: tuple[str, str], seed: int) -> dict[str, Figure]:
+def _ratios(answers: Sequence[Answer], question: str, systems: tuple[str, str], seed: int) -> dict[str, Estimate]:
     mine = [one for one in answers if one["question"] == question and {one["left"], one["right"]} == set(systems)]
     decided = [one for one in mine if one["chosen"]]
     by_rater: dict[str, list[bool]] = defaultdict(list)
@@ -105,7 +105,7 @@ def _ratios(answers: Sequence[Answer], question: str, systems: tuple[str, str], 
     }
 
 
-def _consistency(answers: Sequence[Answer], question: str, seed: int) -> Figure:
+def _consistency(answers: Sequence[Answer], question: str, seed: int) -> Estimate:
     mine = [one for one in answers if one["question"] == question]
     before = {(one["rater"], one["pair"]): one["chosen"] for one in mine if one["kind"] == "first"}
     again = [one for one in mine if one["kind"] == "repeat"]
@@ -141,7 +141,7 @@ def krippendorff_alpha(choices: Mapping[Any, Sequence[str]]) -> float | None:
     return 1.0 if not expected else 1 - (total - 1) * disagreed / expected
 
 
-def _strengths(answers: Sequence[Answer], question: str, systems: Sequence[str], seed: int) -> dict[str, Figure]:
+def _strengths(answers: Sequence[Answer], question: str, systems: Sequence[str], seed: int) -> dict[str, Estimate]:
     """Bradley-Terry strengths with intervals over raters; a tie counts half for each."""
     try:
         from evalica import Winner, bradley_terry

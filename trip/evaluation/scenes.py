@@ -97,7 +97,7 @@ def _fineness(steps: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class SceneJudge:
+class SceneClassifier:
     """What each scene looks like in one view of a photo.
 
     names   candidates; NOTHING is the last
@@ -122,7 +122,7 @@ class SceneJudge:
         return {"right": nearest == asked, "nearest": nearest, "margin": float(np.log((others + 1e-3) / (distance[asked] + 1e-3)))}
 
 
-def scene_judge(photo: Photo, view: View, times: np.ndarray, seed: Sequence[int]) -> SceneJudge:
+def scene_classifier(photo: Photo, view: View, times: np.ndarray, seed: Sequence[int]) -> SceneClassifier:
     """Draws every scene NUM_DRAWS times in a view of a photo; those that change next to nothing there are no candidates.
 
     times  of the frames, reference frames   f
@@ -137,7 +137,7 @@ def scene_judge(photo: Photo, view: View, times: np.ndarray, seed: Sequence[int]
     signatures = np.array(drawn).reshape(len(names), NUM_DRAWS, len(signature(still)))
     spread = np.sqrt(signatures.var(axis=1, ddof=1).mean(axis=0)) if names else 0
     means = np.concatenate([signatures.mean(axis=1).reshape(len(names), len(signature(still))), signature(still)[None]])
-    return SceneJudge((*names, NOTHING), means, spread + SPREADS)
+    return SceneClassifier((*names, NOTHING), means, spread + SPREADS)
 
 
 def scene_view(photo: Photo, name: str, seed: Sequence[int]) -> View:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from trip.evaluation.bootstrap import Figure, interval
+from trip.evaluation.bootstrap import Estimate, interval
 from trip.evaluation.clip_sets import Change, ClipSet, faults, grouped
 from trip.evaluation.consistency import consistency_curve, consistency_figures
+from trip.evaluation.extractors import FeatureExtractor
 from trip.evaluation.features import Features, Progress, features_of, partial_progress, versions
 from trip.evaluation.frechet import NUM_DRAWS, frechet_figure
-from trip.evaluation.judges import Judge
 from trip.evaluation.protocol import Protocol
 
 DISTANCES = {"fvd": "i3d", "fid": "inception"}  # measure -> the network that it is defined with
@@ -21,7 +21,7 @@ Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoreSettings:
     """How a set is measured.
 
     system, data  what the clips were made by, and what they were made from, for tables; `variant` one of the paper's, or empty
@@ -40,7 +40,14 @@ class Asked:
 
 
 def distance_report(
-    metric: str, judge: Judge, real: ClipSet, fake: ClipSet, asked: Asked, *, by_group: bool = False, progress: Progress = lambda *_: None
+    metric: str,
+    extractor: FeatureExtractor,
+    real: ClipSet,
+    fake: ClipSet,
+    settings: ScoreSettings,
+    *,
+    by_group: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> Report:
     """FVD or FID of clips against real ones.
 
@@ -51,52 +58,57 @@ def distance_report(
     figures, motions, unfit, counts = {}, [], {"real": [], "fake": []}, [0, 0]
     for index, (name, (one, other)) in enumerate(pairs.items()):
         share = 0.5 / len(pairs)
-        known = features_of(one, judge, asked.cache, partial_progress(progress, 2 * index * share, share))
-        judged = features_of(other, judge, asked.cache, partial_progress(progress, (2 * index + 1) * share, share))
-        figures[name] = _distance(known, judged, asked)
+        known = features_of(one, extractor, settings.cache, partial_progress(progress, 2 * index * share, share))
+        judged = features_of(other, extractor, settings.cache, partial_progress(progress, (2 * index + 1) * share, share))
+        figures[name] = _distance(known, judged, settings)
         motions.append((known, judged))
         unfit["real"] += known.unfit
         unfit["fake"] += judged.unfit
         counts = [counts[0] + len(known), counts[1] + len(judged)]
     return {
-        **_head(metric, asked, fake),
+        **_head(metric, settings, fake),
         "figures": {metric: _mean_of(list(figures.values()))},
         **({"groups": figures} if by_group else {}),
-        "motion": motion_figures([judged for _, judged in motions], asked.seed),
-        "real_motion": motion_figures([known for known, _ in motions], asked.seed),
-        **_protocol_of(metric, judge, real, fake, counts, asked, tuple(pairs) if by_group else ()),
+        "motion": motion_figures([judged for _, judged in motions], settings.seed),
+        "real_motion": motion_figures([known for known, _ in motions], settings.seed),
+        **_protocol_of(metric, extractor, real, fake, counts, settings, tuple(pairs) if by_group else ()),
         "unfit": {side: faults(of) for side, of in unfit.items()},
     }
 
 
 def consistency_report(
-    judge: Judge, fake: ClipSet, asked: Asked, *, real: ClipSet | None = None, progress: Progress = lambda *_: None
+    extractor: FeatureExtractor,
+    fake: ClipSet,
+    settings: ScoreSettings,
+    *,
+    real: ClipSet | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Report:
     """F-Consistency of clips, its curve over the number of frames, motion beside it; of the real ones, too, where they are given.
 
     Raises ValueError.
     """
-    judged = features_of(fake, judge, asked.cache, partial_progress(progress, 0, 0.5 if real is not None else 1))
+    judged = features_of(fake, extractor, settings.cache, partial_progress(progress, 0, 0.5 if real is not None else 1))
     report = {
-        **_head("consistency", asked, fake),
-        "figures": consistency_figures(judged.values, asked.seed),
-        "curve": consistency_curve(judged.values, asked.seed),
-        "motion": motion_figures([judged], asked.seed),
-        **_protocol_of("consistency", judge, None, fake, [0, len(judged)], asked),
+        **_head("consistency", settings, fake),
+        "figures": consistency_figures(judged.values, settings.seed),
+        "curve": consistency_curve(judged.values, settings.seed),
+        "motion": motion_figures([judged], settings.seed),
+        **_protocol_of("consistency", extractor, None, fake, [0, len(judged)], settings),
         "unfit": {"fake": faults(judged.unfit)},
     }
     if real is not None:
-        known = features_of(real, judge, asked.cache, partial_progress(progress, 0.5, 0.5))
-        report |= {"real_figures": consistency_figures(known.values, asked.seed), "real_motion": motion_figures([known], asked.seed)}
+        known = features_of(real, extractor, settings.cache, partial_progress(progress, 0.5, 0.5))
+        report |= {"real_figures": consistency_figures(known.values, settings.seed), "real_motion": motion_figures([known], settings.seed)}
         report["unfit"]["real"] = faults(known.unfit)
     return report
 
 
 def anchor_reports(
     metric: str,
-    judge: Judge,
+    extractor: FeatureExtractor,
     real: ClipSet,
-    asked: Asked,
+    settings: ScoreSettings,
     round_trip: tuple[str, Change] | None = None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Report]:
@@ -108,18 +120,18 @@ def anchor_reports(
     sets = [still(real)]
     if round_trip:
         sets.append(real.with_change("autoencoder's round trip", _after_the_photo(round_trip[1]), round_trip[0]))
-    asked = replace(asked, first_frame=PHOTO)
+    settings = replace(settings, first_frame=PHOTO)
     if metric in DISTANCES:
         halves = [replace(real, sources=real.sources[start::2]) for start in (0, 1)]
         rows = [(one.label, real, one) for one in sets] + [("real against real, two halves", *halves)]
     else:
         rows = [(one.label, None, one) for one in sets] + [("real clips", None, real)]
     for index, (label, known, judged) in enumerate(rows):
-        step, mine = partial_progress(progress, index / len(rows), 1 / len(rows)), replace(asked, system=label)
+        step, mine = partial_progress(progress, index / len(rows), 1 / len(rows)), replace(settings, system=label)
         if known is not None:
-            yield distance_report(metric, judge, known, judged, mine, progress=step)
+            yield distance_report(metric, extractor, known, judged, mine, progress=step)
         else:
-            yield consistency_report(judge, judged, mine, progress=step)
+            yield consistency_report(extractor, judged, mine, progress=step)
 
 
 def _after_the_photo(change: Change) -> Change:
@@ -134,20 +146,20 @@ def still(clips: ClipSet) -> ClipSet:
     return clips.with_change("still image", lambda frames: np.repeat(frames[:1], len(frames), axis=0), "still")
 
 
-def motion_figures(sets: Sequence[Features], seed: int = 0) -> dict[str, Figure]:
+def motion_figures(sets: Sequence[Features], seed: int = 0) -> dict[str, Estimate]:
     """How far pixels go, in percent of the frame's width over the clip, and the share of clips that move, in percent."""
     way, moves = (np.concatenate([getattr(one, name) for one in sets]) for name in ("way", "moves"))
     return {"way": interval(100 * way, seed=seed), "moves": interval(100 * moves, seed=seed)}
 
 
-def _distance(real: Features, fake: Features, asked: Asked) -> Figure:
+def _distance(real: Features, fake: Features, settings: ScoreSettings) -> Estimate:
     """Clips of one name were made from one photo, and are drawn together."""
     both = [name for name in real.names if name in set(fake.names)]
     paired = len(both) == len(real) == len(fake)
     if paired:
         places = {name: index for index, name in enumerate(fake.names)}
         fake = fake.of([places[name] for name in real.names])
-    return frechet_figure(real.values, fake.values, paired=paired, num_draws=asked.num_draws, seed=asked.seed)
+    return frechet_figure(real.values, fake.values, paired=paired, num_draws=settings.num_draws, seed=settings.seed)
 
 
 def _groups(real: ClipSet, fake: ClipSet) -> dict[str, tuple[ClipSet, ClipSet]]:
@@ -160,7 +172,7 @@ def _groups(real: ClipSet, fake: ClipSet) -> dict[str, tuple[ClipSet, ClipSet]]:
     return {name: (one[name], other[name]) for name in one}
 
 
-def _mean_of(figures: list[Figure]) -> Figure:
+def _mean_of(figures: list[Estimate]) -> Estimate:
     """Mean over groups, which vary independently."""
     if len(figures) == 1:
         return figures[0]
@@ -171,19 +183,25 @@ def _mean_of(figures: list[Figure]) -> Figure:
     return {"value": value, "low": max(value - reach, 0.0), "high": value + reach, "num_photos": number}
 
 
-def _head(metric: str, asked: Asked, fake: ClipSet) -> Report:
-    return {"metric": metric, "system": asked.system or fake.label, "variant": asked.variant, "data": asked.data}
+def _head(metric: str, settings: ScoreSettings, fake: ClipSet) -> Report:
+    return {"metric": metric, "system": settings.system or fake.label, "variant": settings.variant, "data": settings.data}
 
 
 def _protocol_of(
-    metric: str, judge: Judge, real: ClipSet | None, fake: ClipSet, counts: list[int], asked: Asked, groups: tuple[str, ...] = ()
+    metric: str,
+    extractor: FeatureExtractor,
+    real: ClipSet | None,
+    fake: ClipSet,
+    counts: list[int],
+    settings: ScoreSettings,
+    groups: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The protocol, its hash and its line."""
     reading = fake.reading
     protocol = Protocol(
         metric=metric,
-        network=str(judge),
-        input=judge.input,
+        network=str(extractor),
+        input=extractor.input,
         data=real.digest() if real is not None else "",
         num_real=counts[0],
         num_fake=counts[1],
@@ -192,8 +210,8 @@ def _protocol_of(
         fake_stride=fake.stride,
         size=reading.size,
         crop="centre square" if reading.crop else "squeezed",
-        first_frame="left out" if reading.skip else asked.first_frame,
-        seed=asked.seed,
+        first_frame="left out" if reading.skip else settings.first_frame,
+        seed=settings.seed,
         averaged_over=groups,
         versions=versions(),
     )

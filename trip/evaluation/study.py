@@ -74,7 +74,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudySettings:
     """What a study is asked for; all of it is in study.json.
 
     systems        name -> folder
@@ -108,40 +108,40 @@ def named(folders: Sequence[Path]) -> dict[str, str]:
     return {name: str(path) for name, path in zip(names, paths, strict=True)}
 
 
-def create(folder: Path, asked: Asked, progress: Progress = lambda share, text: None) -> list[str]:
+def create(folder: Path, settings: StudySettings, progress: Progress = lambda share, text: None) -> list[str]:
     """Makes the folder of a study, and gives a line for each clip that was left out; what is there already is kept.
 
     Raises ValueError where there are too few clips of one name, or the folder holds a study that was asked for otherwise.
     """
     path = folder / "study.json"
     if path.is_file():
-        known = asdict(Study(folder).asked)
-        if other := [f"{name} {known.get(name)} and now {value}" for name, value in asdict(asked).items() if known.get(name) != value]:
+        known = asdict(Study(folder).settings)
+        if other := [f"{name} {known.get(name)} and now {value}" for name, value in asdict(settings).items() if known.get(name) != value]:
             raise ValueError(f"{folder} holds a study with {', '.join(other)}; choose another --output, or ask for the same")
         return []
-    sources = {system: _sources(Path(place)) for system, place in asked.systems.items()}
+    sources = {system: _sources(Path(place)) for system, place in settings.systems.items()}
     both = sorted(set.intersection(*(set(of) for of in sources.values())))
     if not both:
-        raise ValueError(f"wanted clips of the same names in {', '.join(asked.systems.values())}, found none; name them alike")
+        raise ValueError(f"wanted clips of the same names in {', '.join(settings.systems.values())}, found none; name them alike")
     for name in ("clips", "photos", "raters"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(asked.seed)
+    rng = np.random.default_rng(settings.seed)
     items, left_out = [], []
     for name in (both[index] for index in rng.permutation(len(both))):
         try:
             items.append(_written(folder, name, {system: of[name] for system, of in sources.items()}))
         except (Unfit, MediaError) as error:
             left_out.append(f"{name}: left out, {error}")
-        progress(min(len(items) / min(asked.num_pairs, len(both)), 1.0), name)
-        if len(items) == asked.num_pairs:
+        progress(min(len(items) / min(settings.num_pairs, len(both)), 1.0), name)
+        if len(items) == settings.num_pairs:
             break
     if not items:
         raise ValueError(f"{folder}: wanted clips that can be read in every folder, got none of {len(both)} ({left_out[0]})")
-    first, *others = asked.systems
-    compared = [(first, other) for other in others] if asked.against_first else list(combinations(asked.systems, 2))
+    first, *others = settings.systems
+    compared = [(first, other) for other in others] if settings.against_first else list(combinations(settings.systems, 2))
     pairs = [_pair(item, two) for item in items for two in compared]
     attention = [_spoilt(folder, items[index % len(items)], first, seed=index) for index in range(NUM_ATTENTION)]
-    told = {"asked": asdict(asked), "pairs": [asdict(pair) for pair in pairs], "attention": [asdict(pair) for pair in attention]}
+    told = {"settings": asdict(settings), "pairs": [asdict(pair) for pair in pairs], "attention": [asdict(pair) for pair in attention]}
     atomic_write_text(path, json.dumps(told, indent=1))
     return left_out
 
@@ -228,7 +228,7 @@ class Study:
         self.folder = folder
         told = _read(folder / "study.json")
         try:
-            self.asked = Asked(**told["asked"])
+            self.settings = StudySettings(**told["settings"])
             self.pairs, self.attention = ([_pair_of(one) for one in told[key]] for key in ("pairs", "attention"))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{folder}: wanted the folder of a study, its study.json is of another kind; begin one anew") from error
@@ -248,10 +248,10 @@ class Study:
         """A new rater's id. Raises StudyFull."""
         with self._lock:
             slot = len(self.raters())
-            if slot >= self.asked.num_raters:
-                raise StudyFull(f"wanted {self.asked.num_raters} raters, and all have begun; whoever began can go on")
+            if slot >= self.settings.num_raters:
+                raise StudyFull(f"wanted {self.settings.num_raters} raters, and all have begun; whoever began can go on")
             rater = secrets.token_urlsafe(12)
-            trials = trials_of(len(self.pairs), slot, seed=self.asked.seed, per_rater=self.asked.per_rater)
+            trials = trials_of(len(self.pairs), slot, seed=self.settings.seed, per_rater=self.settings.per_rater)
             atomic_write_text(self._path(rater), json.dumps({"slot": slot, "trials": [asdict(trial) for trial in trials]}))
             return rater
 
@@ -275,7 +275,7 @@ class Study:
         choice   left, right, or where the study has that mode, not sure
         seconds  that the question was open
         """
-        if choice not in SIDES and not (choice == NOT_SURE and self.asked.mode == "not-sure"):
+        if choice not in SIDES and not (choice == NOT_SURE and self.settings.mode == "not-sure"):
             raise ValueError(f"wanted {' or '.join(SIDES)} as an answer, got {choice!r}")
         with self._lock:
             done, trials = len(self.answers(rater)), self.trials(rater)

@@ -1,6 +1,6 @@
 """Reports as Markdown tables, to be put into a README."""
 
-from trip.evaluation.bootstrap import Figure
+from trip.evaluation.bootstrap import Estimate
 
 NAMES = {"network": "network's own frames", "rendered": "rendered clip", "still": "still image", "true": "true clips of other seeds"}
 
@@ -53,11 +53,11 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def _share(figure: Figure) -> str:
+def _share(figure: Estimate) -> str:
     return _number({**figure, **{k: figure[k] and 100 * figure[k] for k in ("value", "low", "high")}}, 0, " %")
 
 
-def _number(figure: Figure, digits: int, unit: str = "") -> str:
+def _number(figure: Estimate, digits: int, unit: str = "") -> str:
     if figure["value"] is None:
         return "not measured"
     ends = "" if figure["low"] is None else f" [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"

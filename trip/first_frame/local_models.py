@@ -109,7 +109,7 @@ def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, 
     return model, find_model(name, models, "control", anywhere=anywhere)
 
 
-def judge(name: str, models: Path | None) -> Path:
+def extractor_folder(name: str, models: Path | None) -> Path:
     """The folder of a network that judges clips; ValueError, in one line, with the command that gets it, where it is not here."""
     if folder := card_folder(JUDGES[name], models):
         return folder

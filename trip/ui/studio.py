@@ -258,7 +258,7 @@ class Studio:
         with self._converting:
             similarity_db = clip_psnr(read_clip(self.clip_of(one)).frames, read_clip(self.clip_of(other)).frames)
         return {
-            "likeness_db": similarity_db,
+            "psnr_db": similarity_db,
             "figures": [{label: value for label, value, _ in job.result["figures"]} for job in (one, other)],
         }
 

@@ -150,13 +150,13 @@ def build(study: Study) -> gr.Blocks:
 
 def _choices(study: Study) -> list[tuple[str, str]]:
     """Element and words of each button."""
-    more = [("not-sure", "Not sure")] if study.asked.mode == "not-sure" else []
+    more = [("not-sure", "Not sure")] if study.settings.mode == "not-sure" else []
     return [*((side, f"{side.capitalize()} clip") for side in SIDES), *more]
 
 
 def _welcome(study: Study) -> str:
-    count = min(study.asked.per_rater or len(study.pairs), len(study.pairs))
-    choose = f'"{NOT_SURE}"' if study.asked.mode == "not-sure" else "the likelier one"
+    count = min(study.settings.per_rater or len(study.pairs), len(study.pairs))
+    choose = f'"{NOT_SURE}"' if study.settings.mode == "not-sure" else "the likelier one"
     minutes = max(2, round(count * MINUTES_A_PAIR))
     return (
         "# Which clip is better?\n"
@@ -168,7 +168,7 @@ def _welcome(study: Study) -> str:
 
 
 def _hint(study: Study) -> str:
-    unsure = ", 3: not sure" if study.asked.mode == "not-sure" else ""
+    unsure = ", 3: not sure" if study.settings.mode == "not-sure" else ""
     return f"The buttons open once both clips have played. Keys: ← or 1: left, → or 2: right{unsure}."
 
 

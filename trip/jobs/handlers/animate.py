@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trip.evaluation.figures import figures
+from trip.evaluation.clip_metrics import clip_metrics
 from trip.evaluation.similarity import frame_psnr
 from trip.jobs.checkpoint import discard
 from trip.jobs.handlers.estimate import Timings
@@ -180,7 +180,7 @@ class AnimateHandler:
         drawn = write_clip(Clip(output.frames, output.fps, as_drawn), context.folder / f"drawn-{seed}.mp4")
         frames = self._rendering(output, settings, earlier.get("after"))
         path, num_frames, shown = self._render(context, frames, photo, earlier.get("after"))
-        measured = figures(shown, fit_photo(photo, *frames.shape, settings.crop))
+        measured = clip_metrics(shown, fit_photo(photo, *frames.shape, settings.crop))
         self.timings.add(replace(sampled.timing, rendering=time.monotonic() - rendering))
         return {
             "clip": path.name,

@@ -13,7 +13,7 @@ LARGEST = 256  # short side to which larger frames are shrunk for all but the fi
 
 
 @dataclass(frozen=True)
-class Figures:
+class ClipMetrics:
     """Figures of one clip.
 
     first_frame_db  PSNR of frame 0 to the photo, dB, at most SAME_DB
@@ -48,7 +48,7 @@ class Figures:
         ]
 
 
-def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
+def clip_metrics(frames: np.ndarray, photo: np.ndarray) -> ClipMetrics:
     """Measures a clip; of a file's frames, read back, the loss of H.264 is measured with it. ValueError where sizes differ.
 
     Motion is undone along dense optical flow, another than clips are made with; what came into the picture since has no partner and is
@@ -69,7 +69,7 @@ def figures(frames: np.ndarray, photo: np.ndarray) -> Figures:
     flows = neighbour_flows(frames)
     flicker = [lasting_error(*three) for three in zip(frames[:-1], frames[1:], flows, strict=True)]
     motion = motion_components(frames, flows)
-    return Figures(
+    return ClipMetrics(
         first_frame_db=first_frame_db,
         photo_kept_db=float(kept.mean()),
         flicker=float(np.sqrt(np.mean(flicker))),

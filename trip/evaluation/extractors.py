@@ -20,7 +20,7 @@ AT_ONCE = 16  # frames of a clip that a network of pictures sees together
 
 
 @dataclass(frozen=True)
-class Judge:
+class FeatureExtractor:
     """A network and how frames go into it.
 
     name      short, and `digest` sixteen letters of its weights
@@ -38,7 +38,7 @@ class Judge:
         return f"{self.name} {self.digest[:8]}"
 
 
-def i3d_judge(folder: Path, device: torch.device) -> Judge:
+def i3d_extractor(folder: Path, device: torch.device) -> FeatureExtractor:
     """What FVD is measured with: logits of Kinetics-400. Raises ValueError, also from `features` where there are too few frames."""
     network = load_i3d(folder).to(device)
 
@@ -49,10 +49,12 @@ def i3d_judge(folder: Path, device: torch.device) -> Judge:
         clip = resized(frames, SIZE, device) / 127.5 - 1
         return network(clip.transpose(0, 1).unsqueeze(0))[0].cpu().numpy()
 
-    return Judge("i3d", _digest(folder / "i3d.safetensors"), f"bilinear to {SIZE}, -1 to 1, 400 logits", features, is_of_frames=False)
+    return FeatureExtractor(
+        "i3d", _digest(folder / "i3d.safetensors"), f"bilinear to {SIZE}, -1 to 1, 400 logits", features, is_of_frames=False
+    )
 
 
-def inception_judge(folder: Path, device: torch.device) -> Judge:
+def inception_extractor(folder: Path, device: torch.device) -> FeatureExtractor:
     """What FID is measured with: the 2,048 pooled features of TensorFlow's Inception of 2015. Raises ValueError."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -71,10 +73,10 @@ def inception_judge(folder: Path, device: torch.device) -> Judge:
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device)
         return network(pictures)[0].cpu().numpy()
 
-    return Judge("inception", _digest(path), "TensorFlow's bilinear to 299, 2048 pooled features", partial(_in_parts, features))
+    return FeatureExtractor("inception", _digest(path), "TensorFlow's bilinear to 299, 2048 pooled features", partial(_in_parts, features))
 
 
-def clip_judge(folder: Path, device: torch.device) -> Judge:
+def clip_extractor(folder: Path, device: torch.device) -> FeatureExtractor:
     """What F-Consistency is measured with: projected image embeddings of a CLIP model of transformers'. Raises ValueError."""
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
@@ -90,10 +92,12 @@ def clip_judge(folder: Path, device: torch.device) -> Judge:
         pixels = processor(list(frames), return_tensors="pt")["pixel_values"]
         return network(pixels.to(device)).image_embeds.float().cpu().numpy()
 
-    return Judge("clip", _digest(folder / "model.safetensors"), f"bicubic to {side}, projected embeddings", partial(_in_parts, features))
+    return FeatureExtractor(
+        "clip", _digest(folder / "model.safetensors"), f"bicubic to {side}, projected embeddings", partial(_in_parts, features)
+    )
 
 
-def imagenet_judge(device: torch.device) -> Judge:
+def imagenet_extractor(device: torch.device) -> FeatureExtractor:
     """Pooled features of an EfficientNet-Lite0 trained on ImageNet, whose weights come with a package: for consistency where CLIP is not
     here. Its figures are not the paper's, and say so. Raises ValueError where the package is not here.
     """
@@ -111,7 +115,7 @@ def imagenet_judge(device: torch.device) -> Judge:
         pixels = resized(frames, SIZE, device) / 127.5 - 1
         return network.extract_features(pixels).mean(dim=(2, 3)).cpu().numpy()
 
-    return Judge("efficientnet-lite0", _digest(path), f"bilinear to {SIZE}, pooled features", partial(_in_parts, features))
+    return FeatureExtractor("efficientnet-lite0", _digest(path), f"bilinear to {SIZE}, pooled features", partial(_in_parts, features))
 
 
 def resized(frames: np.ndarray, size: int, device: torch.device) -> Tensor:
