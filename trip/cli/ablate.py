@@ -173,8 +173,8 @@ class _Judging:
         if folder in self.scored:
             return
         reports = self.options.output / "reports"
-        told = {"system": system, "variant": variant, "data": "photos set in motion"}
-        self.scored[folder] = score(self.clips, folder, self.cases, self.true, self.extractors, reports / "features", **told)
+        about = {"system": system, "variant": variant, "data": "photos set in motion"}
+        self.scored[folder] = score(self.clips, folder, self.cases, self.true, self.extractors, reports / "features", **about)
         reports.mkdir(exist_ok=True)
         for metric, report in self.scored[folder].reports.items():
             atomic_write_text(reports / f"{metric}-{folder}.json", json.dumps(report, indent=1))

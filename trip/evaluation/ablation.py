@@ -71,8 +71,8 @@ def true_clips(folder: Path, cases: Sequence[Case], *, size: int, num_frames: in
     """
     found = {}
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"num_frames": num_frames, "stride": 1 / fps, "size": size, "crop": True, "first_frame": PHOTO}
-    atomic_write_text(folder.parent / RUN, json.dumps(told, indent=1))
+    run = {"num_frames": num_frames, "stride": 1 / fps, "size": size, "crop": True, "first_frame": PHOTO}
+    atomic_write_text(folder.parent / RUN, json.dumps(run, indent=1))
     for case in cases:
         known = _kept(folder / case.name, num_frames, size)
         if known is None:

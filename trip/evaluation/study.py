@@ -141,8 +141,8 @@ def create(folder: Path, settings: StudySettings, progress: Progress = lambda sh
     compared = [(first, other) for other in others] if settings.against_first else list(combinations(settings.systems, 2))
     pairs = [_pair(item, two) for item in items for two in compared]
     attention = [_spoilt(folder, items[index % len(items)], first, seed=index) for index in range(NUM_ATTENTION)]
-    told = {"settings": asdict(settings), "pairs": [asdict(pair) for pair in pairs], "attention": [asdict(pair) for pair in attention]}
-    atomic_write_text(path, json.dumps(told, indent=1))
+    record = {"settings": asdict(settings), "pairs": [asdict(pair) for pair in pairs], "attention": [asdict(pair) for pair in attention]}
+    atomic_write_text(path, json.dumps(record, indent=1))
     return left_out
 
 
@@ -226,10 +226,10 @@ class Study:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        told = _read(folder / "study.json")
+        record = _read(folder / "study.json")
         try:
-            self.settings = StudySettings(**told["settings"])
-            self.pairs, self.attention = ([_pair_of(one) for one in told[key]] for key in ("pairs", "attention"))
+            self.settings = StudySettings(**record["settings"])
+            self.pairs, self.attention = ([_pair_of(one) for one in record[key]] for key in ("pairs", "attention"))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{folder}: wanted the folder of a study, its study.json is of another kind; begin one anew") from error
         self._lock = threading.Lock()
@@ -313,8 +313,8 @@ class Study:
             atomic_write_text(path, text[: text.rfind("\n") + 1])
 
 
-def _pair_of(told: dict[str, Any]) -> Pair:
-    return Pair(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+def _pair_of(record: dict[str, Any]) -> Pair:
+    return Pair(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
 
 
 def _lines(text: str) -> Iterator[dict[str, Any]]:
@@ -325,9 +325,9 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: wanted a file of a study, found none that reads; name the folder that --output named") from error
-    if not isinstance(told, dict):
+    if not isinstance(record, dict):
         raise ValueError(f"{path}: wanted a file of a study, got another; name the folder that --output named")
-    return told
+    return record
