@@ -17,6 +17,7 @@ from trip.diffusion import (
     residual_to_first,
     scaled_residual,
     snr,
+    v_from_noise,
 )
 
 ALPHA_BAR = torch.tensor([0.9, 0.03])
@@ -79,7 +80,9 @@ def test_fusing_noises_is_blending_clean_clips(z_0, eps):
 def test_noise_from_the_true_v_is_the_true_noise(z_0, eps):
     a = ALPHA_BAR.view(-1, 1, 1, 1, 1)
     v = a.sqrt() * eps - (1 - a).sqrt() * z_0
-    assert close(noise_from_v(v, add_noise(z_0, eps, ALPHA_BAR), ALPHA_BAR), eps)
+    z_t = add_noise(z_0, eps, ALPHA_BAR)
+    assert close(noise_from_v(v, z_t, ALPHA_BAR), eps)
+    assert torch.allclose(v_from_noise(eps, z_t, ALPHA_BAR), v, atol=1e-4)
 
 
 def test_prior_share_without_motion_variance_is_the_papers():

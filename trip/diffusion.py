@@ -88,6 +88,12 @@ def noise_from_v(v: Tensor, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * v.float() + (1 - a).sqrt() * z_t.float()
 
 
+def v_from_noise(eps: Tensor, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The v-prediction that a noise means: the way back from `noise_from_v`."""
+    a = spread(alpha_bar)
+    return (eps.float() - (1 - a).sqrt() * z_t.float()) / a.sqrt()
+
+
 def prior_share(alpha_bar: Tensor, times: Tensor, *, num_frames: int, lam_first: float, lam_last: float, motion_variance: float) -> Tensor:
     """lam of Eq. 9: share of the prior in each frame, b 1 f 1 1, in [0, 1].
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trip.diffusion import add_noise, image_noise_prior, linear_fusion, prior_share
+from trip.diffusion import add_noise, image_noise_prior, linear_fusion, noise_from_v, predict_z_0, prior_share, v_from_noise
 from trip.model.fusion import AdaptiveNorm, NoiseFusion
 from trip.settings import PRESETS
 
@@ -71,6 +71,29 @@ def test_without_skip_it_starts_as_the_residual(noises, attend, concatenate, que
     fusion = NoiseFusion(**SMALL | {"width": 32}, attend=attend, concatenate=concatenate, query=query, depth=2)
     error = fuse(fusion, noises) - noises["residual"]
     assert error.square().mean() < 0.01 * noises["residual"].square().mean()
+
+
+def test_on_v_it_starts_exact_in_the_clean_clip_where_there_is_hardly_any_signal(noises):
+    """An error of the noise is 1 / alpha_bar times as large in the clean clip; one of v is not larger there."""
+    alpha_bar = torch.tensor([0.95, 1e-4])
+    z_t = add_noise(noises["z_first"].expand(-1, -1, 5, -1, -1), noises["residual"].flip(0), alpha_bar)
+    residual = noise_from_v(noises["residual"], z_t, alpha_bar)  # as a 3D-UNet that predicts v gives it
+    clean, errors = predict_z_0(z_t, residual, alpha_bar), {}
+    for predicts in ("epsilon", "v_prediction"):
+        fusion = NoiseFusion(**SMALL | {"width": 32}, concatenate="channels", predicts=predicts)
+        fused = fuse(fusion, noises, z_t=z_t, residual=residual, alpha_bar=alpha_bar)
+        errors[predicts] = (predict_z_0(z_t, fused, alpha_bar) - clean)[1].square().mean().item()
+    assert errors["v_prediction"] < 0.02 < 5 < errors["epsilon"]
+
+
+@torch.no_grad()
+def test_on_v_the_attention_sees_what_both_noises_mean(noises):
+    """The same weights on noises that are v already, without a clip around them, give the v of what is fused."""
+    fusion, alpha_bar = random_fusion(predicts="v_prediction"), ALPHA_BAR
+    prior = image_noise_prior(noises["z_t"], noises["z_first"], alpha_bar)
+    as_v = [v_from_noise(noise, noises["z_t"], alpha_bar) for noise in (prior, noises["residual"])]
+    wanted = noise_from_v(fusion._attend(*as_v, TIMESTEP, alpha_bar), noises["z_t"], alpha_bar)
+    assert torch.allclose(fuse(fusion, noises), wanted) and not torch.allclose(wanted, fuse(random_fusion(), noises), atol=0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -212,6 +235,11 @@ def test_prior_near_the_end_stays_bounded_inside(noises):
         ({"attend": "depth"}, "unknown axis of attention 'depth'; choose space or time"),
         ({"concatenate": "sum"}, "unknown form 'sum', 'residual'; choose channels or tokens, and residual or both"),
         ({"query": "prior"}, "unknown form 'tokens', 'prior'; choose channels or tokens, and residual or both"),
+        ({"predicts": "sample"}, "unknown prediction 'sample'; choose epsilon or v_prediction"),
+        (
+            {"predicts": "v_prediction", "skip": True},
+            "wanted epsilon for a fusion with skip, which adds to a blend of noises, got v_prediction; choose one of them",
+        ),
     ],
 )
 def test_unknown_choice_is_named_with_the_choices(options, message):

@@ -107,6 +107,7 @@ def build_fusion(settings: ModelSettings) -> NoiseFusion:
         concatenate=s.concatenate,
         query=s.query,
         skip=s.skip,
+        predicts=s.predicts,
         num_frames=settings.num_frames,
         lam_first=s.lam_first,
         lam_last=s.lam_last,

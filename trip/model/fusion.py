@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trip.diffusion import image_noise_prior, linear_fusion, prior_share, spread
+from trip.diffusion import image_noise_prior, linear_fusion, noise_from_v, prior_share, spread, v_from_noise
 from trip.model.attention import attend
 from trip.model.layers import TokenLinear
 
@@ -72,6 +72,8 @@ class NoiseFusion(ModelMixin, ConfigMixin):
     query            what the query begins as: the residual noise, or both noises as one token a place
     skip             add the attention's output, zero at first, to the linear blend; off is the paper's form, which starts as the
                      residual itself, so that nothing of what a given 3D-UNet knows is lost
+    predicts         what the attention works on without skip: noises, as in the paper (epsilon), or what both mean as v_prediction, which
+                     is then exact at much noise, where a small error of a noise is a large one of the clean clip
     lam_first        share of the prior at the photo, lam_last from frame num_frames on
     motion_variance  mean squared distance of a clip's latents to the photo's; 0 takes t out of the share
     """
@@ -88,6 +90,7 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         concatenate: str = "tokens",
         query: str = "residual",
         skip: bool = False,
+        predicts: str = "epsilon",
         num_frames: int = 16,
         lam_first: float = 0.9,
         lam_last: float = 0.1,
@@ -100,6 +103,10 @@ class NoiseFusion(ModelMixin, ConfigMixin):
             raise ValueError(f"unknown axis of attention {attend!r}; choose space or time")
         if concatenate not in ("channels", "tokens") or query not in ("residual", "both"):
             raise ValueError(f"unknown form {concatenate!r}, {query!r}; choose channels or tokens, and residual or both")
+        if predicts not in ("epsilon", "v_prediction"):
+            raise ValueError(f"unknown prediction {predicts!r}; choose epsilon or v_prediction")
+        if skip and predicts != "epsilon":
+            raise ValueError("wanted epsilon for a fusion with skip, which adds to a blend of noises, got v_prediction; choose one of them")
         if kind == "attention" and width < (least := 2 * channels + 2):  # room for both noises, a constant and a mean
             raise ValueError(f"wanted a fusion of at least {least} features for {channels} channels, got {width}")
         if kind != "attention":
@@ -183,6 +190,9 @@ class NoiseFusion(ModelMixin, ConfigMixin):
         prior = image_noise_prior(z_t, z_first, alpha_bar)
         if kind == "linear":
             return linear_fusion(prior, residual, self.share(alpha_bar, times))
+        if self.config.predicts == "v_prediction":
+            prior, residual = (v_from_noise(noise, z_t, alpha_bar) for noise in (prior, residual))
+            return noise_from_v(self._attend(prior, residual, timestep, alpha_bar), z_t, alpha_bar)
         attended = self._attend(prior, residual, timestep, alpha_bar).float()
         if not self.config.skip:
             return attended

@@ -82,6 +82,9 @@ class FusionSettings(Settings):
     concatenate: Literal["channels", "tokens"] = Field("tokens", description="how keys and values are made of both noises")
     query: Literal["residual", "both"] = Field("residual", description="what the query begins as")
     skip: bool = Field(False, description="learn a correction of the linear blend; off: the paper's form")
+    predicts: Literal["epsilon", "v_prediction"] = Field(
+        "epsilon", description="what the attention works on without skip: noises, as in the paper, or what they mean as v"
+    )
     lam_first: float = Field(0.9, ge=0, le=1, description="share of the prior at the photo")
     lam_last: float = Field(0.1, ge=0, le=1, description="share of the prior at the last frame")
     motion_variance: float = Field(0.5, ge=0, description="mean squared distance of a clip's latents to the photo's")

@@ -57,10 +57,11 @@ class Cell:
 def ablation_preset(name: str, *, size: int, steps: int, start_steps: int, batch_size: int, num_clips: int) -> tuple[Preset, StageSettings]:
     """A preset without what the paper does not have, and how its common start is trained.
 
-    No warp of the photo, no weight on what is new, and the fusion in the form that the paper preset has.
+    No warp of the photo, no weight on what is new, and the fusion in the form that the paper preset has, predicting what the 3D-UNet does.
     """
     given = PRESETS[name]
     form = {f"model.fusion.{key}": getattr(PRESETS["paper"].model.fusion, key) for key in FORM}
+    form["model.fusion.predicts"] = given.model.schedule.unet_predicts
     unet = {f"model.unet.{key}": value for key, value in SMALL.items()} if name == "embedded" else {}
     left_out = dict.fromkeys(("vae", "decoder", "text", "sentences", "field", "half_size"))
     stage = given.recipe.denoiser.model_copy(
