@@ -56,6 +56,23 @@ def test_frames_are_coded_alone_whatever_the_chunk(video):
     assert torch.allclose(decode_video(vae, latents, chunk=1), decode_video(vae, latents), atol=1e-4)
 
 
+def test_pixels_are_the_autoencoders_between_minus_one_and_one():
+    vae, latents = tiny_vae(scaling_factor=1.0), 30 * torch.randn(1, 4, 2, 6, 10, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        wanted = vae.decode(latents[0].transpose(0, 1)).sample.transpose(0, 1)
+    assert wanted.min() < -1 and wanted.max() > 1
+    assert torch.allclose(decode_video(vae, latents)[0], wanted.clamp(-1, 1), atol=1e-5)
+
+
+def test_colours_stay_between_minus_one_and_one_and_are_enlarged_smoothly():
+    ramp = torch.linspace(-2, 2, 8).view(1, 1, 1, 1, 8).expand(1, 4, 1, 8, 8)
+    colours = colours_of(ramp, torch.eye(5, 3))
+    row = colours[0, 0, 0, 16]
+    assert colours.shape == (1, 3, 1, 32, 32) and (row.diff() >= 0).all() and row.unique().numel() > 12
+    assert (row[0], row[-1]) == (-1, 1)
+    assert torch.allclose(row, -row.flip(0), atol=1e-5)  # cells cover the frame evenly, corner to corner
+
+
 def test_colours_that_are_linear_in_the_latents_are_found():
     generator = torch.Generator().manual_seed(2)
     z_first, colour_map = torch.randn(1, 4, 1, 6, 10, generator=generator), torch.randn(5, 3, generator=generator) * 0.1
@@ -74,7 +91,10 @@ def test_folded_statistics_leave_latents_and_pixels_as_they_were(config):
     fold_statistics(vae)
     assert torch.allclose(encode_video(vae, video), latents, atol=1e-5) and torch.allclose(decode_video(vae, latents), pixels, atol=1e-5)
     with torch.no_grad():
-        assert torch.allclose(vae.encode(video[:, :, 0]).latent_dist.mode(), latents[:, :, 0], atol=1e-5) and vae.config.scaling_factor == 1
+        posterior = vae.encode(video[:, :, 0]).latent_dist
+        assert torch.allclose(posterior.mode(), latents[:, :, 0], atol=1e-5) and vae.config.scaling_factor == 1
+        deviation = torch.tensor(config.get("latents_std", [1 / config.get("scaling_factor", 1)] * 4)).view(1, 4, 1, 1)
+        assert torch.allclose(posterior.std, tiny_vae(**config).encode(video[:, :, 0]).latent_dist.std / deviation, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [AsymmetricAutoencoderKL, AutoencoderTiny])
