@@ -9,15 +9,21 @@ from torch.nn import functional as F
 from trip.model.build import build_vae
 from trip.model.latents import encode_video
 from trip.model.warp import (
+    GLOBAL_CHANNELS,
     MAX_AMPLITUDE,
     MAX_DISPLACEMENT,
+    NOISE_SCALES,
     REFERENCE_FRAMES,
+    SCALE_CHANNELS,
     SCENE_SIDE,
     MotionField,
     PhotoWarp,
+    Waves,
+    _scene_noise,
     encoded_after_moving,
     moved,
     places_of,
+    scene_shape,
 )
 from trip.settings import PRESETS
 
@@ -202,3 +208,54 @@ def test_pixels_are_moved_and_then_encoded():
     assert torch.allclose(out[:, :4], encode_video(vae, pictures[None]), atol=1e-3)
     assert (out[0, 4, :2] == 1).all() and (out[0, 4, 2, :, :22] == 1).all()  # three pixels of what is shown lie outside
     assert out[0, 4, 2, 0, 22:].tolist() == [0.5, 0.0]
+
+
+@torch.no_grad()
+def test_waves_see_a_sentence_by_how_far_it_is_from_the_usual_one():
+    torch.manual_seed(0)
+    waves, sentences = Waves(4, 8, 16, frequencies=2), 3 + 0.1 * torch.randn(50, 8)
+    torch.nn.init.normal_(waves.pattern[-1].weight, std=0.1)
+    seen, noise = torch.randn(1, 6, 6, 6), torch.randn(1, GLOBAL_CHANNELS + SCALE_CHANNELS * len(NOISE_SCALES), 6, 6)
+    waves.set_sentence_statistics(sentences)
+    assert torch.allclose(waves.sentence_mean, sentences.mean(dim=0)) and waves.sentence_spread.item() == pytest.approx(0.1, rel=0.1)
+    learnt = waves(seen, sentences[:1], noise)
+    usual = Waves(4, 8, 16, frequencies=2)  # to which sentences come as they are
+    usual.load_state_dict(waves.state_dict() | {"sentence_mean": torch.zeros(8), "sentence_spread": torch.ones(())})
+    assert torch.allclose(usual(seen, (sentences[:1] - sentences.mean(dim=0)) / waves.sentence_spread, noise), learnt, atol=1e-6)
+    assert (usual(seen, sentences[:1], noise) - learnt).abs().max() > 1e-4
+
+
+def test_noise_of_a_scene_is_smooth_over_its_scales_and_alike_in_all_cells_for_some():
+    noise = _scene_noise(24, 32, torch.Generator().manual_seed(0))
+    assert noise.shape == (1, GLOBAL_CHANNELS + SCALE_CHANNELS * len(NOISE_SCALES), 24, 32)
+    assert (noise[:, :GLOBAL_CHANNELS] == noise[:, :GLOBAL_CHANNELS, :1, :1]).all()
+    many = torch.stack([_scene_noise(24, 32, torch.Generator().manual_seed(seed))[0] for seed in range(20)])
+    step = [
+        many[:, first : first + 2].diff(dim=3).square().mean().item() for first in range(GLOBAL_CHANNELS, many.shape[1], SCALE_CHANNELS)
+    ]
+    assert step[0] == pytest.approx(2, rel=0.1)  # neighbours know nothing of each other
+    assert all(coarser < 0.45 * finer for finer, coarser in zip(step, step[1:], strict=False))
+
+
+def test_a_scene_at_the_edge_between_moving_and_not_stays():
+    scene = torch.full((1, 5, 4, 4), 0.3)
+    field = MotionField(torch.zeros(1, 3, 3), scene, moves=torch.zeros(1))
+    assert torch.equal(field.at(torch.tensor([[REFERENCE]]), 6, 10)[0][0, 0], places_of(6, 10, torch.device("cpu")))
+    assert field.largest_displacement == 0
+
+
+@torch.no_grad()
+def test_what_the_warp_says_of_a_sentence_is_its_layers(photo):
+    """Scale and shift by the sentence, on what photo and places give; half of the waves' layers see them alike."""
+    torch.manual_seed(0)
+    warp, sentence = PhotoWarp(4, 8), torch.randn(1, 8)
+    for layer in (warp.scene[-1], warp.camera[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    photo = F.interpolate(photo, scene_shape(6, 10))  # of the size that it sees
+    field = warp(photo, sentence)
+    seen = torch.cat([photo, places_of(*photo.shape[2:], photo.device).permute(2, 0, 1)[None]], dim=1)
+    scale, shift = warp.modulation(sentence).view(1, 128, 1, 1).split(64, dim=1)
+    found = warp.scene(warp.content(seen) * (1 + scale) + shift)
+    assert torch.allclose(field.scene[:, :4], MAX_DISPLACEMENT * torch.tanh(found[:, :4] / MAX_DISPLACEMENT), atol=1e-5)
+    assert torch.allclose(field.scene[:, 4:], F.softplus(found[:, 4:]), atol=1e-5)
+    assert torch.allclose(field.camera[0, :2].flatten(), warp.camera(sentence)[0], atol=1e-6) and not field.camera[0, 2].any()
