@@ -134,7 +134,8 @@ def encoded_after_moving(
     """
     pixels, visibility = moved(photo, field.enlarged(PIXEL_FINENESS), times).split([3, 1], dim=1)
     latents = encode_video(vae, pixels, device=device).to(photo.device)
-    return torch.cat([latents, F.adaptive_avg_pool3d(visibility, latents.shape[2:])], dim=1)
+    share = F.avg_pool2d(visibility.squeeze(1), pixels.shape[-1] // latents.shape[-1])
+    return torch.cat([latents, share.unsqueeze(1)], dim=1)
 
 
 class PhotoWarp(nn.Module):
