@@ -1,5 +1,5 @@
-// What the page needs and Gradio lacks: <trip-player>, <trip-compare> and <trip-crop>, made in trip/ui/elements.py, and clips dropped
-// anywhere.
+// What the page needs and Gradio lacks: <trip-player>, <trip-compare> and <trip-crop>, made in trip/ui/elements.py, and photos and clips
+// dropped or pasted anywhere.
 //
 // All insides live in a shadow tree. gr.HTML compares its new HTML with the page, child by child, and would remove whatever an
 // element had put into itself; and Gradio's own styles end at that border. Texts become text nodes, never HTML.
@@ -293,7 +293,8 @@
       this.told = node("output", { id: "told" });
       this.heading = node("div", { class: "title" });
       const reset = button("Reset", () => (this.put(null), this.hand(true)));
-      const row = node("div", { class: "row" }, node("label", {}, "Size", this.size), this.told, reset);
+      this.another = button("Another photo", () => document.querySelector(this.picker)?.click());
+      const row = node("div", { class: "row sizes" }, node("label", {}, "Size", this.size), this.told, reset, this.another);
       this.body = node("div", { hidden: "" }, this.heading, this.photo, row);
       this.attachShadow({ mode: "open" }).adoptedStyleSheets = [style];
       this.shadowRoot.append(this.body);
@@ -303,7 +304,7 @@
     listen() {
       const { photo, frame, size, image } = this;
       image.addEventListener("load", () => this.place());
-      image.addEventListener("error", () => (this.body.hidden = true)); // a kind the browser cannot show: Python takes the middle
+      image.addEventListener("error", () => this.hide(true)); // a kind the browser cannot show: Python takes the middle
       size.addEventListener("input", () => this.scale(size.value / 100));
       size.addEventListener("change", () => this.hand(true));
       photo.addEventListener("pointerdown", (event) => this.grip(event));
@@ -314,7 +315,15 @@
       frame.addEventListener("wheel", (event) => this.turn(event), { passive: false });
     }
 
-    show(value, label) {
+    // The attribute "empty" tells the page whether there is a photo to see here.
+    hide(hidden) {
+      this.body.hidden = hidden;
+      this.toggleAttribute("empty", hidden);
+    }
+
+    show(value, label, picker) {
+      this.picker = picker;
+      this.another.hidden = !picker;
       const source = value?.photo?.url ?? value?.photo;
       this.heading.textContent = label || "";
       this.frame.setAttribute("aria-label", `${label || "Frame"}: arrow keys move it, plus and minus change its size`);
@@ -323,7 +332,7 @@
       this.largest = null;
       this.pointers.clear();
       this.body.inert = true; // until the new photo is here, its frame cannot be moved
-      this.body.hidden = !source;
+      this.hide(!source);
       if (source) this.image.src = source;
       else this.image.removeAttribute("src");
     }
@@ -445,25 +454,43 @@
     }
   }
 
-  // A video dropped anywhere fills the form in, as the button does, while the button is in sight: other tabs take videos of their own.
-  function droppedVideo(event) {
-    const button = document.getElementById("restore");
-    const input = button?.offsetParent && button.parentElement.querySelector("input[type=file][accept^='video']");
-    const item = [...(event.dataTransfer?.items ?? [])].find(({ type }) => type.startsWith("video/"));
-    return input && item ? { input, item } : null;
+  // A photo or a clip that is dropped anywhere, or pasted outside a text, goes where it belongs while that part of the page is in sight:
+  // other tabs take files of their own, in their own places.
+  const PLACES = { image: "#photo input[type=file]", video: "input[type=file]:has(~ #restore-file)" };
+
+  function placed(transfer) {
+    const items = [...(transfer?.items ?? [])].filter(({ kind }) => kind === "file");
+    const item = items.find(({ type }) => type.split("/")[0] in PLACES);
+    const input = item && document.querySelector(PLACES[item.type.split("/")[0]]);
+    return input && document.getElementById("photo-box")?.offsetParent ? { input, item } : null;
   }
 
-  document.addEventListener("dragover", (event) => droppedVideo(event) && event.preventDefault(), true);
-  document.addEventListener("drop", (event) => {
-    const { input, item } = droppedVideo(event) ?? {};
-    if (!input) return;
+  function take(event, transfer) {
+    const { input, item } = placed(transfer) ?? {};
+    const isText = event.type === "paste" && transfer.types.includes("text/plain"); // with a picture of it beside it
+    if (!input || isText || event.target.closest?.("#more-photos")) return;
     event.preventDefault();
-    event.stopPropagation(); // the photo's own place would refuse it
+    event.stopPropagation(); // one place takes it
     const files = new DataTransfer();
     files.items.add(item.getAsFile());
     input.files = files.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
-  }, true);
+  }
+
+  document.addEventListener("dragover", (event) => placed(event.dataTransfer) && event.preventDefault(), true);
+  document.addEventListener("drop", (event) => take(event, event.dataTransfer), true);
+  document.addEventListener("paste", (event) => take(event, event.clipboardData), true);
+
+  // Brings a part of the page into view, and keeps it there while it grows, until a person does something else.
+  window.tripShow = (selector) => {
+    const part = document.querySelector(selector);
+    if (!part) return;
+    const show = () => part.scrollIntoView({ block: "nearest", behavior: stillness.matches ? "auto" : "smooth" });
+    const growth = new ResizeObserver(show); // tells the size it begins with, too
+    growth.observe(part);
+    for (const act of ["wheel", "touchmove", "pointerdown", "keydown"])
+      document.addEventListener(act, () => growth.disconnect(), { once: true, capture: true, passive: true });
+  };
 
   const elements = { "trip-player": TripPlayer, "trip-compare": TripCompare, "trip-crop": TripCrop };
   for (const [name, element] of Object.entries(elements)) if (!customElements.get(name)) customElements.define(name, element);

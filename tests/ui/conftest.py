@@ -118,7 +118,7 @@ def session(app: App, browser: Browser) -> Iterator[BrowserSession]:
     session.page.on("pageerror", lambda error: session.errors.append(str(error)))
     session.page.on("request", lambda request: session.outside.append(request.url) if _leaves(request.url, app.url) else None)
     session.page.goto(app.url)
-    expect(session.page.locator("#weights")).not_to_contain_text("Loading")
+    expect(session.page.locator("#estimate")).to_contain_text("About")  # the model is loaded
     yield session
     context.close()
     assert not session.errors

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import fill, until
@@ -14,7 +15,7 @@ PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
 
 
 def _run(page: Page, num_steps: int = 2) -> None:
-    page.locator("#advanced > button").click()
+    page.locator("#options > button").click()
     fill(page.locator("#num_steps input"), str(num_steps))
     page.locator("#run").click()
 
@@ -23,7 +24,7 @@ def test_an_uploaded_photo_becomes_a_playing_video(session, tmp_path):
     page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     page.locator("#prompt textarea").fill("the camera pans right")
-    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#crop img")).to_be_visible()
     _run(page)
     video = page.locator("#clip video")
     expect(video).to_be_visible()
@@ -65,8 +66,8 @@ def test_an_error_says_what_to_do_and_leaves_the_form_as_it_was(session):
 def test_more_photos_are_used_once(session):
     page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
-    expect(page.locator("#photo img")).to_be_visible()
-    page.locator("#advanced > button").click()
+    expect(page.locator("#crop img")).to_be_visible()
+    page.locator("#options > button").click()
     fill(page.locator("#num_steps input"), "1")
     page.set_input_files("#more-photos input[type=file]", [PHOTO, PHOTO.with_name("coffee.jpg")])
     expect(page.locator("#more-photos")).to_contain_text("coffee")
@@ -110,7 +111,7 @@ def test_a_run_outlives_a_reload_stop_ends_it_at_once_and_the_next_one_works(ses
 
 def test_a_click_on_an_example_fills_the_form_and_runs(session):
     page = session.page
-    page.locator("#advanced > button").click()
+    page.locator("#options > button").click()
     fill(page.locator("#num_steps input"), "2")
     card = page.locator("#examples tbody tr").nth(1)
     prompt = card.locator("td").nth(1).inner_text()
@@ -124,15 +125,15 @@ def _frame(page: Page) -> str:
     return page.locator("#clip trip-player").evaluate("player => player.shadowRoot.textContent.match(/frame (\\d+)/)[1]")
 
 
-def _drop(page: Page, place: str, clip: Path) -> None:
+def _drop(page: Page, place: str, file: Path, kind: str = "video/mp4") -> None:
     """A file is let go over a part of the page."""
     moved = page.evaluate_handle(
-        """data => {
+        """([data, name, type]) => {
             const moved = new DataTransfer();
-            moved.items.add(new File([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], "clip.mp4", { type: "video/mp4" }));
+            moved.items.add(new File([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], name, { type }));
             return moved;
         }""",
-        base64.b64encode(clip.read_bytes()).decode(),
+        [base64.b64encode(file.read_bytes()).decode(), file.name, kind],
     )
     page.dispatch_event(place, "drop", {"dataTransfer": moved})
 
@@ -167,14 +168,14 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(session, tmp_path):
 
     _drop(page, "#photo", first)
     expect(page.locator("#prompt textarea")).to_have_value("the camera pans left")
-    page.locator("#advanced > button").click()
+    page.locator("#options > button").click()
     expect(page.locator("#num_steps input")).to_have_value("12")
-    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#crop img")).to_be_visible()
 
 
 def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(session):
     page = session.page
-    page.locator("#advanced > button").click()
+    page.locator("#options > button").click()
     page.locator("#preset input").click()
     page.get_by_role("option", name="Draft of 4 steps").click()
     expect(page.locator("#num_steps input")).to_have_value("4")
@@ -186,7 +187,7 @@ def test_presets_fill_the_form_and_own_ones_are_kept_in_the_browser(session):
     expect(page.locator("#preset input")).to_have_value("seven <b>steps</b>")
     page.wait_for_function("before => localStorage.getItem('trip-presets') !== before", arg=before)
     session.reload()
-    page.locator("#advanced > button").click()
+    page.locator("#options > button").click()
     page.locator("#preset input").click()
     page.get_by_role("option", name="seven <b>steps</b>").click()
     expect(page.locator("#num_steps input")).to_have_value("7")
@@ -212,9 +213,104 @@ def test_a_waiting_job_can_be_removed(session):
     expect(page.locator("#queue")).to_be_hidden()
 
 
+SHOWN = """(names) => names.filter(name => {
+    const box = document.querySelector(name).getBoundingClientRect(), middle = [box.left + box.width / 2, box.top + box.height / 2];
+    const inside = box.height > 0 && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth;
+    return !(inside && document.querySelector(name).contains(document.elementFromPoint(...middle)));
+})"""  # of parts of the page, those that are not whole on the screen, or are covered
+FIRST_SCREEN = ["#photo-box", "#prompt", "#run", "#result"]
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desktop", "phone"])
+def test_photo_prompt_run_and_result_are_in_view_before_during_and_after_a_run(session, size):
+    page = session.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    _settled(page)
+    assert page.evaluate(SHOWN, FIRST_SCREEN) == []
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    page.locator("#prompt textarea").fill("the camera pans right")
+    _with_steps(page, 1000)
+    assert page.evaluate(SHOWN, FIRST_SCREEN) == []
+    page.locator("#run").click()
+    expect(page.locator("#progress img")).to_be_visible()
+    _settled(page)
+    assert page.evaluate(SHOWN, [*FIRST_SCREEN, "#progress [role=progressbar]", "#progress img", "#stop"]) == []
+    page.locator("#stop").click()
+    expect(page.locator("#progress")).to_contain_text("Stopped")
+    _with_steps(page, 2)
+    page.locator("#run").click()
+    expect(page.locator("#clip video")).to_be_visible()
+    _settled(page)
+    assert page.evaluate(SHOWN, [*FIRST_SCREEN, "#clip"]) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def _with_steps(page: Page, num_steps: int) -> None:
+    """Opens the options, sets the steps, closes them and goes back to the top."""
+    page.locator("#options > button").click()
+    fill(page.locator("#num_steps input"), str(num_steps))
+    page.locator("#num_steps input").press("Tab")
+    page.locator("#options > button").click()
+    expect(page.locator("#num_steps")).to_be_hidden()
+    page.evaluate("scrollTo(0, 0)")
+
+
+def _settled(page: Page) -> None:
+    """Waits until nothing scrolls and nothing changes its size any more."""
+    page.evaluate(
+        """() => new Promise(done => {
+            let last = "", same = 0;
+            const look = () => {
+                const now = JSON.stringify([scrollY, document.querySelector("#result").getBoundingClientRect()]);
+                [same, last] = [now === last ? same + 1 : 0, now];
+                same > 20 ? done() : requestAnimationFrame(look);
+            };
+            look();
+        })"""
+    )
+
+
+def test_the_photo_is_one_component_and_another_one_takes_its_place(session, tmp_path):
+    page = session.page
+    shown = page.locator("#crop img")
+    expect(page.locator("#photo")).to_be_visible()
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(shown).to_be_visible()
+    expect(page.locator("#photo")).to_be_hidden()
+    first = shown.get_attribute("src")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#crop").get_by_role("button", name="Another photo").click()
+    chooser.value.set_files(PHOTO.with_name("coffee.jpg"))
+    expect(shown).not_to_have_attribute("src", first)
+    assert "coffee" in shown.get_attribute("src")
+    _drop(page, "#prompt textarea", PHOTO.with_name("rocket.jpg"), "image/jpeg")
+    expect(shown).to_have_attribute("src", re.compile("rocket"))
+    assert shown.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [640, 427]
+
+
+def test_examples_and_clips_of_the_history_come_into_view(session):
+    page = session.page
+    for index in (0, 1):
+        page.locator("#options > button").click()
+        fill(page.locator("#num_steps input"), "2")
+        card = page.locator("#examples tbody tr").nth(index)
+        prompt = card.locator("td").nth(1).inner_text()
+        card.click()
+        expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile(prompt))
+        _settled(page)
+        assert page.evaluate(SHOWN, ["#clip"]) == []
+        page.locator("#options > button").click()
+    page.locator("#history > button").click()
+    page.locator("#gallery button.thumbnail-item").nth(1).click()
+    expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("tilts up"))
+    _settled(page)
+    assert page.evaluate(SHOWN, ["#clip"]) == []
+
+
 def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scrolling(session):
     page = session.page
-    page.locator("#advanced > button").click()
+    page.locator("#options > button").click()
     expect(page.locator("#seed input")).to_be_visible()
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("input, textarea, select, button")]

@@ -15,6 +15,7 @@ from trip.ui.security.visitors import VisitorRegistry
 from trip.ui.studio import Studio
 from trip.ui.tabs import animate, edit, finetune, text_to_video
 
+PROMISE = "Bring a photo, say what moves, get a clip"
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
 LAUNCH = {
@@ -38,9 +39,12 @@ def launch_options(studio: Studio) -> dict[str, Any]:
 def build(studio: Studio) -> Page:
     """The whole page, not yet served."""
 
+    def show_notices() -> Any:
+        lines = "".join(f"<p role='alert'>{html.escape(notice)}</p>" for notice in studio.store.notices)
+        return gr.update(value=lines, visible=bool(lines))
+
     def card() -> str:
-        notices = "".join(f"<p role='alert'>{html.escape(notice)}</p>" for notice in studio.store.notices)
-        return f"{notices}<p>{html.escape(studio.card())}</p>"
+        return f"<p>{html.escape(studio.card())}</p>"
 
     def open_page(earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
         return page_state.open_page(studio, earlier, job_id, request)
@@ -51,8 +55,8 @@ def build(studio: Studio) -> Page:
         api.publish(studio, finetunes)  # before all else, so that no handler takes an endpoint's name
         state = page_state.build()
         page.visitor_component = state.visitor
-        gr.HTML("<h1>Animate a photo</h1>", elem_id="heading")
-        weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
+        gr.HTML(f"<h1>{html.escape(PROMISE)}</h1>", elem_id="heading")
+        notices = gr.HTML(elem_id="notices", visible=False)
         shared = layout.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
             with gr.Tab("Animate", id="animate"):
@@ -70,9 +74,11 @@ def build(studio: Studio) -> Page:
         fetched = models.build(studio, state)
         layout.follow_jobs(studio, state, shared, [*painting.views, *edited, beside, tuned, fetched])
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **page_state.QUICK)
-        with gr.Accordion("About", open=False):
+        with gr.Accordion("About", open=False, elem_id="about"):
+            weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
         leave_empty(page)
         page.load(open_page, [state.earlier, state.job], [state.visitor, state.job], **page_state.QUICK)
+        page.load(show_notices, None, notices, **page_state.QUICK)
         page.load(card, None, weights, **page_state.QUICK)
     return page

@@ -27,7 +27,7 @@ _CROP = "<trip-crop></trip-crop>"
 _CROP_ON_LOAD = """
 customElements.whenDefined("trip-crop").then(() => {
   const crop = element.querySelector("trip-crop");
-  const show = () => crop.show(props.value, props.label);
+  const show = () => crop.show(props.value, props.label, props.picker);
   crop.addEventListener("framed", ({ detail }) => {
     props.value = { ...props.value, box: detail.box };
     if (detail.byHand) trigger("input");
@@ -71,12 +71,14 @@ def compare(clips: Sequence[ComparedClip], label: str = "Comparison", *, wipe: b
     return _element("trip-compare", clips=json.dumps(entries), label=label, **({} if wipe else {"apart": ""}))
 
 
-def crop_box(value: dict[str, Any] | None = None, *, label: str = "What the model sees", **more: Any) -> gr.HTML:
+def crop_box(value: dict[str, Any] | None = None, *, label: str = "What the model sees", picker: str = "", **more: Any) -> gr.HTML:
     """A component in which a person places the frame that the model will see over a photo.
 
     Its value is None, which shows nothing, or {"photo", "aspect", "box"} as `crop_value` makes it. `.input` fires when a person has
     moved the frame and let go, `.change` also when the value came from Python or a photo got its first frame. Listen with
     `trigger_mode="always_last"`: by default Gradio drops what fires while it is still busy. `more` goes to gr.HTML.
+
+    picker  CSS selector of a file input that a button "Another photo" opens; none: no such button
 
         crop = crop_box()
         photo.change(lambda path: crop_value(path, aspect=1), photo, crop)
@@ -84,7 +86,7 @@ def crop_box(value: dict[str, Any] | None = None, *, label: str = "What the mode
 
     A function and not a subclass: importing a subclass of gr.HTML writes a .pyi file beside its source.
     """
-    return gr.HTML(value, label=label, html_template=_CROP, js_on_load=_CROP_ON_LOAD, **more)
+    return gr.HTML(value, label=label, picker=picker, html_template=_CROP, js_on_load=_CROP_ON_LOAD, **more)
 
 
 def crop_value(

@@ -16,7 +16,7 @@ EARLIER_LENGTH = 22  # characters of the words that this app gave to browsers; o
 SECONDS = 1.0  # between two looks at a job that has not ended
 RAW = {"preprocess": False, **QUICK}  # of events that hand over what came: the schema judges it
 ON_GPU = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
-SHOW_PROGRESS = "() => { if (innerWidth < 700) document.querySelector('#progress')?.scrollIntoView({behavior: 'smooth'}); }"
+SHOW_RESULT = "() => tripShow('#result')"  # of assets/elements.js
 PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + encodeURIComponent(job) : location.pathname); return job; }"
 
 
@@ -62,13 +62,13 @@ def open_page(studio: Studio, earlier: str, job_id: str, request: gr.Request) ->
 
 
 def follow_job(studio: Studio, state: PageState, asking: Dependency) -> None:
-    """After an event that asked for a job: a phone scrolls to it, and where a GPU is lent to events alone, one makes the job."""
+    """After an event that asked for a job: its box comes into view, and where a GPU is lent to events alone, one makes the job."""
 
     def work(job_id: str) -> Iterator[None]:
         studio.work_until(job_id)
         yield
 
-    asking.success(None, js=SHOW_PROGRESS)
+    asking.success(None, js=SHOW_RESULT)
     asking.success(work, state.job, None, **ON_GPU)
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from trip.jobs.handlers.figure import label_of
 from trip.jobs.store import Job, State
 from trip.ui import elements
-from trip.ui.page_state import QUICK, PageState
+from trip.ui.page_state import QUICK, SHOW_RESULT, PageState
 from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
@@ -80,7 +80,7 @@ def build(studio: Studio, state: PageState) -> History:
 
     filters = [state.visitor, text, order]
     gr.on([text.input, order.input], listing, filters, panel.outputs, **QUICK)
-    gallery.select(choose, listed, state.job, **QUICK)
+    gallery.select(choose, listed, state.job, **QUICK).then(None, js=SHOW_RESULT)
     delete.click(drop, [state.visitor, state.job, text, order], [state.job, *panel.outputs], **QUICK)
     everything.click(pack, state.visitor, archive, **QUICK)
     compared.input(side_by_side, [state.visitor, compared], comparison, **QUICK)

@@ -47,14 +47,18 @@ class Panels:
 
 def build(studio: Studio, state: page_state.PageState) -> Panels:
     """Lay out the panels around an empty column for the tabs' forms; `follow_jobs` fills them."""
-    with gr.Row():
+    with gr.Row(elem_id="bench"):
         forms = gr.Column(min_width=320)
-        with gr.Column(min_width=320):
-            bar = gr.HTML(progress.of_job(studio, None), elem_id="progress", min_height=40)
-            stop = gr.Button("Stop", size="sm", elem_id="stop", visible=False)
-            views = gr.Column()
-            result_panel = result.build(studio, state)
-            waiting = queue.build(studio, state)
+        with gr.Column(min_width=320, elem_id="made"):
+            with gr.Column(elem_id="result"):
+                clip = gr.HTML(elem_id="clip", visible=False)
+                with gr.Row(elem_id="job"):
+                    bar = gr.HTML(progress.of_job(studio, None), elem_id="progress")
+                    stop = gr.Button("Stop", size="sm", elem_id="stop", visible=False, scale=0, min_width=80)
+            with gr.Column(elem_id="below"):
+                views = gr.Column()
+                result_panel = result.build(studio, state, clip)
+                waiting = queue.build(studio, state)
     panels = Panels(forms, views, bar, stop, result_panel, waiting, history.build(studio, state))
     _wire_buttons(studio, state, panels)
     return panels

@@ -37,9 +37,8 @@ class ResultPanel:
         return [self.clip, self.below, self.drawn, self.facts, self.formats, self.download]
 
 
-def build(studio: Studio, state: PageState) -> ResultPanel:
-    """Lay out the panel; it stays folded until there is a clip."""
-    clip = gr.HTML(elem_id="clip", visible=False)
+def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
+    """Lay out what comes below the clip; it stays folded until there is one."""
     with gr.Column(visible=False) as below:
         drawn = gr.Checkbox(False, label="As the network drew it", elem_id="drawn", container=False)
         with gr.Row():

@@ -21,6 +21,7 @@ from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
+CHOOSE_CLIP = "() => document.querySelector('input[type=file]:has(~ #restore-file)').click()"
 CROPPED = "Otherwise the rest of the photo is used where the camera goes there, and the whole photo is inside the MP4"
 
 
@@ -63,42 +64,41 @@ def build(studio: Studio, state: page_state.PageState) -> Form:
 
 
 def _form() -> Form:
-    photo = gr.Image(
-        label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="photo", buttons=[]
-    )
-    settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop")}
-    under_crop = gr.Row()
-    settings["prompt"] = control("prompt", lines=2, max_lines=6)
-    lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
-    settings["motion"] = control("motion")
-    with gr.Row():
-        settings |= {name: control(name, min_width=140) for name in ("num_frames", "aspect")}
-    with gr.Row():
-        run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
-        draft = gr.Button("Draft", elem_id="draft", scale=1, min_width=90)
-    estimate = gr.HTML(elem_id="estimate")
-    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+    with gr.Column(elem_id="photo-box"):  # the frame takes the place of what the photo came in by
+        photo = gr.Image(label="Photo", type="filepath", image_mode=None, sources=["upload"], elem_id="photo", buttons=[])
+        settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop", picker="#photo input[type=file]")}
+    words = AnimateSettings.model_fields["prompt"].description
+    settings["prompt"] = control("prompt", lines=2, max_lines=6, info=None, placeholder=words)
+    with gr.Row(elem_id="asking"):
+        run = gr.Button("Run", variant="primary", elem_id="run")
+        estimate = gr.HTML(elem_id="estimate")
+    with gr.Accordion("Options", open=False, elem_id="options"):
+        settings["motion"] = control("motion")
+        with gr.Row():
+            settings["num_frames"] = control("num_frames", min_width=120)
+        with gr.Row():
+            settings |= {name: control(name, min_width=120) for name in ("aspect", "size")}
+        settings["loop"] = control("loop")
+        only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
+        lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
         settings["negative_prompt"] = control("negative_prompt")
         with gr.Row():
             settings |= {name: control(name, min_width=120) for name in ("num_steps", "guidance_scale")}
         settings["scheduler"] = control("scheduler")
         with gr.Row():
-            settings |= {name: control(name, min_width=120) for name in ("seed", "fps")}
-        rendering = gr.Row()
-        settings["loop"] = control("loop")
+            settings |= {name: control(name, min_width=120) for name in ("fps", "frame_rate")}
         settings["fusion"] = control("fusion")
-        named = gr.Column()
+        settings["seed"] = control("seed")
         randomize = gr.Checkbox(True, label="A new seed for every clip", elem_id="randomize")
         more_photos = gr.File(
-            label="More photos, with the same settings", file_count="multiple", file_types=["image"], elem_id="more-photos"
+            label="More photos, with the same settings", file_count="multiple", file_types=["image"], height=120, elem_id="more-photos"
         )
-    restore = gr.UploadButton("Fill in from a clip made here", file_types=["video"], size="sm", elem_id="restore")
-    with under_crop:  # made last: handlers get their inputs in the order of their making, and programs may know the earlier ones
-        only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
-    with rendering:
-        settings |= {name: control(name, min_width=120) for name in ("size", "frame_rate")}
-    with named:
         presets.build(settings)
+        with gr.Row():
+            draft = gr.Button("Draft", size="sm", elem_id="draft", min_width=90)
+            gr.Button("Fill in from a clip made here", size="sm", elem_id="restore").click(None, js=CHOOSE_CLIP)
+    # outside the options, which are not in the page before they are opened: clips are dropped anywhere
+    restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
     return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
 
 
@@ -130,10 +130,10 @@ def _wire_form(studio: Studio, form: Form) -> None:
         except ValueError as error:
             return f"<p>{html.escape(str(error))}</p>"
         if expected.seconds is None:
-            return "<p>No clip was measured on this machine yet: the first one will show how long they take.</p>"
+            return "<p>The first clip will show how long they take here</p>"
         memory = f", {expected.num_bytes / 2**30:.1f} GB" if expected.num_bytes else ""
         clips = "1 clip" if expected.count == 1 else f"{expected.count} clips"
-        return f"<p>About {expected.seconds:.0f} s{memory}, going by {clips} made on this machine</p>"
+        return f'<p title="going by {clips} made on this machine">About {expected.seconds:.0f} s{memory}</p>'
 
     def restore(path: str) -> list[Any]:
         settings, photo = or_toast(studio.restore, path)
