@@ -481,6 +481,26 @@
   document.addEventListener("drop", (event) => take(event, event.dataTransfer), true);
   document.addEventListener("paste", (event) => take(event, event.clipboardData), true);
 
+  // Chips are one stop of the Tab key, as a toolbar is, and the arrow keys go from one to the next. A chip that is offered in a line of words
+  // presses the one below the prompt.
+  const CHIP = "#chips input";
+
+  document.addEventListener("focusin", ({ target }) => {
+    if (target.matches(CHIP)) for (const chip of document.querySelectorAll(CHIP)) chip.tabIndex = chip === target ? 0 : -1;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!event.target.matches?.(CHIP)) return;
+    const chips = [...document.querySelectorAll(CHIP)];
+    const go = (to) => chips.at(to % chips.length).focus();
+    const at = chips.indexOf(event.target);
+    const [next, previous] = [() => go(at + 1), () => go(at - 1)];
+    press(event, { ArrowRight: next, ArrowDown: next, ArrowLeft: previous, ArrowUp: previous, Home: () => go(0), End: () => go(-1) });
+  });
+  document.addEventListener("click", ({ target }) => {
+    const name = target.dataset?.chip;
+    if (name) document.querySelector(`#chips input[name="${name}"]`)?.click();
+  });
+
   // Brings a part of the page into view, and keeps it there while it grows, until a person does something else.
   window.tripShow = (selector) => {
     const part = document.querySelector(selector);

@@ -122,6 +122,11 @@ def test_weights_say_what_they_are(pipe):
     assert altered(pipe).model_name == "memory"
 
 
+def test_weights_say_which_words_mean_something_to_them(pipe):
+    assert pipe.spells_other_words
+    assert [word for word in ("camera", "pans", "zooms", "clouds") if pipe.reads_whole(word)] == ["camera", "pans", "clouds"]
+
+
 # seeds, batches, files
 
 

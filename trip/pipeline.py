@@ -25,7 +25,7 @@ from trip.model.conditioning import frame_times
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
-from trip.model.text import truncation_note
+from trip.model.text import CLOSED_VOCABULARY, reads_whole, truncation_note
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField, encoded_after_moving
 from trip.output import AnimatedClip, to_uint8
@@ -111,6 +111,15 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         own = {name: self.config[name] for name in ("num_frames", "fps", "num_steps", "guidance_scale")}
         own["seed"] = secrets.randbelow(2**31)
         return settings.model_copy(update={name: value for name, value in own.items() if getattr(settings, name) is None})
+
+    @property
+    def spells_other_words(self) -> bool:
+        """Whether the text encoder learnt the words of some captions alone, and not a language as CLIP's did."""
+        return self.tokenizer is not None and len(self.tokenizer) < CLOSED_VOCABULARY
+
+    def reads_whole(self, word: str) -> bool:
+        """Whether a word means something to the text encoder; none does where texts come as embeddings."""
+        return self.tokenizer is not None and (not self.spells_other_words or reads_whole(word, self.tokenizer))
 
     def truncation_notes(self, settings: AnimateSettings) -> tuple[str, ...]:
         """A line for each prompt that is longer than the text encoder reads, with the words that it leaves out."""

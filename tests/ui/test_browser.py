@@ -14,6 +14,9 @@ from trip.media import read_clip, read_metadata
 PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
 
 
+EMPTY = "What you make appears here."
+
+
 def _run(page: Page, num_steps: int = 2) -> None:
     page.locator("#options > button").click()
     fill(page.locator("#num_steps input"), str(num_steps))
@@ -198,12 +201,12 @@ def test_a_waiting_job_can_be_removed(session):
     page.set_input_files("#photo input[type=file]", PHOTO)
     _run(page, num_steps=1000)
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Step \d+ of 1000"))
-    page.locator("#prompt textarea").fill("the one that waits")
+    page.locator("#prompt textarea").fill("the clouds drift to the right")
     page.locator("#run").click()
-    waiting = page.locator(".trip-queue li", has_text="the one that waits")
+    waiting = page.locator(".trip-queue li", has_text="the clouds drift to the right")
     expect(waiting).to_be_visible()
     page.locator("#queue-job input").click()
-    page.get_by_role("option", name="queued: the one that waits").click()
+    page.get_by_role("option", name="queued: the clouds drift to the right").click()
     page.locator("#queue button", has_text="Remove").click()
     expect(waiting).to_have_count(0)
     expect(page.locator(".trip-queue li")).to_have_count(1)
@@ -306,6 +309,78 @@ def test_examples_and_clips_of_the_history_come_into_view(session):
     expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("tilts up"))
     _settled(page)
     assert page.evaluate(SHOWN, ["#clip"]) == []
+
+
+def test_chips_write_the_prompt_and_are_read_off_it(session):
+    page = session.page
+    prompt, chips = page.locator("#prompt textarea"), page.locator("#chips")
+    chips.get_by_text("Pan left").click()
+    expect(prompt).to_have_value("the camera pans left")
+    chips.get_by_text("slowly").click()
+    expect(prompt).to_have_value("the camera pans left slowly")
+    chips.get_by_text("Clouds right").click()
+    expect(prompt).to_have_value("the camera pans left slowly and the clouds drift slowly to the right")
+    chips.get_by_text("Pan right").click()
+    expect(prompt).to_have_value("the camera pans right slowly and the clouds drift slowly to the right")
+    expect(chips.locator("label.selected")).to_have_text(["Pan right", "Clouds right", "slowly"])
+    prompt.fill("a cat, the camera pans left")
+    expect(chips.locator("label.selected")).to_have_text(["Pan left"])
+    assert "Zoom in" not in chips.inner_text()  # these weights do not know the word
+
+
+def test_a_prompt_without_a_known_word_asks_first_and_an_empty_one_takes_a_gentle_motion_and_says_so(session):
+    page = session.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    _with_steps(page, 2)
+    prompt, said = page.locator("#prompt textarea"), page.locator("#said")
+    prompt.fill("a dog barks")
+    page.locator("#run").click()
+    expect(said).to_contain_text("know no word of this")
+    expect(page.locator("#progress")).to_have_text(EMPTY)  # nothing was asked for
+    page.locator("#run").click()
+    expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("^a dog barks, seed"))
+    expect(said).to_be_hidden()
+
+    prompt.fill("the cloudz")
+    page.locator("#run").click()
+    expect(said.get_by_role("button")).to_have_text(["Clouds left", "Clouds right"])
+    said.get_by_text("Clouds right").click()
+    expect(prompt).to_have_value("the cloudz, the clouds drift to the right")
+    expect(said).to_be_hidden()
+
+    prompt.fill("")
+    page.locator("#run").click()
+    expect(said).to_contain_text("this was taken: “the camera pans left slowly”")
+    expect(prompt).to_have_value("the camera pans left slowly")
+    expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("^the camera pans left slowly, seed"))
+
+
+def test_photo_chip_and_run_are_enough_by_keyboard_alone(session):
+    page = session.page
+
+    def tab_to(place: str) -> None:
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("place => document.activeElement.matches(place)", place):
+                return
+        raise AssertionError(f"the Tab key does not come to {place}")
+
+    expect(page.locator("#chips")).to_be_visible()
+    tab_to("#photo button")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    tab_to("#chips input")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.locator("#prompt textarea")).to_have_value("the camera pans right")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "run"
+    page.keyboard.press("Enter")
+    expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("^the camera pans right, seed"))
+    page.wait_for_function("document.querySelector('#clip trip-player').shadowRoot.querySelector('video').currentTime > 0.1")
 
 
 def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scrolling(session):

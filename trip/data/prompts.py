@@ -5,6 +5,7 @@ A roll is worded by what is seen: `roll_right` turns the picture clockwise on th
 The order of MOTIONS is part of the checkpoint: the text encoder learns its indices.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,6 +161,15 @@ CAMERA_MOTIONS = tuple(name for name, kind in MOTIONS.items() if kind.camera)
 DISPLACING = {"clouds_left", "clouds_right", "water_ripples", "waves", "flames", "leaves"}  # scenes that carry the photo's own things along
 SWAYING = DISPLACING - {"clouds_left", "clouds_right"}  # and do so in patterns that neither photo nor sentence tells
 
+# fmt: off
+FILLERS = {  # words of the wordings that tell no motion by themselves
+    "a", "after", "and", "away", "back", "by", "camera", "come", "comes", "cross", "day", "does", "draws", "everything", "foreground",
+    "gets", "goes", "hold", "image", "in", "into", "is", "it", "lake", "like", "look", "looks", "moment", "night", "no", "not", "of",
+    "on", "out", "over", "past", "picture", "plants", "run", "scene", "shot", "sky", "small", "stays", "steps", "stream", "surface",
+    "the", "to", "view", "wheel", "whole",
+}
+# fmt: on
+
 
 def draw_motion(rng: np.random.Generator, kind_of_photo: str) -> tuple[Motion, ...]:
     """What moves in a clip: mostly one camera motion, at times nothing, the scene, or both. Speeds are slow, medium or fast."""
@@ -234,3 +244,19 @@ def has_parallax(motions: tuple[Motion, ...]) -> bool:
 def moves_scene(motions: tuple[Motion, ...]) -> bool:
     """Whether places of the photo go another way than the camera alone leads: parallax, and scenes that carry things along."""
     return has_parallax(motions) or any(motion.name in DISPLACING for motion in motions)
+
+
+def words_of(text: str) -> set[str]:
+    """Words of a text without their endings, so that zoom, zooms and zooming are one."""
+    return {_stem(word) for word in re.findall(r"[a-z]+", text.lower())}
+
+
+def motion_words(names: tuple[str, ...]) -> set[str]:
+    """Words, as `words_of` gives them, that tell one of these motions."""
+    wordings = " ".join(wording for name in names for wording in MOTIONS[name].wordings)
+    return words_of(re.sub(r"\{\w+\}", " ", wordings)) - words_of(" ".join(FILLERS))
+
+
+def _stem(word: str) -> str:
+    stem = re.sub(r"(?<=\w{3})(ing|ed|es|s|e)$", "", word)
+    return re.sub(r"([bdgmnprt])\1$", r"\1", stem)

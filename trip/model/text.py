@@ -28,6 +28,14 @@ def train_tokenizer(captions: Iterable[str], *, vocabulary: int, max_tokens: int
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_tokens)
 
 
+CLOSED_VOCABULARY = 10_000  # tokens: a smaller one was learnt from captions of motions, CLIP's has 49,408
+
+
+def reads_whole(word: str, tokenizer: CLIPTokenizer) -> bool:
+    """Whether a word is one token: the encoder has seen it often, and does not spell it."""
+    return tokenizer.convert_tokens_to_ids(f"{word}</w>") != tokenizer.unk_token_id
+
+
 # Beginnings of words that tell how something moves
 _MOVING = re.compile(
     r"\b(camera|pan(s|ned|ning)?\b|tilt|zoom|roll(s|ing)?\b|rotat|spin(s|ning)\b|turn(s|ing)\b|dolly|truck(s|ing)\b|track(s|ing)\b|orbit|parallax|mov(e|ing)"

@@ -37,6 +37,7 @@ from trip.settings import AnimateSettings
 from trip.system.environment import on_spaces_gpu
 from trip.system.files import atomic_write, check_room
 from trip.training.requests import ask
+from trip.ui.chips import CHIPS, telling_words
 from trip.ui.security.visitors import KEY
 
 if TYPE_CHECKING:
@@ -138,6 +139,17 @@ class Studio:
         except ValueError:
             return {}
         return {name: getattr(resolved, name) for name in ("num_frames", "fps", "num_steps", "guidance_scale")}
+
+    def words(self) -> tuple[tuple[str, ...], bool]:
+        """Motions that the loaded weights know by the words of their chips, and whether they know no other words; nothing is known of
+        weights that are not loaded yet."""
+        if self._loading.is_alive():
+            return (), False
+        try:
+            pipe = self.pipeline()
+        except ValueError:
+            return (), False
+        return tuple(name for name in CHIPS if any(map(pipe.reads_whole, telling_words(name)))), pipe.spells_other_words
 
     def _shape_of(self, settings: AnimateSettings) -> tuple[str, str, int, int]:
         from trip.system.accelerator import device

@@ -13,7 +13,7 @@ from gradio.components import Component
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.system.environment import EXAMPLES
-from trip.ui import elements, page_state
+from trip.ui import chips, elements, page_state
 from trip.ui.form import control, uploaded
 from trip.ui.page_state import RAW
 from trip.ui.panels import presets
@@ -30,6 +30,8 @@ class Form:
     """The controls of the tab; `settings` has those of `AnimateSettings` by name, the crop as the frame over the photo."""
 
     photo: gr.Image
+    chips: gr.CheckboxGroup
+    said: gr.HTML
     settings: dict[str, Component]
     randomize: gr.Checkbox
     run: gr.Button
@@ -69,6 +71,8 @@ def _form() -> Form:
         settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop", picker="#photo input[type=file]")}
     words = AnimateSettings.model_fields["prompt"].description
     settings["prompt"] = control("prompt", lines=2, max_lines=6, info=None, placeholder=words)
+    chosen = gr.CheckboxGroup([], label="What moves", show_label=False, container=False, visible=False, elem_id="chips")
+    said = gr.HTML(visible=False, elem_id="said")
     with gr.Row(elem_id="asking"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         estimate = gr.HTML(elem_id="estimate")
@@ -99,7 +103,7 @@ def _form() -> Form:
             gr.Button("Fill in from a clip made here", size="sm", elem_id="restore").click(None, js=CHOOSE_CLIP)
     # outside the options, which are not in the page before they are opened: clips are dropped anywhere
     restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
-    return Form(photo, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
+    return Form(photo, chosen, said, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
 
 
 def _examples() -> list[list[Any]]:
@@ -152,18 +156,52 @@ def _wire_form(studio: Studio, form: Form) -> None:
         defaults = studio.defaults()
         return [gr.update(placeholder=f"{defaults[name]:g}") if name in defaults else gr.skip() for name in automatic]
 
+    def show_chips() -> Any:
+        offered = chips.choices(studio.words()[0])
+        return gr.update(choices=offered, visible=bool(offered))
+
+    def follow_prompt(prompt: str) -> list[str]:
+        return chips.chosen(prompt or "")
+
+    def follow_chips(names: list[str], prompt: str) -> tuple[str, Any]:
+        known = [name for name in names or [] if name in chips.CHIPS or name in chips.PACES]
+        return chips.pressed(prompt or "", known), gr.update(visible=False)
+
+    prompt = form.settings["prompt"]
+    prompt.change(follow_prompt, prompt, form.chips, **RAW, trigger_mode="always_last")
+    prompt.input(lambda: gr.update(visible=False), None, form.said, **RAW, trigger_mode="always_last")
+    form.chips.input(follow_chips, [form.chips, prompt], [prompt, form.said], **RAW, trigger_mode="always_last")
+
     automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
-    gr.on(None, show_defaults, None, list(automatic.values()), **page_state.QUICK).then(show_estimate, form.inputs, form.estimate, **RAW)
+    opened = gr.on(None, show_defaults, None, list(automatic.values()), **page_state.QUICK)
+    opened.then(show_estimate, form.inputs, form.estimate, **RAW)
+    opened.then(show_chips, None, form.chips, **page_state.QUICK)
 
 
 def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, examples: gr.Examples) -> None:
     """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
 
-    def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> tuple[str, None]:
-        """The first job's id, and no more photos: the next run is of the photo alone, unless somebody brings some again.
+    def heed_prompt(values: dict[Component, Any]) -> tuple[str, str, bool]:
+        """The prompt to take, a line about it, and whether to wait for other words, which is asked once."""
+        prompt, (known, is_closed) = str(values[form.settings["prompt"]] or "").strip(), studio.words()
+        if not prompt and (gentle := chips.gentle(known)):
+            return gentle, chips.taken(gentle), False
+        is_strange = prompt and known and is_closed and not values[form.lora] and not chips.is_told(prompt, known)
+        if is_strange and prompt != values[refused]:
+            return prompt, chips.offer(prompt, known), True
+        return prompt, "", False
+
+    def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> list[Any]:
+        """The first job's id, no more photos, so that the next run is of the photo alone, and what became of the prompt.
 
         Of several photos those that cannot be taken are named, and the others are made.
         """
+        prompt, line, waits = heed_prompt(values)
+        said = gr.update(value=line, visible=bool(line))
+        if waits:
+            return [gr.skip(), gr.skip(), gr.skip(), said, prompt]
+        words = gr.skip() if values[form.settings["prompt"]] else prompt
+        values = {**values, form.settings["prompt"]: values[form.settings["prompt"]] or prompt}
         visitor, settings = values[state.visitor], or_toast(read_settings, form, values)
         photos = values[form.more_photos] or [values[form.photo]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
@@ -178,13 +216,14 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, exampl
             raise gr.Error(refused[0], print_exception=False)
         for why, count in Counter(refused).items():
             gr.Warning(why if count == 1 else f"{count} photos: {why}")
-        return jobs[0].id, None
+        return [jobs[0].id, None, words, said, ""]
 
-    def run_draft(values: dict[Component, Any]) -> tuple[str, None]:
+    def run_draft(values: dict[Component, Any]) -> list[Any]:
         return run_clip(values, studio.draft)
 
-    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown}
-    outputs = [state.job, form.more_photos]
+    refused = gr.State("")  # a prompt that was asked about
+    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown, refused}
+    outputs = [state.job, form.more_photos, form.settings["prompt"], form.said, refused]
     triggers = [form.run.click, form.settings["prompt"].submit]
     page_state.follow_job(studio, state, gr.on(triggers, run_clip, inputs, outputs, **RAW))
     page_state.follow_job(studio, state, form.draft.click(run_draft, inputs, outputs, **RAW))
