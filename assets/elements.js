@@ -109,7 +109,9 @@
       this.tracks.forEach(({ video }) => video.addEventListener("click", () => this.clicked()));
       const previous = button("Previous frame", () => this.step(this.index - 1), "previous");
       const next = button("Next frame", () => this.step(this.index + 1), "next");
-      return node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output);
+      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output);
+      row.hidden = this.hasAttribute("bare");
+      return row;
     }
 
     clicked() {

@@ -119,6 +119,7 @@ def session(app: App, browser: Browser) -> Iterator[BrowserSession]:
     session.page.on("request", lambda request: session.outside.append(request.url) if _leaves(request.url, app.url) else None)
     session.page.goto(app.url)
     expect(session.page.locator("#estimate")).to_contain_text("About")  # the model is loaded
+    expect(session.page.locator("#chips label")).to_have_count(6)  # and has said what it knows
     yield session
     context.close()
     assert not session.errors

@@ -14,7 +14,7 @@ from trip.media import read_clip, read_metadata
 PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
 
 
-EMPTY = "What you make appears here."
+EMPTY = "An example, made by the embedded model: “the camera travels left past the scene”"
 
 
 def _run(page: Page, num_steps: int = 2) -> None:
@@ -116,8 +116,8 @@ def test_a_click_on_an_example_fills_the_form_and_runs(session):
     page = session.page
     page.locator("#options > button").click()
     fill(page.locator("#num_steps input"), "2")
-    card = page.locator("#examples tbody tr").nth(1)
-    prompt = card.locator("td").nth(1).inner_text()
+    card = page.locator("#examples button").nth(1)
+    prompt = card.inner_text()
     card.click()
     expect(page.locator("#prompt textarea")).to_have_value(prompt)
     expect(page.locator("#clip video")).to_be_visible()
@@ -216,6 +216,58 @@ def test_a_waiting_job_can_be_removed(session):
     expect(page.locator("#queue")).to_be_hidden()
 
 
+CONTROLS = """() => {
+    const all = (root) => [...root.querySelectorAll("*")].flatMap(one => [one, ...(one.shadowRoot ? all(one.shadowRoot) : [])]);
+    const kinds = "button, input, textarea, select, summary, a[href], [role=tab], [role=slider], [tabindex='0']";
+    const seen = all(document).filter(one => one.matches(kinds) && one.checkVisibility()).filter(one => {
+        const { left, top, width, height } = one.getBoundingClientRect();
+        return one.contains(one.getRootNode().elementFromPoint(left + width / 2, top + height / 2));
+    });
+    return seen.filter(one => !one.closest("#chips, #examples")).map(one => one.ariaLabel || one.textContent.trim() || one.tagName);
+}"""  # on the first screen, chips and examples aside
+
+
+def test_the_first_screen_says_what_one_gets_shows_it_and_has_few_controls(session):
+    page = session.page
+    page.reload()
+    session.errors.clear()
+    expect(page.locator("#heading")).to_have_text("Bring a photo, say what moves, get a clip")
+    expect(page.locator("#progress")).to_have_text(EMPTY)
+    video = page.locator("#result video")
+    page.wait_for_function("document.querySelector('#example trip-player').shadowRoot.querySelector('video').currentTime > 0.1")
+    assert page.evaluate(SHOWN, ["#photo", "#prompt", "#run", "#example", "#examples"]) == []
+    controls = page.evaluate(CONTROLS)
+    assert len(controls) <= 8, controls
+    for picture in page.locator("#examples img").all():
+        assert picture.evaluate("image => image.complete && image.naturalWidth") == 144
+    video.click()
+    assert video.evaluate("video => video.paused")
+    expect(page.locator("#weights")).to_have_count(0)
+    page.locator("#about > button").click()
+    expect(page.locator("#weights")).to_have_text("Random weights, for tests.")
+
+
+def test_the_example_gives_way_to_the_first_job(session):
+    page = session.page
+    expect(page.locator("#example")).to_be_visible()
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    _run(page)
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#example")).to_be_hidden()
+
+
+def test_examples_stand_still_where_motion_is_to_be_reduced(session):
+    page = session.page
+    page.emulate_media(reduced_motion="reduce")
+    session.reload()
+    expect(page.locator("#examples img").first).to_be_visible()
+    shown = page.locator("#examples img").evaluate_all("images => images.map(image => image.currentSrc.split('.').pop())")
+    assert shown == ["jpg"] * 6
+    page.wait_for_timeout(500)
+    assert page.locator("#example video").evaluate("video => video.paused")
+
+
 SHOWN = """(names) => names.filter(name => {
     const box = document.querySelector(name).getBoundingClientRect(), middle = [box.left + box.width / 2, box.top + box.height / 2];
     const inside = box.height > 0 && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth;
@@ -297,8 +349,8 @@ def test_examples_and_clips_of_the_history_come_into_view(session):
     for index in (0, 1):
         page.locator("#options > button").click()
         fill(page.locator("#num_steps input"), "2")
-        card = page.locator("#examples tbody tr").nth(index)
-        prompt = card.locator("td").nth(1).inner_text()
+        card = page.locator("#examples button").nth(index)
+        prompt = card.inner_text()
         card.click()
         expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile(prompt))
         _settled(page)

@@ -9,7 +9,7 @@ from trip.system.environment import ASSETS
 from trip.ui import api, elements, page_state
 from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.form import leave_empty
-from trip.ui.panels import figure, inside, layout, models, training
+from trip.ui.panels import examples, figure, inside, layout, models, training
 from trip.ui.security.page import Page
 from trip.ui.security.visitors import VisitorRegistry
 from trip.ui.studio import Studio
@@ -32,8 +32,11 @@ LAUNCH = {
 
 
 def launch_options(studio: Studio) -> dict[str, Any]:
-    """What `launch` needs for the page of a studio: of its folder, the jobs' results alone are served."""
-    return LAUNCH | {"allowed_paths": [str(studio.store.files)], "blocked_paths": list(map(str, studio.private))}
+    """What `launch` needs for the page of a studio: of its folder, the jobs' results alone are served, and the examples beside it."""
+    return LAUNCH | {
+        "allowed_paths": [str(studio.store.files), *map(str, examples.files())],
+        "blocked_paths": list(map(str, studio.private)),
+    }
 
 
 def build(studio: Studio) -> Page:
@@ -55,6 +58,7 @@ def build(studio: Studio) -> Page:
         api.publish(studio, finetunes)  # before all else, so that no handler takes an endpoint's name
         state = page_state.build()
         page.visitor_component = state.visitor
+        page.visitors.publish(map(str, examples.files()))
         gr.HTML(f"<h1>{html.escape(PROMISE)}</h1>", elem_id="heading")
         notices = gr.HTML(elem_id="notices", visible=False)
         shared = layout.build(studio, state)

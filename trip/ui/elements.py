@@ -55,9 +55,13 @@ class ComparedClip:
     frames: int
 
 
-def player(src: str | Path, fps: float, frames: int, label: str = "") -> str:
-    """HTML of a clip in a loop that can be stepped by frames, with keys, mouse or touch; the arguments are those of `ComparedClip`."""
-    return _element("trip-player", src=_address(src), fps=f"{fps:g}", frames=str(frames), label=label)
+def player(src: str | Path, fps: float, frames: int, label: str = "", *, bare: bool = False) -> str:
+    """HTML of a clip in a loop that can be stepped by frames, with keys, mouse or touch; the arguments are those of `ComparedClip`.
+
+    bare  without the row of controls: a click plays and stops it
+    """
+    more = {"bare": ""} if bare else {}
+    return _element("trip-player", src=address(src), fps=f"{fps:g}", frames=str(frames), label=label, **more)
 
 
 def compare(clips: Sequence[ComparedClip], label: str = "Comparison", *, wipe: bool = True) -> str:
@@ -67,7 +71,7 @@ def compare(clips: Sequence[ComparedClip], label: str = "Comparison", *, wipe: b
     """
     if not clips:
         raise ValueError("wanted one clip or more to compare, got none")
-    entries = [asdict(clip) | {"src": _address(clip.src)} for clip in clips]
+    entries = [asdict(clip) | {"src": address(clip.src)} for clip in clips]
     return _element("trip-compare", clips=json.dumps(entries), label=label, **({} if wipe else {"apart": ""}))
 
 
@@ -124,7 +128,7 @@ def chosen_box(value: Any) -> tuple[float, float, float, float] | None:
     return left, top, min(width, 1 - left), min(height, 1 - top)
 
 
-def _address(src: str | Path) -> str:
+def address(src: str | Path) -> str:
     """Files by the route of Gradio's that serves them; relative, so that it also works behind a proxy."""
     return f"gradio_api/file={quote(str(src.absolute()))}" if isinstance(src, Path) else src
 

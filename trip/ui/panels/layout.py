@@ -8,7 +8,7 @@ import gradio as gr
 
 from trip.jobs.store import Job, State
 from trip.ui import page_state
-from trip.ui.panels import history, progress, queue, result
+from trip.ui.panels import examples, history, progress, queue, result
 from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
@@ -38,6 +38,7 @@ class Panels:
 
     forms: gr.Column
     views: gr.Column
+    example: gr.HTML
     progress: gr.HTML
     stop: gr.Button
     result: result.ResultPanel
@@ -51,6 +52,7 @@ def build(studio: Studio, state: page_state.PageState) -> Panels:
         forms = gr.Column(min_width=320)
         with gr.Column(min_width=320, elem_id="made"):
             with gr.Column(elem_id="result"):
+                example = examples.first()
                 clip = gr.HTML(elem_id="clip", visible=False)
                 with gr.Row(elem_id="job"):
                     bar = gr.HTML(progress.of_job(studio, None), elem_id="progress")
@@ -59,7 +61,7 @@ def build(studio: Studio, state: page_state.PageState) -> Panels:
                 views = gr.Column()
                 result_panel = result.build(studio, state, clip)
                 waiting = queue.build(studio, state)
-    panels = Panels(forms, views, bar, stop, result_panel, waiting, history.build(studio, state))
+    panels = Panels(forms, views, example, bar, stop, result_panel, waiting, history.build(studio, state))
     _wire_buttons(studio, state, panels)
     return panels
 
@@ -84,7 +86,7 @@ def _wire_buttons(studio: Studio, state: page_state.PageState, panels: Panels) -
 def follow_jobs(studio: Studio, state: page_state.PageState, panels: Panels, views: list[JobView]) -> None:
     """Looks when the page opens, when another job is chosen, and each second while one may change; one look fills everything."""
     views = [JobView("animate", panels.result.outputs, result.shown), *views]
-    filled = [panels.progress, panels.stop, *panels.queue.outputs, *panels.history.outputs]
+    filled = [panels.example, panels.progress, panels.stop, *panels.queue.outputs, *panels.history.outputs]
     filled += [component for view in views for component in view.outputs]
 
     def refresh(visitor: str, job_id: str, seen: tuple) -> list[Any]:
@@ -119,10 +121,10 @@ def may_change(now: tuple) -> bool:
 
 
 def _common_values(studio: Studio, visitor: str, job: Job | None, now: tuple, seen: tuple) -> list[Any]:
-    """Progress, Stop, queue and history; what the visitor already sees is left as it is."""
+    """The example where there is no job, progress, Stop, queue and history; what the visitor already sees is left as it is."""
     past = [gr.skip()] * 3 if seen and seen[2] == now[2] else history.shown(studio, visitor)
     stop = gr.update(visible=job is not None and job.state in (State.QUEUED, State.RUNNING))
-    return [progress.of_job(studio, job), stop, *queue.shown(studio, visitor, job.id if job else ""), *past]
+    return [gr.update(visible=job is None), progress.of_job(studio, job), stop, *queue.shown(studio, visitor, job.id if job else ""), *past]
 
 
 def _view_values(studio: Studio, view: JobView, job: Job | None, seen: tuple) -> list[Any]:

@@ -4,13 +4,14 @@ import base64
 import html
 
 from trip.jobs.store import Job, State
+from trip.ui.panels import examples
 from trip.ui.studio import Studio
 
 
 def of_job(studio: Studio, job: Job | None) -> str:
     """HTML of the progress panel."""
     if job is None:
-        return panel("What you make appears here.")
+        return panel(examples.WORDS)
     if job.state == State.FAILED:
         return panel(f"Nothing was made: {job.error}")
     if job.state == State.QUEUED:

@@ -1,6 +1,5 @@
 """The Animate tab: a photo and a sentence become a clip."""
 
-import csv
 import html
 from collections import Counter
 from collections.abc import Callable
@@ -12,11 +11,10 @@ from gradio.components import Component
 
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
-from trip.system.environment import EXAMPLES
 from trip.ui import chips, elements, page_state
 from trip.ui.form import control, uploaded
 from trip.ui.page_state import RAW
-from trip.ui.panels import presets
+from trip.ui.panels import examples, presets
 from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
@@ -37,6 +35,7 @@ class Form:
     run: gr.Button
     draft: gr.Button
     estimate: gr.HTML
+    examples: gr.HTML
     restore: gr.UploadButton
     more_photos: gr.File
     lora: gr.Dropdown
@@ -51,17 +50,8 @@ class Form:
 def build(studio: Studio, state: page_state.PageState) -> Form:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
     form = _form()
-    examples = gr.Examples(
-        _examples(),
-        [form.photo, form.settings["prompt"], form.settings["motion"]],
-        label="Examples: a click fills in the form and runs",
-        cache_examples=False,
-        api_visibility="private",
-        elem_id="examples",
-        visible_columns=[0, 1],
-    )
     _wire_form(studio, form)
-    _wire_asking(studio, state, form, examples)
+    _wire_asking(studio, state, form)
     return form
 
 
@@ -71,11 +61,12 @@ def _form() -> Form:
         settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop", picker="#photo input[type=file]")}
     words = AnimateSettings.model_fields["prompt"].description
     settings["prompt"] = control("prompt", lines=2, max_lines=6, info=None, placeholder=words)
-    chosen = gr.CheckboxGroup([], label="What moves", show_label=False, container=False, visible=False, elem_id="chips")
+    chosen = gr.CheckboxGroup(chips.choices(tuple(chips.CHIPS)), label="What moves", show_label=False, container=False, elem_id="chips")
     said = gr.HTML(visible=False, elem_id="said")
     with gr.Row(elem_id="asking"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         estimate = gr.HTML(elem_id="estimate")
+    tried = examples.build()
     with gr.Accordion("Options", open=False, elem_id="options"):
         settings["motion"] = control("motion")
         with gr.Row():
@@ -103,13 +94,7 @@ def _form() -> Form:
             gr.Button("Fill in from a clip made here", size="sm", elem_id="restore").click(None, js=CHOOSE_CLIP)
     # outside the options, which are not in the page before they are opened: clips are dropped anywhere
     restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
-    return Form(photo, chosen, said, settings, randomize, run, draft, estimate, restore, more_photos, lora, only_shown)
-
-
-def _examples() -> list[list[Any]]:
-    """Photo, prompt and motion of each row of examples.csv."""
-    with open(EXAMPLES / "examples.csv", newline="", encoding="utf-8") as file:
-        return [[str(EXAMPLES / row["file"]), row["prompt"], float(row["motion"])] for row in csv.DictReader(file)]
+    return Form(photo, chosen, said, settings, randomize, run, draft, estimate, tried, restore, more_photos, lora, only_shown)
 
 
 def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
@@ -178,7 +163,7 @@ def _wire_form(studio: Studio, form: Form) -> None:
     opened.then(show_chips, None, form.chips, **page_state.QUICK)
 
 
-def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, examples: gr.Examples) -> None:
+def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> None:
     """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
 
     def heed_prompt(values: dict[Component, Any]) -> tuple[str, str, bool]:
@@ -191,12 +176,12 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, exampl
             return prompt, chips.offer(prompt, known), True
         return prompt, "", False
 
-    def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate) -> list[Any]:
+    def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate, heeds: bool = True) -> list[Any]:
         """The first job's id, no more photos, so that the next run is of the photo alone, and what became of the prompt.
 
         Of several photos those that cannot be taken are named, and the others are made.
         """
-        prompt, line, waits = heed_prompt(values)
+        prompt, line, waits = heed_prompt(values) if heeds else (values[form.settings["prompt"]], "", False)
         said = gr.update(value=line, visible=bool(line))
         if waits:
             return [gr.skip(), gr.skip(), gr.skip(), said, prompt]
@@ -218,6 +203,9 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, exampl
             gr.Warning(why if count == 1 else f"{count} photos: {why}")
         return [jobs[0].id, None, words, said, ""]
 
+    def run_example(values: dict[Component, Any]) -> list[Any]:
+        return run_clip(values, heeds=False)
+
     def run_draft(values: dict[Component, Any]) -> list[Any]:
         return run_clip(values, studio.draft)
 
@@ -227,4 +215,6 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form, exampl
     triggers = [form.run.click, form.settings["prompt"].submit]
     page_state.follow_job(studio, state, gr.on(triggers, run_clip, inputs, outputs, **RAW))
     page_state.follow_job(studio, state, form.draft.click(run_draft, inputs, outputs, **RAW))
-    page_state.follow_job(studio, state, examples.load_input_event.then(run_clip, inputs, outputs, **RAW))
+    filled = [form.photo, form.settings["prompt"], form.settings["motion"]]
+    tried = form.examples.click(examples.chosen, None, filled, **page_state.QUICK)
+    page_state.follow_job(studio, state, tried.success(run_example, inputs, outputs, **RAW))
