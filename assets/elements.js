@@ -342,7 +342,7 @@
     place() {
       const { naturalWidth, naturalHeight } = this.image;
       const photo = naturalWidth / naturalHeight;
-      const aspect = this.wanted.aspect || 1;
+      const aspect = this.wanted.aspect || clamp(photo, 3 / 7, 7 / 3);
       this.largest = { width: Math.min(1, aspect / photo), height: Math.min(1, photo / aspect) };
       this.photo.style.setProperty("--aspect", photo);
       this.body.inert = false;

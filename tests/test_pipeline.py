@@ -127,6 +127,38 @@ def test_weights_say_which_words_mean_something_to_them(pipe):
     assert [word for word in ("camera", "pans", "zooms", "clouds") if pipe.reads_whole(word)] == ["camera", "pans", "clouds"]
 
 
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [((640, 427), (160, 240)), ((512, 512), (192, 192)), ((4000, 3000), (160, 208)), ((1080, 1920), (256, 144)), ((8000, 500), (128, 288))],
+)
+def test_a_frame_as_wide_as_its_photo_takes_the_nearest_shape(pipe, monkeypatch, size, shape):
+    monkeypatch.setattr(TripPipeline, "frame_size", 192)
+    found = pipe.frame_shape("photo", size)
+    assert found == shape and pipe.frame_shape("photo", found[::-1]) == found
+    assert pipe.frame_shape("photo", size, (0.2, 0.2, 0.5, 0.5)) == found
+    assert pipe.frame_shape("photo", (2 * size[0], size[1]), (0, 0, 0.5, 1)) == found
+
+
+def test_a_clip_as_wide_as_its_photo_goes_on_in_the_same_shape(pipe, monkeypatch):
+    for side in (32, 64, 128, 192, 256, 512):
+        monkeypatch.setattr(TripPipeline, "frame_size", side)
+        assert pipe.frame_shape("photo") == (side, side)
+        for width in range(20, 800, 7):
+            height, across = pipe.frame_shape("photo", (width, 200))
+            assert pipe.frame_shape("photo", (across, height)) == (height, across)
+            assert abs(height * across / side**2 - 1) <= 0.125
+
+
+def test_photos_of_one_batch_share_a_shape_also_where_it_is_their_own(pipe, monkeypatch):
+    monkeypatch.setattr(TripPipeline, "frame_size", 64)
+    wide, upright = Image.new("RGB", (90, 60)), Image.new("RGB", (60, 90))
+    settings = AnimateSettings(aspect="photo", num_steps=1, num_frames=2)
+    clips = pipe.animate_batch([wide, wide.resize((180, 120))], [settings] * 2)
+    assert [clip.frames.shape[1:3] for clip in clips] == [(48, 80)] * 2 and clips[0].metadata["aspect"] == "photo"
+    with pytest.raises(ValueError, match="wanted photos of one shape .* got 2; name an aspect"):
+        pipe.animate_batch([wide, upright], [settings] * 2)
+
+
 # seeds, batches, files
 
 

@@ -435,6 +435,40 @@ def test_photo_chip_and_run_are_enough_by_keyboard_alone(session):
     page.wait_for_function("document.querySelector('#clip trip-player').shadowRoot.querySelector('video').currentTime > 0.1")
 
 
+def test_a_clip_is_as_wide_as_its_photo_unless_another_aspect_is_chosen_and_restored_so(session, tmp_path):
+    page = session.page
+    told = page.locator("#crop trip-crop output")
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(told).to_have_text("100 × 100 %")
+    _run(page)
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#facts")).to_contain_text("photo")
+    clip = _downloaded(page, "MP4", tmp_path)
+    assert read_metadata(clip)["aspect"] == "photo"
+    page.locator("#aspect input").click()
+    page.get_by_role("option", name="1:1").click()
+    expect(told).to_have_text("67 × 100 %")
+    _drop(page, "#photo-box", clip)
+    expect(page.locator("#aspect input")).to_have_value("as my photo")
+    expect(told).to_have_text("100 × 100 %")
+
+
+def test_a_length_can_be_given_in_seconds_or_in_frames(session):
+    page = session.page
+    page.locator("#options > button").click()
+    seconds, frames, fps = (page.locator(f"#{name} input") for name in ("seconds", "num_frames", "fps"))
+    expect(seconds).to_have_attribute("placeholder", re.compile(r"^[\d.]+$"))
+    fill(fps, "4")
+    fill(seconds, "3")
+    expect(frames).to_have_value("12")
+    frames.fill("10")
+    expect(seconds).to_have_value("2.5")
+    fps.fill("5")
+    expect(seconds).to_have_value("2")
+    seconds.fill("999")
+    expect(frames).to_have_value("64")
+
+
 def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scrolling(session):
     page = session.page
     page.locator("#options > button").click()

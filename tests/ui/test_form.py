@@ -6,7 +6,8 @@ import gradio as gr
 import pytest
 
 from trip.settings import AnimateSettings
-from trip.ui.form import control
+from trip.ui.form import PAGE_DEFAULTS, control
+from trip.ui.tabs.animate import frames_for, lasting
 
 
 @pytest.mark.parametrize("name", AnimateSettings.model_fields)
@@ -55,3 +56,27 @@ def test_refused_value_is_named_in_one_line(values, line):
 def test_all_refused_values_are_named():
     with pytest.raises(ValueError, match="Motion .*; Steps "):
         AnimateSettings.checked(motion=5, num_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "fps", "seconds"), [(16, None, 2.0), (16, 4, 4.0), (None, 4, None), (12, 5, 2.4), (0, 5, None), ("many", 5, None)]
+)
+def test_frames_are_told_in_seconds(num_frames, fps, seconds):
+    assert lasting(num_frames, fps, {"fps": 8.0}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "num_frames"), [(2, None, 16), (1.5, 4, 6), (100, None, 64), (0.01, None, 2), (None, 4, None), (math.nan, 4, None)]
+)
+def test_seconds_give_frames_that_the_model_takes(seconds, fps, num_frames):
+    assert frames_for(seconds, fps, {"fps": 8.0}) == num_frames
+
+
+def test_before_the_weights_are_loaded_a_length_is_left_to_them():
+    assert lasting(16, None, {}) is None and frames_for(2, None, {}) is None
+
+
+def test_the_page_takes_the_photo_as_wide_as_it_is_and_programs_the_square():
+    assert AnimateSettings().aspect == "1:1" and AnimateSettings(aspect=PAGE_DEFAULTS["aspect"]).aspect == "photo"
+    with gr.Blocks(analytics_enabled=False):
+        assert ("as my photo", "photo") in control("aspect").choices and ("the photo's own, up to 1080", "photo") in control("size").choices

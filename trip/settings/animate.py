@@ -52,8 +52,10 @@ class AnimateSettings(Request):
         title="Fusion",
         description="What makes one noise of prior and residual: what was trained, the linear blend of Eq. 9, or the residual alone",
     )
-    aspect: Literal["1:1", "4:3", "3:4", "16:9", "9:16"] = Field(
-        "1:1", title="Aspect", description="Width to height of the clip; models are trained on squares"
+    aspect: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "photo"] = Field(
+        "1:1",
+        title="Aspect",
+        description="Width to height of the clip; photo: as the animated part of the photo, up to 7:3; models are trained on squares",
     )
     crop: Crop | None = Field(
         None,

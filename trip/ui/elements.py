@@ -94,12 +94,12 @@ def crop_box(value: dict[str, Any] | None = None, *, label: str = "What the mode
 
 
 def crop_value(
-    photo: str | Path | Mapping[str, Any] | None, aspect: float = 1.0, box: Sequence[float] | None = None
+    photo: str | Path | Mapping[str, Any] | None, aspect: float | None = 1.0, box: Sequence[float] | None = None
 ) -> dict[str, Any] | None:
     """A value for `crop_box`; without a photo, None.
 
     photo   file that the app may serve, http or data address, or what gr.Image sends where `preprocess=False`
-    aspect  width / height of the frame, in pixels of the photo
+    aspect  width / height of the frame, in pixels of the photo; none: the photo's own, between 3:7 and 7:3
     box     left, top, width and height in shares of the photo; none: the largest frame in the middle
     """
     if not photo:

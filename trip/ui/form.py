@@ -22,6 +22,8 @@ CHOICE_LABELS = {
     "model": "as the network drew it",
     "photo": "the photo's own, up to 1080",
 }
+OWN_LABELS = {("aspect", "photo"): "as my photo"}  # of one setting alone
+PAGE_DEFAULTS = {"aspect": "photo"}  # programs and stored settings keep the schema's
 MOST_RADIOS = 3  # more choices drop down
 
 
@@ -31,7 +33,7 @@ def control(name: str, schema: type[Request] = AnimateSettings, **more: Any) -> 
     kind, (low, high) = schema.kind_of(name), schema.bounds(name)
     common = {"label": field.title, "info": field.description, "value": field.default, "elem_id": name}
     if get_origin(kind) is Literal:
-        choices = [(CHOICE_LABELS.get(choice, choice), choice) for choice in get_args(kind)]
+        choices = [(OWN_LABELS.get((name, choice), CHOICE_LABELS.get(choice, choice)), choice) for choice in get_args(kind)]
         return (gr.Radio if len(choices) <= MOST_RADIOS else gr.Dropdown)(**common | {"choices": choices} | more)
     if kind is bool:
         return gr.Checkbox(**common | more)

@@ -177,7 +177,7 @@ class Studio:
             raise ValueError("there is no photo yet: choose one first")
         image = read_photo(photo, LARGEST_PHOTO)
         if only_shown:
-            image = shown_part(image, *self.pipeline().frame_shape(settings.aspect), settings.crop)
+            image = shown_part(image, *self.pipeline().frame_shape(settings.aspect, image.size, settings.crop), settings.crop)
             settings = settings.model_copy(update={"crop": None})
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
         self.worker.wake()

@@ -138,7 +138,7 @@ def sample_once(
             took = earlier + time.monotonic() - begun
             SamplingCheckpoint(stop.so_far, recorder.result(), settings, took, peak).save(Path(ticket).parent, pipe)
         raise Interrupted(str(stop)) from None  # without its tensors: it may go to another process
-    height, width = pipe.frame_shape(settings.aspect)
+    height, width = output.frames.shape[1:3]
     timing = Timing(
         model=pipe.model_name,
         device=str(device()),

@@ -90,7 +90,7 @@ class ClipEndpoints:
             guidance_scale: how strictly the prompt is followed; none: as the model was made
             scheduler: ddim, dpm++ or unipc
             seed: the same seed and settings give the same clip; none draws one
-            aspect: 1:1, 4:3, 3:4, 16:9 or 9:16
+            aspect: 1:1, 4:3, 3:4, 16:9, 9:16 or photo (as the part of the photo that is animated)
             crop: left, top, width and height of the part to animate, in shares of the photo
             loop: whether the clip comes back to the photo
             fusion: trained, linear (Eq. 9 alone) or none (the residual alone), where the checkpoint can

@@ -6,6 +6,7 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.settings import AnimateSettings
+from trip.ui.form import PAGE_DEFAULTS
 from trip.ui.page_state import QUICK, SECRET
 from trip.ui.panels.result import or_toast
 
@@ -31,7 +32,7 @@ def build(settings: dict[str, Component]) -> None:
     controls = [settings[one] for one in NAMES]
 
     def choose(name: str | None, kept: dict[str, Any]) -> list[Any]:
-        values = or_toast(AnimateSettings.checked, **(GIVEN | _sound(kept)).get(name, {}))
+        values = or_toast(AnimateSettings.checked, **PAGE_DEFAULTS | (GIVEN | _sound(kept)).get(name, {}))
         return [getattr(values, one) for one in NAMES]
 
     def store(name: str, kept: dict[str, Any], *values: Any) -> tuple[dict[str, Any], Any]:

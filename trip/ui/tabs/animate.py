@@ -12,7 +12,7 @@ from gradio.components import Component
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.ui import chips, elements, page_state
-from trip.ui.form import control, uploaded
+from trip.ui.form import PAGE_DEFAULTS, control, uploaded
 from trip.ui.page_state import RAW
 from trip.ui.panels import examples, presets
 from trip.ui.panels.result import or_toast
@@ -28,6 +28,7 @@ class Form:
     """The controls of the tab; `settings` has those of `AnimateSettings` by name, the crop as the frame over the photo."""
 
     photo: gr.Image
+    seconds: gr.Number
     chips: gr.CheckboxGroup
     said: gr.HTML
     settings: dict[str, Component]
@@ -71,8 +72,10 @@ def _form() -> Form:
         settings["motion"] = control("motion")
         with gr.Row():
             settings["num_frames"] = control("num_frames", min_width=120)
+            seconds = gr.Number(label="Seconds", info="The same length in seconds", minimum=0, step=0.5, min_width=120, elem_id="seconds")
         with gr.Row():
-            settings |= {name: control(name, min_width=120) for name in ("aspect", "size")}
+            settings["aspect"] = control("aspect", min_width=120, value=PAGE_DEFAULTS["aspect"])
+            settings["size"] = control("size", min_width=120)
         settings["loop"] = control("loop")
         only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
         lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
@@ -94,7 +97,7 @@ def _form() -> Form:
             gr.Button("Fill in from a clip made here", size="sm", elem_id="restore").click(None, js=CHOOSE_CLIP)
     # outside the options, which are not in the page before they are opened: clips are dropped anywhere
     restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
-    return Form(photo, chosen, said, settings, randomize, run, draft, estimate, tried, restore, more_photos, lora, only_shown)
+    return Form(photo, seconds, chosen, said, settings, randomize, run, draft, estimate, tried, restore, more_photos, lora, only_shown)
 
 
 def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
@@ -106,11 +109,29 @@ def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
     return AnimateSettings.checked(**raw)
 
 
+def lasting(num_frames: Any, fps: Any, defaults: dict[str, float]) -> float | None:
+    """Seconds that so many frames last at a rate; none where the number of frames is left to the model, or is none."""
+    fps = fps or defaults.get("fps")
+    return round(num_frames / fps, 2) if _is_positive(num_frames) and _is_positive(fps) else None
+
+
+def frames_for(seconds: Any, fps: Any, defaults: dict[str, float]) -> int | None:
+    """Frames that last so many seconds, as near as the model's range allows; none where the length is left to the model, or is none."""
+    fps, (low, high) = fps or defaults.get("fps"), AnimateSettings.bounds("num_frames")
+    return min(max(round(seconds * fps), low), high) if _is_positive(seconds) and _is_positive(fps) else None
+
+
+def _is_positive(number: Any) -> bool:
+    return isinstance(number, int | float) and 0 < number < 1e6
+
+
 def _wire_form(studio: Studio, form: Form) -> None:
     """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
 
     def place_crop(photo: Any, aspect: str) -> Any:
-        across, down = map(int, str(aspect or "1:1").split(":"))
+        if aspect not in AnimateSettings.kind_of("aspect").__args__ or aspect == "photo":
+            return elements.crop_value(photo, None)
+        across, down = map(int, aspect.split(":"))
         return elements.crop_value(photo, across / down)
 
     def show_estimate(values: dict[Component, Any]) -> str:
@@ -139,7 +160,19 @@ def _wire_form(studio: Studio, form: Form) -> None:
     def show_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
         defaults = studio.defaults()
+        if {"num_frames", "fps"} <= set(defaults):
+            defaults["seconds"] = defaults["num_frames"] / defaults["fps"]
         return [gr.update(placeholder=f"{defaults[name]:g}") if name in defaults else gr.skip() for name in automatic]
+
+    def show_seconds(num_frames: Any, fps: Any) -> Any:
+        return lasting(num_frames, fps, studio.defaults())
+
+    def follow_seconds(seconds: Any, fps: Any) -> Any:
+        return frames_for(seconds, fps, studio.defaults())
+
+    frames, fps = form.settings["num_frames"], form.settings["fps"]
+    gr.on([frames.change, fps.change], show_seconds, [frames, fps], form.seconds, **RAW)
+    form.seconds.input(follow_seconds, [form.seconds, fps], frames, **RAW, trigger_mode="always_last")
 
     def show_chips() -> Any:
         offered = chips.choices(studio.words()[0])
@@ -157,7 +190,7 @@ def _wire_form(studio: Studio, form: Form) -> None:
     prompt.input(lambda: gr.update(visible=False), None, form.said, **RAW, trigger_mode="always_last")
     form.chips.input(follow_chips, [form.chips, prompt], [prompt, form.said], **RAW, trigger_mode="always_last")
 
-    automatic = {name: box for name, box in form.settings.items() if isinstance(box, gr.Number)}
+    automatic = {name: box for name, box in [*form.settings.items(), ("seconds", form.seconds)] if isinstance(box, gr.Number)}
     opened = gr.on(None, show_defaults, None, list(automatic.values()), **page_state.QUICK)
     opened.then(show_estimate, form.inputs, form.estimate, **RAW)
     opened.then(show_chips, None, form.chips, **page_state.QUICK)

@@ -10,7 +10,7 @@ from gradio.components import Component
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
 from trip.ui import page_state
-from trip.ui.form import control, uploaded
+from trip.ui.form import PAGE_DEFAULTS, control, uploaded
 from trip.ui.page_state import QUICK, RAW
 from trip.ui.panels import figure, pictures
 from trip.ui.panels.layout import JobView
@@ -56,11 +56,11 @@ def build(studio: Studio, state: page_state.PageState) -> tuple[gr.Image, list[J
     _wire_comparison(studio, state, form, candidates)
 
     def animate_picture(values: dict[Component, Any]) -> str:
-        settings = or_toast(AnimateSettings.checked, prompt=values[motion])
+        settings = or_toast(AnimateSettings.checked, prompt=values[motion], **PAGE_DEFAULTS)
         return or_toast(studio.animate, values[state.visitor], or_toast(uploaded, values[candidates.picture]), settings).id
 
     def animate_all(values: dict[Component, Any]) -> str:
-        settings = or_toast(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED)
+        settings = or_toast(AnimateSettings.checked, prompt=values[motion], seed=FIGURE_SEED, **PAGE_DEFAULTS)
         chosen, photo = (values[candidates.job], values[candidates.seed]), or_toast(uploaded, values[form.photo])
         return or_toast(figure.ask, studio, values[state.visitor], photo, chosen, settings).id
 
