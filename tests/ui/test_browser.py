@@ -469,6 +469,24 @@ def test_a_length_can_be_given_in_seconds_or_in_frames(session):
     expect(frames).to_have_value("64")
 
 
+def test_a_clip_that_is_done_says_its_time_alone_and_the_next_estimate_rests_on_it(session):
+    page = session.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    _with_steps(page, 2)
+    estimate = page.locator("#estimate p")
+
+    def rests_on() -> int:
+        return int(re.search(r"going by (\d+)", estimate.get_attribute("title"))[1])
+
+    expect(estimate).to_have_attribute("title", re.compile("going by"))
+    before = rests_on()
+    page.locator("#run").click()
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#progress")).to_have_text(re.compile(r"^\s*Done in \d+ s\s*$"))
+    until(page, lambda: rests_on() >= min(before + 1, 10))
+
+
 def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scrolling(session):
     page = session.page
     page.locator("#options > button").click()

@@ -64,7 +64,7 @@ def build(studio: Studio) -> Page:
         shared = layout.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
             with gr.Tab("Animate", id="animate"):
-                form = animate.build(studio, state)
+                form = animate.build(studio, state, shared.result.clip)
             with gr.Tab("Text to video", id="text-to-video"):
                 painting = text_to_video.build(studio, state)
             with gr.Tab("Edit", id="edit"):

@@ -48,10 +48,10 @@ class Form:
         return {self.photo, self.randomize, *self.settings.values()}
 
 
-def build(studio: Studio, state: page_state.PageState) -> Form:
-    """Lay out the tab inside the current `gr.Blocks` and wire it."""
+def build(studio: Studio, state: page_state.PageState, made: gr.HTML) -> Form:
+    """Lay out the tab inside the current `gr.Blocks` and wire it; `made` changes with every clip that is done."""
     form = _form()
-    _wire_form(studio, form)
+    _wire_form(studio, form, made)
     _wire_asking(studio, state, form)
     return form
 
@@ -125,7 +125,7 @@ def _is_positive(number: Any) -> bool:
     return isinstance(number, int | float) and 0 < number < 1e6
 
 
-def _wire_form(studio: Studio, form: Form) -> None:
+def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
 
     def place_crop(photo: Any, aspect: str) -> Any:
@@ -154,7 +154,7 @@ def _wire_form(studio: Studio, form: Form) -> None:
     crop = form.settings["crop"]
     gr.on([form.photo.change, form.settings["aspect"].input], place_crop, [form.photo, form.settings["aspect"]], crop, **RAW)
     changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
-    gr.on(changing, show_estimate, form.inputs, form.estimate, **RAW)
+    gr.on([*changing, made.change], show_estimate, form.inputs, form.estimate, **RAW)
     form.restore.upload(restore, form.restore, [form.photo, form.randomize, *form.settings.values()], **page_state.QUICK)
 
     def show_defaults() -> list[Any]:
