@@ -64,6 +64,7 @@ def _form() -> Form:
     settings["prompt"] = control("prompt", lines=2, max_lines=6, info=None, placeholder=words)
     chosen = gr.CheckboxGroup(chips.choices(tuple(chips.CHIPS)), label="What moves", show_label=False, container=False, elem_id="chips")
     said = gr.HTML(visible=False, elem_id="said")
+    lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
     with gr.Row(elem_id="asking"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         estimate = gr.HTML(elem_id="estimate")
@@ -78,7 +79,6 @@ def _form() -> Form:
             settings["size"] = control("size", min_width=120)
         settings["loop"] = control("loop")
         only_shown = gr.Checkbox(False, label="Keep only what is shown", info=CROPPED, elem_id="only-shown")
-        lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
         settings["negative_prompt"] = control("negative_prompt")
         with gr.Row():
             settings |= {name: control(name, min_width=120) for name in ("num_steps", "guidance_scale")}
