@@ -1,5 +1,7 @@
 """Timesteps cover the whole schedule, steps land where they should, and a clip goes on from where it was set aside."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import (
@@ -28,7 +30,7 @@ def timesteps(kind, num_steps: int, **config) -> list[int]:
 def test_any_number_of_steps_covers_the_schedule_evenly(spacing):
     for num_steps in range(1, 1001):
         steps = timesteps(DDIM, num_steps, timestep_spacing=spacing)
-        ways = {before - after for before, after in zip(steps, steps[1:], strict=False)}
+        ways = {before - after for before, after in pairwise(steps)}
         assert len(steps) == num_steps and steps[-1] >= 0 and steps[0] <= 999
         assert all(abs(way - 1000 / num_steps) < 1.5 for way in ways)
         assert 1000 - steps[0] <= 1000 / num_steps + 1  # the first one is as near to pure noise as the spacing lets it
@@ -72,7 +74,7 @@ def test_with_the_true_noise_each_step_lands_on_the_clip_at_the_next_timestep(sp
     sampler = DDIM.from_config(PAPER, timestep_spacing=spacing)
     sampler.set_timesteps(7)
     steps = sampler.timesteps
-    for now, following in zip(steps, steps[1:], strict=False):
+    for now, following in pairwise(steps):
         z_t = add_noise(z_0, eps, sampler.alphas_cumprod[now].expand(2))
         reached = sampler.step(eps, now, z_t)[0]
         assert torch.allclose(reached, add_noise(z_0, eps, sampler.alphas_cumprod[following].expand(2)), atol=1e-4)

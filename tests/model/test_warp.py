@@ -1,6 +1,7 @@
 """The photo moves as a motion would take it."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -234,7 +235,7 @@ def test_noise_of_a_scene_is_smooth_over_its_scales_and_alike_in_all_cells_for_s
         many[:, first : first + 2].diff(dim=3).square().mean().item() for first in range(GLOBAL_CHANNELS, many.shape[1], SCALE_CHANNELS)
     ]
     assert step[0] == pytest.approx(2, rel=0.1)  # neighbours know nothing of each other
-    assert all(coarser < 0.45 * finer for finer, coarser in zip(step, step[1:], strict=False))
+    assert all(coarser < 0.45 * finer for finer, coarser in pairwise(step))
 
 
 def test_a_scene_at_the_edge_between_moving_and_not_stays():

@@ -243,7 +243,8 @@ class TrainingRun:
                 return encode_video(vae, video[:, :, :1] if moments else video)
 
         count = HELD_OUT_CLIPS if held_out else count
-        keeps_photo = self.preset.model.unet.warp_space == "pixel" and not moments
+        unet = self.preset.model.unet
+        keeps_photo = unet.photo_warp and unet.warp_space == "pixel" and not moments
         for done, wanted in encode_cache(
             self.folder / name, draw, encode, num_clips=count, seed=self.seed, key=key, keeps_photo=keeps_photo
         ):

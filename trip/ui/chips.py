@@ -112,11 +112,12 @@ def nearest(prompt: str, known: tuple[str, ...]) -> list[str]:
     """Names of the few motions whose words are most like those of a prompt."""
     typed = words_of(prompt) - words_of(" ".join(FILLERS))
 
-    def likeness(name: str) -> tuple[float, int]:
-        alike = max((SequenceMatcher(None, one, other).ratio() for one in typed for other in motion_words((name,))), default=0.0)
+    def similarity(name: str) -> tuple[float, int]:
+        own = motion_words((name,))
+        alike = max((SequenceMatcher(None, one, other).ratio() for one in typed for other in own), default=0.0)
         return round(alike, 2), len(typed & words_of(" ".join(MOTIONS[name].wordings)))
 
-    scores = {name: likeness(name) for name in CHIPS if name in known}
+    scores = {name: similarity(name) for name in CHIPS if name in known}
     near = sorted((name for name, (alike, _) in scores.items() if alike >= NEAR), key=lambda name: scores[name], reverse=True)
     return (near or [name for name in OFFERED if name in known] or [*scores])[:MOST_OFFERED]
 

@@ -157,9 +157,8 @@ class DenoiserStage:
             loss = loss + error
             figures |= {name: value.item() for name, value in parts.items()}
         elif field is not None:
-            loss = loss + 0 * (
-                field.moves.sum() + field.camera.sum() + field.scene.sum()
-            )  # several processes want every weight to take part
+            every = field.moves.sum() + field.camera.sum() + field.scene.sum()
+            loss = loss + 0 * every  # several processes want every weight to take part
         return loss, figures
 
     def _fields(self, field: MotionField, batch: dict[str, Any], condition: Condition, generator: torch.Generator) -> list[MotionField]:

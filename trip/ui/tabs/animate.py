@@ -198,14 +198,15 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
 
 def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> None:
     """What asks for jobs: Run, Enter in the prompt, an example, and Draft, which takes few steps."""
+    box = form.settings["prompt"]
 
     def heed_prompt(values: dict[Component, Any]) -> tuple[str, str, bool]:
         """The prompt to take, a line about it, and whether to wait for other words, which is asked once."""
-        prompt, (known, is_closed) = str(values[form.settings["prompt"]] or "").strip(), studio.words()
+        prompt, (known, is_closed) = str(values[box] or "").strip(), studio.words()
         if not prompt and (gentle := chips.gentle(known)):
             return gentle, chips.taken(gentle), False
         is_strange = prompt and known and is_closed and not values[form.lora] and not chips.is_told(prompt, known)
-        if is_strange and prompt != values[refused]:
+        if is_strange and prompt != values[asked_about]:
             return prompt, chips.offer(prompt, known), True
         return prompt, "", False
 
@@ -214,12 +215,12 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
 
         Of several photos those that cannot be taken are named, and the others are made.
         """
-        prompt, line, waits = heed_prompt(values) if heeds else (values[form.settings["prompt"]], "", False)
+        prompt, line, waits = heed_prompt(values) if heeds else (values[box], "", False)
         said = gr.update(value=line, visible=bool(line))
         if waits:
             return [gr.skip(), gr.skip(), gr.skip(), said, prompt]
-        words = gr.skip() if values[form.settings["prompt"]] else prompt
-        values = {**values, form.settings["prompt"]: values[form.settings["prompt"]] or prompt}
+        words = gr.skip() if values[box] else prompt
+        values = {**values, box: values[box] or prompt}
         visitor, settings = values[state.visitor], or_toast(read_settings, form, values)
         photos = values[form.more_photos] or [values[form.photo]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
@@ -242,12 +243,12 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
     def run_draft(values: dict[Component, Any]) -> list[Any]:
         return run_clip(values, studio.draft)
 
-    refused = gr.State("")  # a prompt that was asked about
-    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown, refused}
-    outputs = [state.job, form.more_photos, form.settings["prompt"], form.said, refused]
-    triggers = [form.run.click, form.settings["prompt"].submit]
+    asked_about = gr.State("")  # a prompt that told no motion
+    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown, asked_about}
+    outputs = [state.job, form.more_photos, box, form.said, asked_about]
+    triggers = [form.run.click, box.submit]
     page_state.follow_job(studio, state, gr.on(triggers, run_clip, inputs, outputs, **RAW))
     page_state.follow_job(studio, state, form.draft.click(run_draft, inputs, outputs, **RAW))
-    filled = [form.photo, form.settings["prompt"], form.settings["motion"]]
+    filled = [form.photo, box, form.settings["motion"]]
     tried = form.examples.click(examples.chosen, None, filled, **page_state.QUICK)
     page_state.follow_job(studio, state, tried.success(run_example, inputs, outputs, **RAW))
