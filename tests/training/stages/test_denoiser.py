@@ -12,9 +12,9 @@ from trip.model.build import build_scheduler, build_text_encoder, build_unet, bu
 from trip.model.conditioning import frame_times
 from trip.model.denoiser import Denoiser
 from trip.model.fusion import NoiseFusion
-from trip.model.latents import decode_video
+from trip.model.latents import decode_video, encode_video
 from trip.model.text import train_tokenizer
-from trip.model.warp import encoded_after_moving
+from trip.model.warp import encoded_after_moving, places_of
 from trip.settings import PRESETS, RecipeSettings, StageSettings
 from trip.training.loop import step_generator
 from trip.training.stages.denoiser import DenoiserStage
@@ -187,3 +187,27 @@ def test_the_network_is_shown_the_photo_as_its_pixels_move(stage, cache, kept):
     clean, shown = encoded_after_moving(loud.vae, photo, field, times), told.moved_photo(field, times)
     assert torch.allclose((shown - clean)[:, :4], (told.z_shown - told.z_first).expand(-1, -1, 5, -1, -1), atol=1e-5)
     assert (told.z_shown - told.z_first).abs().mean() > 0.05 and torch.equal(shown[:, 4], clean[:, 4])
+
+
+@torch.no_grad()
+def test_of_a_clip_that_sways_the_network_is_shown_how_it_did(stage, cache):
+    """The truth where chance decided it, or else the network's own motion: of a camera move, and of a film, which tells only a part."""
+    still = places_of(24, 24, torch.device("cpu")).permute(2, 0, 1).expand(7, -1, -1, -1)
+    motion = torch.cat([still + torch.tensor([0.5, 0.0]).view(2, 1, 1), torch.ones(7, 2, 24, 24)], dim=1)
+    filmed = motion.clone()
+    filmed[:, 3, :4] = 0.5
+    clips = [
+        replace(cache.clip(0), motion=motion, sways=sways, photo=torch.randint(0, 256, (16, 16, 3), dtype=torch.uint8))
+        for motion, sways in [(motion, True), (motion, False), (filmed, True)]
+    ]
+    told = stage._condition(stage._batch(clips, [np.arange(4)] * 3, [False] * 3), torch.tensor([500, 500, 500]))
+    field, times = stage.model.unet.motion_field(told.z_first[:, :, 0], told.sentence), frame_times(told.times, "head")
+    shown = told.moved_photo(field, times)
+
+    photo = torch.stack([clip.photo for clip in clips]).permute(0, 3, 1, 2) / 127.5 - 1
+    own = encoded_after_moving(stage.vae, photo, field, times)
+    right = torch.cat([photo[..., 4:], photo[..., -1:].expand(-1, -1, -1, 4)], dim=3)  # a quarter of the width, the edge repeated
+    moved = encode_video(stage.vae, right.unsqueeze(2))[:, :, 0]
+    assert torch.allclose(shown[1:], own[1:], atol=1e-5) and torch.allclose(shown[0, :, 0], own[0, :, 0], atol=1e-5)
+    assert torch.allclose(shown[0, :4, 1:], moved[0].unsqueeze(1).expand(-1, 4, -1, -1), atol=1e-4)
+    assert (shown[0, :4, 1:] - own[0, :4, 1:]).abs().mean() > 0.01

@@ -1,8 +1,9 @@
 """Third stage, and with given weights the only one: 3D-UNet and fusion together, on cached latents (Sec. 3.3, Eq. 10)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from trip.data.cache import EncodedClip, LatentCache
 from trip.data.shards import EncodedDataSet
 from trip.diffusion import add_noise, image_noise_prior, predict_z_0, snr, spread
+from trip.model.conditioning import attach
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.latents import decode_video
 from trip.model.text import encode_prompts
-from trip.model.warp import MotionField, encoded_after_moving
+from trip.model.warp import MotionField, encoded_after_moving, places_of
 from trip.settings import RecipeSettings, StageSettings
 from trip.training.loop import step_generator
 from trip.training.stages.field import field_loss, scene_noise
@@ -26,6 +28,39 @@ from trip.training.stages.field import field_loss, scene_noise
 NUM_BINS = 5  # of noise levels, in the metrics
 NUM_HELD_OUT, NUM_SAMPLES = 48, 6
 MOST_SNR = 5.0  # of the loss weight min_snr (Hang et al. 2023)
+
+
+@dataclass(frozen=True)
+class _SwayingAsItDid:
+    """The motion of a batch as `MotionField` tells it, but of clips that sway the true one.
+
+    displacements  from where a frame shows a place to where the photo has it   b 2 f g g, halves of the short side
+    told           which clips these replace the field's in                     b, bool
+    """
+
+    field: MotionField
+    displacements: Tensor
+    told: Tensor
+
+    @classmethod
+    def of(cls, field: MotionField, batch: dict[str, Any], where: str) -> Self:
+        """Of a batch whose truth is known; what a film does not tell of its motion is not replaced."""
+        places, _, known = batch["motion"].to(field.camera.device).split([2, 1, 1], dim=2)
+        displacements = (places - places_of(*places.shape[3:], places.device).permute(2, 0, 1)).transpose(1, 2)
+        displacements = attach(displacements, torch.zeros_like(displacements[:, :, :1]), where)[:, :2]  # the clean photo has not moved
+        return cls(field, displacements, (batch["sways"].to(known.device) > 0) & (known.flatten(1).amin(dim=1) == 1))
+
+    def at(self, times: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """As `MotionField.at`, of the times that the displacements are of."""
+        places, visibility = self.field.at(times, height, width)
+        cells = self.displacements.transpose(1, 2).flatten(0, 1)
+        finer = functional.interpolate(cells, (height, width), mode="bicubic", align_corners=False)
+        true = places_of(height, width, cells.device) + finer.permute(0, 2, 3, 1).unflatten(0, times.shape)
+        return torch.where(self.told.view(-1, 1, 1, 1, 1), true, places), visibility
+
+    def enlarged(self, factor: int) -> Self:
+        """As `MotionField.enlarged`."""
+        return replace(self, field=self.field.enlarged(factor))
 
 
 class DenoiserStage:
@@ -184,13 +219,17 @@ class DenoiserStage:
         return Condition(z_first, words.to(device), sentence, times, z_shown, added_conditions, moved_photo=move_photo)
 
     def _mover(self, batch: dict[str, Any], z_first: Tensor, z_shown: Tensor | None) -> Callable[[MotionField, Tensor], Tensor]:
-        """Moves the photos of a batch, and noises them as they are shown; one that is not cached is decoded."""
+        """Moves the photos of a batch, and noises them as they are shown; one that is not cached is decoded.
+
+        Of the motion that chance decides the 3D-UNet is shown what the clip has, as it is shown in sampling what was drawn for the clip.
+        """
         vae = self.vae.to(z_first.device)
         kept = "photo" in batch
         photo = batch["photo"].to(z_first.device).permute(0, 3, 1, 2) / 127.5 - 1 if kept else decode_video(vae, z_first)[:, :, 0]
 
         def moved_by(field: MotionField, times: Tensor) -> Tensor:
-            moved_photo = encoded_after_moving(vae, photo, field, times)
+            motion = _SwayingAsItDid.of(field, batch, self.model.unet.config.first_frame) if "motion" in batch else field
+            moved_photo = encoded_after_moving(vae, photo, motion, times)
             return moved_photo if z_shown is None else moved_photo + functional.pad(z_shown - z_first, (0, 0) * 3 + (0, 1))
 
         return moved_by
