@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from trip.media import Box
+from trip.model.latents import to_uint8
 from trip.model.warp import MotionField
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -54,11 +55,6 @@ class TripPipelineOutput(BaseOutput):
 
     frames: list[list[Image.Image]] | np.ndarray | Tensor
     clips: list[AnimatedClip] | None = None
-
-
-def to_uint8(video: Tensor) -> np.ndarray:
-    """b 3 f h w in [-1, 1] -> b f h w 3."""
-    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
 
 
 def as_frames(video: Tensor, photos: np.ndarray, output_type: str) -> list[list[Image.Image]] | np.ndarray | Tensor:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
-from math import log
-from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,17 @@ import trip
 from trip.call import STEP_TENSORS, Call, TripCallMixin, photos_of, shape_of
 from trip.diffusion import image_noise_prior, linear_fusion, loop_share, predict_z_0
 from trip.loading import DEFAULTS, TripLoaderMixin
-from trip.media import Box, fit_photo, fitted_part, read_photo
+from trip.media import Box, fit_photo, fitted_part, frame_shape, read_photo
 from trip.model.conditioning import frame_times
 from trip.model.denoiser import Condition, Denoiser
 from trip.model.fusion import NoiseFusion
-from trip.model.latents import colours_of, decode_video, encode_video, fit_colours
+from trip.model.latents import colours_of, decode_video, encode_video, fit_colours, to_uint8
 from trip.model.text import CLOSED_VOCABULARY, reads_whole, truncation_note
 from trip.model.unet import TripUNet
 from trip.model.warp import MotionField, encoded_after_moving
-from trip.output import AnimatedClip, to_uint8
+from trip.output import AnimatedClip
 from trip.sampler import SAMPLERS, SoFar, check_scheduler, check_timesteps, signal_share
 from trip.settings import AnimateSettings
-
-WIDEST = 7 / 3  # of a frame as wide as its photo, and upright as high
-AREA_TOLERANCE = 0.125  # of such a frame's pixels
 
 
 class Interrupted(RuntimeError):
@@ -368,18 +363,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         return to_uint8(colours_of(z_0[:1, :, chosen], self._colours))[0]
 
     def frame_shape(self, aspect: str, photo: tuple[int, int] | None = None, crop: Box | None = None) -> tuple[int, int]:
-        """Height and width of a frame, pixels, whole 16s: as many pixels as the square the model was made for, within a few per cent.
-
-        photo, crop  size of the photo, and the part of it that is animated, which `photo` as the aspect follows; none: the square
-
-        Of all such shapes that aspect takes the one nearest to the part: a frame of a clip gives the shape that the clip had.
-        """
-        if aspect == "photo":
-            sides = ((photo or (1, 1))[axis] * (crop or (0, 0, 1, 1))[2 + axis] for axis in range(2))
-            return _shape_near(min(max(truediv(*sides), 1 / WIDEST), WIDEST), self.frame_size)
-        across, down = map(int, aspect.split(":"))
-        stretch = (across / down) ** 0.5
-        return tuple(max(16, round(self.frame_size * side / 16) * 16) for side in (1 / stretch, stretch))
+        """Height and width of a frame, pixels: as `media.frame_shape` has it for the square that the model was made for."""
+        return frame_shape(aspect, self.frame_size, photo, crop)
 
     def _video(self, drawn: _Drawn) -> Tensor:
         """b 3 f h w in [-1, 1]; frame 0 is the photo."""
@@ -432,15 +417,6 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 f"Fusion must be trained or {' or '.join(self.fusion.kinds)} with this checkpoint, not {settings.fusion}: "
                 f"it was trained with {self.fusion.config.kind} fusion; choose one of these"
             )
-
-
-def _shape_near(aspect: float, frame_size: int) -> tuple[int, int]:
-    """Of the shapes in whole 16s with about as many pixels as a square of `frame_size`, the one whose width to height is nearest."""
-    cells = (frame_size / 16) ** 2
-    sides = range(1, round((WIDEST * cells) ** 0.5) + 1)
-    shapes = [(h, w) for h in sides for w in sides if abs(h * w / cells - 1) <= AREA_TOLERANCE and 1 / WIDEST <= w / h <= WIDEST]
-    h, w = min(shapes, key=lambda shape: (round(abs(log(shape[1] / shape[0] / aspect)), 9), abs(shape[0] * shape[1] - cells)))
-    return 16 * h, 16 * w
 
 
 def _one_each(embeds: Tensor | None, count: int, device: torch.device) -> Tensor | None:

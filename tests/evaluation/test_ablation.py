@@ -39,22 +39,8 @@ from trip.training.ablation import VARIANTS_OF_THE_PAPER, ablation_preset, of_va
 from trip.training.warm_start import take_unet
 
 ROOT = Path(__file__).parents[2]
-FLAGS = [
-    "--preset",
-    "tiny",
-    "--size",
-    "32",
-    "--steps",
-    "2",
-    "--start-steps",
-    "2",
-    "--num-clips",
-    "8",
-    "--batch-size",
-    "2",
-    "--num-photos",
-    "2",
-]
+SHORT = "--size 32 --steps 2 --start-steps 2 --num-clips 8 --batch-size 2 --num-photos 2"
+FLAGS = ["--preset", "tiny", *SHORT.split(), "--set", "model.num_frames=6", "--set", "model.num_steps=2"]
 
 
 def words(photos, base, output, *more) -> list[str]:

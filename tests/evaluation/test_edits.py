@@ -7,7 +7,8 @@ from skimage.data import astronaut
 
 from trip.data.edits import EDITS, apply_edit
 from trip.data.photos import Photo
-from trip.evaluation.edits import WORDINGS, evaluate_edits, psnr
+from trip.evaluation.edits import WORDINGS, evaluate_edits
+from trip.evaluation.similarity import psnr
 
 PHOTOS = [Photo("a.jpg", cv2.resize(astronaut(), (80, 64), interpolation=cv2.INTER_AREA))]
 NAME_OF = {words: name for name, kinds in WORDINGS.items() for sentences in kinds.values() for words in sentences}

@@ -36,6 +36,12 @@ def study_of(folder, num_pairs=40, systems=("ours", "theirs"), **settings) -> St
     return Study(folder)
 
 
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch) -> None:
+    """Thousands of answers need not reach the disk one by one."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 def answer_all(study: Study, rater: str, choose) -> None:
     for number, trial in enumerate(study.trials(rater)):
         for question in QUESTIONS:

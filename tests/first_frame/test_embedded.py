@@ -8,7 +8,7 @@ import pytest
 from skimage.data import astronaut
 
 from trip.data.edits import apply_edit
-from trip.evaluation.edits import psnr
+from trip.evaluation.similarity import psnr
 from trip.first_frame.embedded import EDITOR, edit_all, open_editor, with_detail
 
 PHOTO = cv2.resize(astronaut(), (128, 128), interpolation=cv2.INTER_AREA)

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,11 +147,13 @@ class _Judging:
         """Measures what was not yet measured, and writes reports, tables and picture of these trainings."""
         from trip.evaluation.ablation import FOLDERS, REAL, ROUND_TRIP, STILL, changed_clips, figure_8, rows_of, tables
         from trip.evaluation.paper_tables import as_csv, markdown
+        from trip.evaluation.scores import after_the_photo
+        from trip.model.latents import round_trip
 
         anchors = {
             REAL: lambda frames: frames,
             STILL: lambda frames: np.repeat(frames[:1], len(frames), axis=0),
-            ROUND_TRIP: self._decoded,
+            ROUND_TRIP: after_the_photo(partial(round_trip, self.ablation.vae)),
         }
         for title, change in anchors.items():
             changed_clips(self.clips / FOLDERS[title], self.true, change)
@@ -178,17 +181,6 @@ class _Judging:
         reports.mkdir(exist_ok=True)
         for metric, report in self.scored[folder].reports.items():
             atomic_write_text(reports / f"{metric}-{folder}.json", json.dumps(report, indent=1))
-
-    def _decoded(self, frames: np.ndarray) -> np.ndarray:
-        """A clip through the autoencoder; frame 0 stays the photo."""
-        import torch
-
-        from trip.model.latents import decode_video, encode_video
-        from trip.output import to_uint8
-
-        video = torch.from_numpy(frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
-        decoded = to_uint8(decode_video(self.ablation.vae, encode_video(self.ablation.vae, video)))[0]
-        return np.concatenate([frames[:1], decoded[1:]])
 
     def _lines(self, cells: "list[Cell]", variants: list[str]) -> list[str]:
         """What a reader must know of the figures."""

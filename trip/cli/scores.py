@@ -150,20 +150,16 @@ def _part_of_data(options: argparse.Namespace) -> dict[str, Any]:
 
 def _round_trip(model: str | None) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     """What an autoencoder is called, and clips through it at the model's own size."""
-    import torch
-
     from trip.data.cache import digest
     from trip.evaluation.camera import resized
-    from trip.model.latents import decode_video, encode_video
+    from trip.model.latents import round_trip
     from trip.model_cache import load_pipeline
-    from trip.output import to_uint8
 
     pipe = load_pipeline(model)
     vae, side = pipe.vae, pipe.frame_size
 
     def decoded(frames: np.ndarray) -> np.ndarray:
-        video = torch.from_numpy(resized(frames, side, side)).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
-        return resized(to_uint8(decode_video(vae, encode_video(vae, video)))[0], *frames.shape[1:3])
+        return resized(round_trip(vae, resized(frames, side, side)), *frames.shape[1:3])
 
     return f"through the autoencoder {digest(vae.state_dict())} at {side}", decoded
 
@@ -217,7 +213,7 @@ def _reading(options: argparse.Namespace, as_they_come: bool = False) -> "Readin
 
 def _print(report: dict[str, Any]) -> None:
     """Figures and motion for people, the protocol, and what was left out."""
-    from trip.evaluation.paper_tables import with_interval
+    from trip.evaluation.bootstrap import with_interval
 
     for side, left in report["unfit"].items():
         for reason, count in left["counts"].items():

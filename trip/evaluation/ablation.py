@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trip.data.photos import Photo
-from trip.evaluation.bootstrap import COVERED, Estimate, verdict
+from trip.evaluation.bootstrap import COVERED, Estimate, verdict, with_interval
 from trip.evaluation.camera import resized
 from trip.evaluation.clip_sets import RUN, Change, Reading, open_set
 from trip.evaluation.clips import ClipRequest, clip_seed, true_clip
@@ -23,7 +23,6 @@ from trip.evaluation.features import features_of
 from trip.evaluation.frechet import NORMAL, frechet_distance
 from trip.evaluation.generation import write_pictures
 from trip.evaluation.motion import PROMPTS, measure
-from trip.evaluation.paper_tables import with_interval
 from trip.evaluation.published import TABLES, Table
 from trip.evaluation.scores import PHOTO, ScoreSettings, consistency_report, distance_report
 from trip.evaluation.sheets import contact_sheet

@@ -10,6 +10,7 @@ import numpy as np
 NUM_DRAWS = 2000
 COVERED = 0.95  # share of intervals that are to hold the true value
 
+NOTHING = "not measured"
 Estimate = dict[str, float | int | None]  # value, low and high ends of its interval, number of photos it rests on
 
 
@@ -60,3 +61,11 @@ def verdict(difference: Estimate) -> str:
     if difference["low"] is None:
         return "no difference"
     return "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "no difference"
+
+
+def with_interval(figure: Estimate | None, digits: int = 1, unit: str = "") -> str:
+    """A figure with its interval; "not measured" where there is none."""
+    if figure is None or figure["value"] is None:
+        return NOTHING
+    ends = "" if figure["low"] is None else f" [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+    return f"{figure['value']:.{digits}f}{unit}{ends}"

@@ -6,13 +6,14 @@ The editor comes in as a callable; this file sees pixels only.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy import ndarray
 
 from trip.data.edits import EDITS, apply_edit
 from trip.data.instructions import STATES, UNSEEN
 from trip.data.photos import Photo
+from trip.data.windows import squared
+from trip.evaluation.similarity import psnr
 
 Edit = Callable[[ndarray, Sequence[str], int], Sequence[ndarray]]  # photo (h w 3, uint8), instructions, seed -> a picture each, as large
 Progress = Callable[[float, str], None]  # share done, what was just measured
@@ -32,7 +33,7 @@ def evaluate_edits(
     """
     results = []
     for index, photo in enumerate(photos):
-        pixels = centre_square(photo.pixels, size)
+        pixels = squared(photo.pixels, size)
         known = {name: apply_edit(name, pixels, np.random.default_rng([seed, index])) for name in EDITS}
         asked = [(name, kind, words) for name in EDITS for kind, sentences in WORDINGS[name].items() for words in sentences]
         pictures = edit(pixels, [words for _, _, words in asked], seed + index)
@@ -40,13 +41,6 @@ def evaluate_edits(
             results.append({"photo": photo.name, "edit": name, "wording": kind, "words": words, **measure(picture, name, pixels, known)})
         progress((index + 1) / len(photos), photo.name)
     return report(results)
-
-
-def centre_square(pixels: ndarray, size: int) -> ndarray:
-    """The middle of a photo: size size 3, uint8."""
-    side = min(pixels.shape[:2])
-    top, left = ((length - side) // 2 for length in pixels.shape[:2])
-    return cv2.resize(pixels[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
 
 
 def measure(picture: ndarray, name: str, photo: ndarray, known: dict[str, ndarray]) -> dict[str, Any]:
@@ -57,12 +51,6 @@ def measure(picture: ndarray, name: str, photo: ndarray, known: dict[str, ndarra
         "psnr_untouched": psnr(photo, known[name]),
         "nearest": max(distance, key=distance.get),
     }
-
-
-def psnr(one: ndarray, other: ndarray) -> float:
-    """Peak signal-to-noise ratio of two pictures, dB; 60 where they are equal, so that means stay finite."""
-    error = np.square(one.astype(np.float32) - other.astype(np.float32)).mean() / 255**2
-    return float(min(60.0, -10 * np.log10(error + 1e-12)))
 
 
 def report(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trip.evaluation.bootstrap import Estimate
+from trip.evaluation.bootstrap import NOTHING, Estimate, with_interval
 from trip.evaluation.protocol import differences, protocol_of
 from trip.evaluation.published import COLUMNS, PREFERENCES, TABLES, Row, Table
 
 logger = logging.getLogger(__name__)
 
-NOTHING = "not measured"
 PREFERENCES_FILE = "preferences.json"  # of a human study
 MEASURED = {"f_consistency_4": "consistency", "f_consistency_all": "consistency", "fid": "fid", "fvd": "fvd"}  # figure -> its report
 DIGITS = {"f_consistency_4": 2, "f_consistency_all": 2, "way": 1, "moves": 0}
@@ -120,14 +119,6 @@ def tables(reports: Sequence[Report], studies: Sequence[Report] = ()) -> Iterato
     for data, mine in rest.items():
         measures = [name for name in COLUMNS if MEASURED[name] in {one["metric"] for one in mine}]
         yield from _several(f"On {data or 'clips'}", groups_of(mine), lambda group, measures=measures: _own_rows(measures, group), measures)
-
-
-def with_interval(figure: Estimate | None, digits: int = 1) -> str:
-    """A figure with its interval; "not measured" where there is none."""
-    if figure is None or figure["value"] is None:
-        return NOTHING
-    ends = "" if figure["low"] is None else f" [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
-    return f"{figure['value']:.{digits}f}{ends}"
 
 
 def markdown(found: Iterable[tuple[str, list[Cells], list[str]]]) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trip.evaluation.bootstrap import COVERED, Estimate, interval
-from trip.evaluation.paper_tables import with_interval
+from trip.evaluation.bootstrap import COVERED, NOTHING, Estimate, interval, with_interval
 from trip.evaluation.study import NOT_SURE, QUESTIONS, Study
 
 NUM_DRAWS = 500  # of the Bradley-Terry model, which is fitted anew for each
@@ -196,7 +195,7 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]], list[str]]]:
     trust = [["", "same answer to a pair shown again, %", "Krippendorff's alpha between raters"]]
     for question in QUESTIONS:
         alpha = report.agreement[question]
-        trust.append([words[question], with_interval(report.consistency[question]), "not measured" if alpha is None else f"{alpha:.2f}"])
+        trust.append([words[question], with_interval(report.consistency[question]), NOTHING if alpha is None else f"{alpha:.2f}"])
     found.append(("Self-consistency and agreement", trust, []))
     if report.strengths:
         systems = list(next(iter(report.strengths.values())))

@@ -119,7 +119,7 @@ def anchor_reports(
     """
     sets = [still(real)]
     if round_trip:
-        sets.append(real.with_change("autoencoder's round trip", _after_the_photo(round_trip[1]), round_trip[0]))
+        sets.append(real.with_change("autoencoder's round trip", after_the_photo(round_trip[1]), round_trip[0]))
     settings = replace(settings, first_frame=PHOTO)
     if metric in DISTANCES:
         halves = [replace(real, sources=real.sources[start::2]) for start in (0, 1)]
@@ -134,7 +134,9 @@ def anchor_reports(
             yield consistency_report(extractor, judged, mine, progress=step)
 
 
-def _after_the_photo(change: Change) -> Change:
+def after_the_photo(change: Change) -> Change:
+    """The same change, of every frame but the photo."""
+
     def changed(frames: np.ndarray) -> np.ndarray:
         return np.concatenate([frames[:1], change(frames[1:])])
 

@@ -8,13 +8,18 @@ WINDOW, SIGMA = 11, 1.5  # pixels; the Gaussian window of Wang et al., "Image qu
 K1, K2 = 0.01, 0.03  # constants of the same section, shares of the range of 255
 
 
+def psnr(picture: np.ndarray, target: np.ndarray) -> float:
+    """PSNR of a picture to its target, both h w 3, uint8: dB, at most SAME_DB."""
+    error = np.square(picture.astype(np.float64) - target).mean()  # whole numbers: exact in any order
+    return float(min(10 * np.log10(255.0**2 / max(error, 1e-9)), SAME_DB))
+
+
 def frame_psnr(clip: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """PSNR of each frame to its target: f, dB, at most SAME_DB.
+    """PSNR of each frame to its target: f, dB.
 
     clip, target  f h w 3, uint8
     """
-    error = [np.square(a.astype(np.float64) - b).mean() for a, b in zip(clip, target, strict=True)]  # whole numbers: exact in any order
-    return np.minimum(10 * np.log10(255.0**2 / np.maximum(error, 1e-9)), SAME_DB)
+    return np.array([psnr(frame, wanted) for frame, wanted in zip(clip, target, strict=True)])
 
 
 def frame_ssim(clip: np.ndarray, target: np.ndarray) -> np.ndarray:

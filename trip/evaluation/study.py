@@ -278,7 +278,8 @@ class Study:
         if choice not in SIDES and not (choice == NOT_SURE and self.settings.mode == "not-sure"):
             raise ValueError(f"wanted {' or '.join(SIDES)} as an answer, got {choice!r}")
         with self._lock:
-            done, trials = len(self.answers(rater)), self.trials(rater)
+            path, trials = self._path(rater).with_suffix(".jsonl"), self.trials(rater)
+            done = path.read_bytes().count(b"\n") if path.is_file() else 0
             number, question = divmod(done, len(QUESTIONS))
             if number >= len(trials) or place != (number, list(QUESTIONS)[question]):
                 return False
@@ -297,7 +298,7 @@ class Study:
                 "seconds": round(seconds, 2),
                 "at": round(time.time(), 1),
             }
-            with self._path(rater).with_suffix(".jsonl").open("a") as file:
+            with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

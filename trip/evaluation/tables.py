@@ -1,6 +1,6 @@
 """Reports as Markdown tables, to be put into a README."""
 
-from trip.evaluation.bootstrap import Estimate
+from trip.evaluation.bootstrap import NOTHING, Estimate, with_interval
 
 NAMES = {"network": "network's own frames", "rendered": "rendered clip", "still": "still image", "true": "true clips of other seeds"}
 
@@ -17,13 +17,13 @@ def _overall(report: dict) -> str:
     sources, overall, still = list(report["overall"]), report["overall"], report["still"]
     rows = [
         ["camera clips that go where told", *(_share(overall[s]["right"]) for s in sources)],
-        ["PSNR to the truly moved clip, dB", *(_number(overall[s]["psnr"], 1) for s in sources)],
-        ["above a still image, dB", *(_number(overall[s]["gain_db"], 1) for s in sources)],
-        ["SSIM to the truly moved clip", *(_number(overall[s]["ssim"], 3) for s in sources)],
-        ["sharpness of the last frame, share of the truly moved one's", *(_number(overall[s]["sharpness"], 2) for s in sources)],
-        ['lowest PSNR to the photo under "still", dB: mean over photos', *(_number(still[s]["least_psnr"], 1) for s in sources)],
+        ["PSNR to the truly moved clip, dB", *(with_interval(overall[s]["psnr"], 1) for s in sources)],
+        ["above a still image, dB", *(with_interval(overall[s]["gain_db"], 1) for s in sources)],
+        ["SSIM to the truly moved clip", *(with_interval(overall[s]["ssim"], 3) for s in sources)],
+        ["sharpness of the last frame, share of the truly moved one's", *(with_interval(overall[s]["sharpness"], 2) for s in sources)],
+        ['lowest PSNR to the photo under "still", dB: mean over photos', *(with_interval(still[s]["least_psnr"], 1) for s in sources)],
         ["the same, of the lowest photo", *(_plain(still[s]["lowest_psnr"], 1) for s in sources)],
-        ['median flow under "still" against that under a pan', *(_number(still[s]["still_to_pan_flow"], 2) for s in sources)],
+        ['median flow under "still" against that under a pan', *(with_interval(still[s]["still_to_pan_flow"], 2) for s in sources)],
     ]
     size, number = report["protocol"]["size"], report["num_photos"]
     return _table(
@@ -35,8 +35,8 @@ def _per_motion(report: dict) -> str:
     best, rows = report["judged"], []
     for name, of in report["per_motion"].items():
         ours, plain = of[best], of["still"]
-        figures = [_share(ours["right"]), _number(ours["psnr"], 1), _number(ours["ssim"], 3), _number(ours["sharpness"], 2)]
-        rows.append([name.replace("_", " "), *figures, _plain(plain["psnr"]["value"], 1)])
+        measured = (with_interval(ours[name], digits) for name, digits in {"psnr": 1, "ssim": 3, "sharpness": 2}.items())
+        rows.append([name.replace("_", " "), _share(ours["right"]), *measured, _plain(plain["psnr"]["value"], 1)])
     return _table([f"motion, {NAMES[best]}", "goes where told", "PSNR, dB", "SSIM", "sharpness", "still image's PSNR, dB"], rows)
 
 
@@ -54,15 +54,8 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _share(figure: Estimate) -> str:
-    return _number({**figure, **{k: figure[k] and 100 * figure[k] for k in ("value", "low", "high")}}, 0, " %")
-
-
-def _number(figure: Estimate, digits: int, unit: str = "") -> str:
-    if figure["value"] is None:
-        return "not measured"
-    ends = "" if figure["low"] is None else f" [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
-    return f"{figure['value']:.{digits}f}{unit}{ends}"
+    return with_interval({**figure, **{k: figure[k] and 100 * figure[k] for k in ("value", "low", "high")}}, 0, " %")
 
 
 def _plain(value: float | None, digits: int) -> str:
-    return "not measured" if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:.{digits}f}"

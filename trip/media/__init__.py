@@ -19,6 +19,7 @@ from trip.media.edit import GIF_SHORT, boomerang, check_joins, joined_metadata, 
 from trip.media.files import MediaError, check_target
 from trip.media.flow import FlowFinder, agreement, blurred, carried, light_between
 from trip.media.photo import PHOTO_SUFFIXES, Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
+from trip.media.shape import frame_shape
 from trip.media.video import Video, open_video, oriented
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "check_writable",
     "fit_photo",
     "fitted_part",
+    "frame_shape",
     "joined_metadata",
     "light_between",
     "loop_gap",

@@ -1,5 +1,6 @@
 """Pixels to latents and back: the one place where latents are scaled."""
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
@@ -77,3 +78,14 @@ def colours_of(z_0: Tensor, colour_map: Tensor, enlarged: int = 4) -> Tensor:
     small = rearrange(latents @ colour_map, "b f h w c -> (b f) c h w")
     large = functional.interpolate(small, scale_factor=enlarged, mode="bicubic", align_corners=False)
     return rearrange(large.clamp(-1, 1), "(b f) c h w -> b c f h w", b=z_0.shape[0])
+
+
+def to_uint8(video: Tensor) -> np.ndarray:
+    """b 3 f h w in [-1, 1] -> b f h w 3."""
+    return ((video + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def round_trip(vae: AutoencoderKL, frames: np.ndarray) -> np.ndarray:
+    """A clip as the autoencoder gives it back: f h w 3, uint8, sides in whole latents."""
+    video = torch.from_numpy(frames).permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1
+    return to_uint8(decode_video(vae, encode_video(vae, video)))[0]

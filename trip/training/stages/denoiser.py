@@ -186,7 +186,7 @@ class DenoiserStage:
             errors = {name: ((e.float() - eps).square() / spread(alpha_bar)).flatten(1).mean(dim=1) for name, e in paths.items()}
         figures: dict[str, Any] = {"by_noise": self._by_noise(timestep, errors)}
         figures["denoising_loss"] = loss.item()
-        if field is not None and "motion" in batch:
+        if field is not None and "motion" in batch and (self._field_learns or not torch.is_grad_enabled()):
             truth = (batch["motion"].to(device), batch["sways"].to(device))
             error, parts = field_loss(self._fields(field, batch, condition, generator), condition.times, *truth)
             loss = loss + error
@@ -195,6 +195,10 @@ class DenoiserStage:
             every = field.moves.sum() + field.camera.sum() + field.scene.sum()
             loss = loss + 0 * every  # several processes want every weight to take part
         return loss, figures
+
+    @property
+    def _field_learns(self) -> bool:
+        return any(weight.requires_grad for weight in self.model.unet.warp.parameters())
 
     def _fields(self, field: MotionField, batch: dict[str, Any], condition: Condition, generator: torch.Generator) -> list[MotionField]:
         """The motions to compare with the truth: what the 3D-UNet was shown, or two draws where something of it is left to chance."""
