@@ -95,6 +95,18 @@ def test_animate_takes_every_setting(photo_file, photo, tiny_model, tmp_path):
     assert np.abs(brightness).mean() < 6
 
 
+def test_animate_arrives_at_a_last_photo(photo_file, photo, tiny_model, tmp_path, capsys):
+    last, output = tmp_path / "last.png", tmp_path / "clip.mp4"
+    Image.new("RGB", (80, 60), (200, 40, 90)).save(last)
+    words = ["--last-photo", last, "--num-steps", 1, "--num-frames", 4, "--model", tiny_model, "--output", output]
+    assert code_of("animate", photo_file, *words) == 0
+    clip = read_clip(output)
+    assert np.abs(clip.frames[-1].astype(int) - (200, 40, 90)).max() < 12 and clip.metadata["last_photo"].startswith("80 x 60, ")
+    assert np.abs(clip.frames[0].astype(int) - fit_photo(photo, *clip.frames.shape[1:3])).mean() < 8
+    assert code_of("animate", photo_file, *words, "--loop") == 2 and "got both; choose one" in capsys.readouterr().err
+    assert code_of("animate", photo_file, "--last-photo", tmp_path / "none.png", "--output", output) == 2
+
+
 def test_animate_writes_what_the_network_drew_where_that_is_the_size(photo_file, photo, tiny_model, tmp_path):
     words = ["--size", "model", "--num-steps", 1, "--num-frames", 3, "--model", tiny_model, "--output", tmp_path / "clip.mp4"]
     assert code_of("animate", photo_file, *words) == 0

@@ -455,12 +455,11 @@ def test_offloading_to_an_accelerator_mixes_no_devices(monkeypatch):
         pipe.enable_model_cpu_offload(device="cuda")
         on = pipe._execution_device
         assert on.type == "cuda" and pipe.unet.device.type == "cpu"
-        photo = torch.empty(1, 3, 32, 32)
-        z_first = encode_video(pipe.vae, photo.unsqueeze(2), device=on)
+        first = pipe._encoded([Image.new("RGB", (32, 32))], (32, 32), [None])
         pipe._offload(pipe.vae)
         assert pipe.vae.device.type == "cpu"
         embeds = torch.empty(1, pipe.tokenizer.model_max_length + 1, pipe.unet.config.cross_attention_dim, device=on)
-        condition = pipe._condition(photo, z_first, [settings], torch.arange(4, device=on) * 1.0, embeds, embeds)
+        condition = pipe._condition(first, [settings], torch.arange(4, device=on) * 1.0, embeds, embeds)
         z_t, t, alpha_bar = torch.empty(2, 4, 4, 16, 16, device=on), torch.full((2,), 500, device=on), torch.full((2,), 0.5, device=on)
         for _ in range(2):
             eps = Denoiser(pipe.unet, pipe.fusion)(z_t, t, alpha_bar, condition).eps

@@ -6,6 +6,7 @@ import torch
 from trip.diffusion import (
     add_noise,
     alphas_bar,
+    arrival_share,
     betas,
     image_noise_prior,
     linear_fusion,
@@ -152,6 +153,13 @@ def test_the_loop_share_begins_free_and_would_end_at_the_photo():
     shares = loop_share(1000)
     assert not shares[:600].any() and shares[601] > 0 and shares[800] == pytest.approx(0.5, abs=1e-3)
     assert share[-1] < 1 and shares[-1] > 0.999
+
+
+def test_the_arrival_share_begins_free_and_ends_at_the_picture():
+    shares = arrival_share(torch.linspace(0, 1, 1001))
+    assert not shares[:601].any() and shares[601] > 0 and shares[800] == pytest.approx(0.5, abs=1e-3) and shares[-1] == 1
+    assert torch.equal(arrival_share(torch.arange(20) / 20), loop_share(20))
+    assert arrival_share(torch.tensor([0.5, 0.75]), begins=0.5).tolist() == [0, 0.5]
 
 
 def test_matched_steps_leave_as_much_signal():

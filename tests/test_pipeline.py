@@ -338,6 +338,35 @@ def test_a_closed_loop_comes_back_to_the_photo(pipe, timeless, photo, told_time)
     assert (far[8:] < free[8:]).all() and far[-1] < 0.15 * free[-1]
 
 
+@pytest.mark.parametrize("told_time", [True, False])
+def test_a_clip_arrives_at_a_last_photo(pipe, timeless, photo, told_time):
+    """The beginning is free; the last frame is that photo, and the nearer to the end a frame is, the nearer it is to it."""
+    pipe, last, seen = pipe if told_time else timeless, Image.fromarray(255 - np.asarray(photo)), []
+    free = clean_clips(pipe, photo, changed(PAN, num_frames=12))[0]
+    made = pipe.animate(photo, changed(PAN, num_frames=12), last, callback_on_step_end=lambda *given: seen.append(given[-1]["z_0"]))
+    z_last = latent_of(pipe, last)
+    far, of_free = ((clip[0] - z_last[0]).square().mean(dim=(0, 2, 3)).sqrt() for clip in (seen[0], free))
+    assert (far[8:].diff() < 0).all() and far[-1] < 1e-3 and (far[8:] < of_free[8:]).all() and far[4] > 100 * far[-1]
+    assert told_time or torch.allclose(free[:, :, :7], seen[0][:, :, :7], atol=1e-3)
+    assert np.array_equal(made.frames[-1], fit_photo(last, 32)) and np.array_equal(made.frames[0], fit_photo(photo, 32))
+    assert made.metadata["last_photo"].startswith(f"{photo.width} x {photo.height}, ")
+    assert "last_photo" not in pipe.animate(photo, changed(PAN, num_frames=2)).metadata
+
+
+def test_the_usual_call_takes_a_last_image_for_all_clips_or_one_each(pipe, photo):
+    last, told = Image.fromarray(255 - np.asarray(photo)), {"num_frames": 4, "num_inference_steps": 2, "seed": 3}
+    one, both = pipe(photo, "pan", last_image=last, **told).clips, pipe(photo, ["pan", "zoom"], last_image=np.asarray(last), **told).clips
+    assert np.array_equal(one[0].frames, both[0].frames) and np.array_equal(both[0].frames[-1], both[1].frames[-1])
+    swapped = pipe([photo, last], "pan", last_image=[last, photo], **told).clips
+    assert np.array_equal(swapped[0].frames[-1], swapped[1].frames[0])
+    with pytest.raises(ValueError, match="last_image must be one, or as many as the clips, which are 3, not 2"):
+        pipe([photo] * 3, "pan", last_image=[last] * 2)
+    with pytest.raises(ValueError, match="got both; choose one"):
+        pipe(photo, "pan", last_image=last, loop=True)
+    with pytest.raises(ValueError, match="one last photo for each photo, got 2 for 1"):
+        pipe.animate_batch([photo], [PAN], last_images=[last] * 2)
+
+
 def test_a_loop_is_told_times_that_come_home(pipe, photo):
     plain, loop = (pipe.animate(photo, changed(PAN, num_frames=12, loop=loop, motion=0.5)) for loop in (False, True))
     assert np.array_equal(plain.times, np.arange(12, dtype=np.float32) / 2) and not plain.loop

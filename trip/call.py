@@ -28,11 +28,13 @@ class Call:
     photos      for `trip.media.read_photo`, one for each clip
     settings    one for each clip; a seed is open where the noise does not come from one
     generators  of the noise of each clip, where they were given
+    last_photos  where the clips arrive, one for each, or none
     """
 
     photos: list[Photo]
     settings: list[AnimateSettings]
     generators: list[torch.Generator] | None
+    last_photos: list[Photo]
 
 
 class TripCallMixin:
@@ -59,6 +61,7 @@ class TripCallMixin:
         callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         *,
+        last_image: ImageInput | None = None,
         settings: AnimateSettings | None = None,
         **more: Any,
     ) -> TripPipelineOutput | tuple[list[list[Image.Image]] | np.ndarray | Tensor]:
@@ -76,6 +79,7 @@ class TripCallMixin:
         callback_on_step_end    called after each step with (pipeline, step, timestep, tensors). What it returns of latents and
                                 embeddings goes on. Setting `pipeline.interrupt` ends the loop; what there is by then is given
         callback_on_step_end_tensor_inputs  which tensors it gets, out of `_callback_tensor_inputs`; those of `animate_batch` are among them
+        last_image              a photo that the clip arrives at, in the same forms; one serves all clips
         more                    any other of `AnimateSettings`: motion, fps, seed, scheduler, loop, aspect, crop, ...
         Raises ValueError, in one line, for what cannot be used.
         """
@@ -98,6 +102,7 @@ class TripCallMixin:
             embeds={name: len(one) for name, one in embeds.items() if one is not None},
             num_videos_per_prompt=num_videos_per_prompt,
             generator=generator,
+            last_image=last_image,
             settings=settings,
             numbers=[("num_frames", num_frames), ("num_steps", num_inference_steps), ("guidance_scale", guidance_scale), *more.items()],
         )
@@ -107,7 +112,7 @@ class TripCallMixin:
                 output = TripPipelineOutput(drawn.z_0)
             else:
                 video = self._video(drawn)
-                output = TripPipelineOutput(as_frames(video, drawn.photos, output_type), self._clips(drawn, video))
+                output = TripPipelineOutput(as_frames(video, drawn.first.pixels, output_type), self._clips(drawn, video))
         finally:
             self.maybe_free_model_hooks()
         return output if return_dict else (output.frames,)
@@ -183,6 +188,7 @@ def translate_call(
     embeds: dict[str, int],
     num_videos_per_prompt: int,
     generator: torch.Generator | Sequence[torch.Generator] | None,
+    last_image: ImageInput | None = None,
     settings: AnimateSettings | None,
     numbers: list[tuple[str, Any]],
 ) -> Call:
@@ -196,10 +202,10 @@ def translate_call(
     """
     if settings is not None and not isinstance(settings, AnimateSettings):
         raise ValueError(f"settings must be AnimateSettings, not {_kind(settings)}; give single values by their names")
-    photos = photos_of(image)
+    photos, lasts = photos_of(image), [] if last_image is None else photos_of(last_image)
     prompts, negatives = _texts("prompt", prompt), _texts("negative_prompt", negative_prompt)
     repeats = _positive_int("num_videos_per_prompt", num_videos_per_prompt)
-    counts = {"image": len(photos), "prompt": len(prompts), "negative_prompt": len(negatives), **embeds}
+    counts = {"image": len(photos), "prompt": len(prompts), "negative_prompt": len(negatives), **embeds, "last_image": max(len(lasts), 1)}
     count = max(counts.values())
     if wrong := {name: number for name, number in counts.items() if number not in (1, count)}:
         name, number = next(iter(wrong.items()))
@@ -215,9 +221,9 @@ def translate_call(
         own = (seed + index) % 2**31 if index and isinstance(seed, int) else seed
         seeded = {} if generator is not None else {"seed": _seed() if seed is None else own}
         one_by_one.append(AnimateSettings.checked(**given | {k: v for k, v in text.items() if v is not None} | seeded))
-    if len(photos) == 1:
-        photos = photos * count
-    return Call([photo for photo in photos for _ in range(repeats)], one_by_one, _generators(generator, count * repeats))
+    photos, lasts = (several * count if len(several) == 1 else several for several in (photos, lasts))
+    photos, lasts = ([photo for photo in several for _ in range(repeats)] for several in (photos, lasts))
+    return Call(photos, one_by_one, _generators(generator, count * repeats), lasts)
 
 
 def photos_of(image: ImageInput) -> list[Photo]:

@@ -114,11 +114,16 @@ def linear_fusion(prior: Tensor, residual: Tensor, lam: Tensor) -> Tensor:
     return lam * prior + (1 - lam) * residual
 
 
-def loop_share(num_frames: int, begins: float = 0.6) -> Tensor:
-    """Shares of the prior (Eq. 9's lam) that bring a clip back to its photo, f, from 0 up to almost 1.
+def arrival_share(gone: Tensor, begins: float = 0.6) -> Tensor:
+    """Shares of a prior (Eq. 9's lam) that bring a clip to the picture of that prior: they rise smoothly from 0 to 1.
 
-    The frame after the last one would be the photo again, with a share of 1, so that the clip plays on without a jump; the shares
-    rise smoothly from `begins`, a share of the clip, on.
+    gone    how much of the way to that picture is over, in [0, 1], of any shape
+    begins  the share of the way on which they begin to rise
     """
-    gone = ((torch.arange(num_frames) / num_frames - begins) / (1 - begins)).clamp(0, 1)
+    gone = ((gone - begins) / (1 - begins)).clamp(0, 1)
     return gone.square() * (3 - 2 * gone)
+
+
+def loop_share(num_frames: int) -> Tensor:
+    """Those that bring a clip back to its photo, f, up to almost 1: the frame after the last one would be the photo again."""
+    return arrival_share(torch.arange(num_frames) / num_frames)

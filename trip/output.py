@@ -9,6 +9,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from trip.diffusion import arrival_share
 from trip.media import Box
 from trip.model.latents import to_uint8
 from trip.model.warp import MotionField
@@ -30,6 +31,8 @@ class AnimatedClip:
     field          the motion of the photo, on the CPU; none where the 3D-UNet finds none
     loop           whether the frame after the last one is the photo again
     notes          what a person should know, a line each: what of the prompts was not read
+    last_photo     the photo that the clip arrives at, as `photo`; none: it goes where the motion takes it
+    decoded_last   what the autoencoder makes of it, as `decoded_photo`
     """
 
     frames: np.ndarray
@@ -42,6 +45,14 @@ class AnimatedClip:
     field: MotionField | None = None
     loop: bool = False
     notes: tuple[str, ...] = ()
+    last_photo: Image.Image | None = None
+    decoded_last: np.ndarray | None = None
+
+    def arrived(self, at: np.ndarray) -> np.ndarray:
+        """With what share moments of the clip show the last photo, in [0, 1]; `at` in frames, of any shape."""
+        if self.last_photo is None:
+            return np.zeros(np.shape(at), np.float32)
+        return arrival_share(torch.as_tensor(at / (len(self.frames) - 1))).numpy().astype(np.float32)
 
 
 @dataclass

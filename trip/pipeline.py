@@ -1,5 +1,6 @@
 """`TripPipeline`: a photo and a prompt in, a clip out. The sampling loop is `_sample`, on one screen."""
 
+import hashlib
 import inspect
 import secrets
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 import trip
 from trip.call import STEP_TENSORS, Call, TripCallMixin, photos_of, shape_of
-from trip.diffusion import image_noise_prior, linear_fusion, loop_share, predict_z_0
+from trip.diffusion import arrival_share, image_noise_prior, linear_fusion, loop_share, predict_z_0
 from trip.loading import DEFAULTS, TripLoaderMixin
 from trip.media import Box, fit_photo, fitted_part, frame_shape, read_photo
 from trip.model.conditioning import frame_times
@@ -45,23 +46,35 @@ class Interrupted(RuntimeError):
 
 
 @dataclass(frozen=True)
+class _Photos:
+    """Photos of a batch.
+
+    whole   as they came
+    pixels  as the model sees them   b h w 3, uint8
+    z       clean latents            b c 1 h w
+    """
+
+    whole: list[Image.Image]
+    pixels: np.ndarray
+    z: Tensor
+
+
+@dataclass(frozen=True)
 class _Drawn:
     """What sampling gives, before it is decoded.
 
-    z_0      clean clips                  b c f h w
-    times    told, and `field` the motion of each photo, as in `AnimatedClip`; so_far: where it was interrupted
-    z_first  clean latents of the photos  b c 1 h w
-    photos   as the model saw them        b h w 3, uint8
-    whole    the whole photos
+    z_0    clean clips   b c f h w
+    times  told, and `field` the motion of each photo, as in `AnimatedClip`; so_far: where it was interrupted
+    first  the photos
+    last   those that the clips arrive at; none where they do not
     """
 
     z_0: Tensor
     times: Tensor
     field: MotionField | None
     so_far: SoFar | None
-    z_first: Tensor
-    photos: np.ndarray
-    whole: list[Image.Image]
+    first: _Photos
+    last: _Photos | None
     settings: list[AnimateSettings]
 
 
@@ -132,10 +145,12 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         self,
         image: str | Path | Image.Image | np.ndarray,
         settings: AnimateSettings | None = None,
+        last_image: str | Path | Image.Image | np.ndarray | None = None,
         **more: Any,
     ) -> AnimatedClip:
-        """One photo's clip; see `animate_batch`, also for what else it takes."""
-        return self.animate_batch([image], [settings or AnimateSettings()], **more)[0]
+        """One photo's clip; see `animate_batch`, also for what else it takes; `last_image` is the photo that the clip arrives at."""
+        lasts = None if last_image is None else [last_image]
+        return self.animate_batch([image], [settings or AnimateSettings()], last_images=lasts, **more)[0]
 
     @torch.no_grad()
     def animate_batch(
@@ -143,12 +158,14 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         images: Sequence[str | Path | Image.Image | np.ndarray],
         settings: Sequence[AnimateSettings],
         *,
+        last_images: Sequence[str | Path | Image.Image | np.ndarray] | None = None,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
         so_far: SoFar | None = None,
     ) -> list[AnimatedClip]:
         """Clips of several photos at once, each the same as it would be alone.
 
         images                paths, PIL images or pixels h w 3, uint8
+        last_images           photos that the clips arrive at, one for each; none: they go where the motion takes them
         settings              one for each; all with the same frames, steps, sampler and guidance
         callback_on_step_end  called with (pipeline, step, timestep, tensors), the tensors b c f h w: `z_t` the noised clip; `residual`,
                               `prior` and `eps` the noise by either path and fused; `z_0` the clean clip that `eps` implies.
@@ -159,7 +176,10 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         """
         if len(images) != len(settings):
             raise ValueError(f"wanted one settings for each photo, got {len(images)} photos and {len(settings)} settings")
-        call = Call([photos_of(image)[0] for image in images], [self.resolve(one) for one in settings], None)
+        if last_images is not None and len(last_images) != len(images):
+            raise ValueError(f"wanted one last photo for each photo, got {len(last_images)} for {len(images)}")
+        photos, lasts = ([photos_of(image)[0] for image in several] for several in (images, last_images or ()))
+        call = Call(photos, [self.resolve(one) for one in settings], None, lasts)
 
         def after_step(pipe: "TripPipeline", step: int, t: Tensor, tensors: dict[str, Tensor]) -> None:
             callback_on_step_end(pipe, step, int(t), tensors)
@@ -189,18 +209,19 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         s, device, count = settings[0], self._execution_device, len(settings)
         self._check_alike(settings)
         self._check_fusion(s)
-        read = {id(photo): read_photo(photo) for photo in {id(photo): photo for photo in call.photos}.values()}
-        whole = [read[id(photo)] for photo in call.photos]
+        if call.last_photos:
+            s.check_arrival()
+        read = {id(photo): read_photo(photo) for photo in {id(photo): photo for photo in call.photos + call.last_photos}.values()}
+        whole, lasts = ([read[id(photo)] for photo in photos] for photos in (call.photos, call.last_photos))
         shape, *others = {self.frame_shape(s.aspect, image.size, one.crop) for image, one in zip(whole, settings, strict=True)}
         if others:
             raise ValueError(
                 f"wanted photos of one shape for a batch as wide as they are, got {1 + len(others)}; name an aspect or make several"
             )
-        photos = np.stack([fit_photo(image, *shape, one.crop) for image, one in zip(whole, settings, strict=True)])
-        photo = torch.from_numpy(photos).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
-        z_first = encode_video(self.vae, photo, device=device)
+        first = self._encoded(whole, shape, [one.crop for one in settings])
+        last = self._encoded(lasts, shape, [None] * count) if lasts else None
         self._offload(self.vae)
-        self._colours = fit_colours(z_first[:1], photo[:1])
+        self._colours = fit_colours(first.z[:1], _video_of(first.pixels[:1]))
 
         self._interrupt, self._guidance_scale = False, s.guidance_scale
         texts = [one.prompt for one in settings], [one.negative_prompt for one in settings]
@@ -209,7 +230,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
         # noise is drawn on the CPU, clip by clip: a seed means the same on every device and in every batch
         generators = call.generators or [torch.Generator().manual_seed(one.seed) for one in settings]
-        shape = (count, z_first.shape[1], s.num_frames, *z_first.shape[3:])
+        shape = (count, first.z.shape[1], s.num_frames, *first.z.shape[3:])
         if latents is None:
             noise = torch.stack([torch.randn(shape[1:], generator=one, device=one.device).to(device) for one in generators])
         elif isinstance(latents, Tensor) and latents.shape == shape:
@@ -220,17 +241,17 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         if call.generators or latents is not None:  # no seed makes this clip again
             settings = [one.model_copy(update={"seed": None}) for one in settings]
         return _Drawn(
-            *self._sample(photo[:, :, 0], z_first, settings, noise, scene_noise, generators, *embeds, callback, names, so_far),
-            z_first,
-            photos,
-            whole,
-            settings,
+            *self._sample(first, last, settings, noise, scene_noise, generators, *embeds, callback, names, so_far), first, last, settings
         )
+
+    def _encoded(self, images: list[Image.Image], shape: tuple[int, int], crops: list[Box | None]) -> _Photos:
+        pixels = np.stack([fit_photo(image, *shape, crop) for image, crop in zip(images, crops, strict=True)])
+        return _Photos(images, pixels, encode_video(self.vae, _video_of(pixels), device=self._execution_device))
 
     def _sample(
         self,
-        photo: Tensor,
-        z_first: Tensor,
+        first: _Photos,
+        last: _Photos | None,
         settings: list[AnimateSettings],
         noise: Tensor,
         scene_noise: Tensor | None,
@@ -243,9 +264,9 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
     ) -> tuple[Tensor, Tensor, MotionField | None, SoFar | None]:
         """The reverse process: clean clips b c f h w, times f, motion of the photos, what is left.
 
-        photo b 3 8h 8w in [-1, 1], z_first b c 1 h w, noise b c f h w; scene_noise: see `TripUNet.scene_noise`
+        noise b c f h w; scene_noise: see `TripUNet.scene_noise`
         """
-        s, device = settings[0], z_first.device
+        s, z_first, device = settings[0], first.z, first.z.device
         denoiser = Denoiser(self.unet, self.fusion)
         scheduler = self._scheduler_for(s)
         scheduler.set_timesteps(s.num_steps, device=device)
@@ -257,6 +278,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         times = torch.arange(s.num_frames, device=device) * (s.motion if knows_time else 1.0)
         if s.loop and knows_time:  # what is told comes home too
             times = times * (1 - loop_share(s.num_frames).to(device))
+        arrives = loop_share(s.num_frames) if s.loop else arrival_share(torch.linspace(0, 1, s.num_frames))
+        there = z_first if s.loop else last and last.z  # where the clip ends
 
         latents, condition, done = noise * scheduler.init_noise_sigma, None, so_far.step if so_far else 0
         latents = so_far.remind(scheduler, latents) if so_far else latents
@@ -268,9 +291,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 if guided and negative_prompt_embeds is None:  # a callback has switched guidance on
                     texts = [one.negative_prompt for one in settings]
                     negative_prompt_embeds = self.encode_prompt(None, texts, True, 1, prompt_embeds)[1]
-                condition = self._condition(
-                    photo, z_first, settings, times, prompt_embeds, negative_prompt_embeds if guided else None, scene_noise
-                )
+                condition = self._condition(first, settings, times, prompt_embeds, negative_prompt_embeds if guided else None, scene_noise)
             repeats, z_t, alpha_bar = 1 + guided, scheduler.scale_model_input(latents, t), signal_share(scheduler, t)
             timestep, alpha_bar = t.expand(repeats * len(z_t)), alpha_bar.expand(repeats * len(z_t))
 
@@ -282,8 +303,8 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
             prior = image_noise_prior(z_t, z_first, alpha_bar)
             if not (knows_time or knows_strength) and s.motion != 1:  # not told: hold to the still image, or lead away from it
                 eps = prior + s.motion * (eps - prior)
-            if s.loop:
-                eps = linear_fusion(prior, eps, loop_share(s.num_frames).to(device).view(1, 1, -1, 1, 1))
+            if there is not None:  # its prior takes over
+                eps = linear_fusion(image_noise_prior(z_t, there, alpha_bar), eps, arrives.to(device).view(1, 1, -1, 1, 1))
             latents, done = scheduler.step(eps, t, latents, **chance, return_dict=False)[0], step + 1
 
             if callback:
@@ -301,8 +322,7 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
 
     def _condition(
         self,
-        photo: Tensor,
-        z_first: Tensor,
+        first: _Photos,
         settings: list[AnimateSettings],
         times: Tensor,
         prompt_embeds: Tensor,
@@ -311,19 +331,20 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
     ) -> Condition:
         """What the clips are made from, and below them, where there is guidance, what it leads away from."""
         embeds = prompt_embeds if negative_prompt_embeds is None else torch.cat([prompt_embeds, negative_prompt_embeds])
-        words, sentence, repeats = embeds[:, :-1], embeds[:, -1], len(embeds) // len(z_first)
-        z_photo = z_first.repeat(repeats, 1, 1, 1, 1)
+        words, sentence, repeats, device = embeds[:, :-1], embeds[:, -1], len(embeds) // len(first.z), first.z.device
+        z_photo = first.z.repeat(repeats, 1, 1, 1, 1)
         added = {"fps": [one.fps for one in settings], "strength": [one.motion for one in settings]}
-        added = {name: torch.tensor(repeats * values, dtype=torch.float32, device=z_first.device) for name, values in added.items()}
+        added = {name: torch.tensor(repeats * values, dtype=torch.float32, device=device) for name, values in added.items()}
         times = times.expand(len(embeds), -1)
         field = self.unet.motion_field(
             z_photo[:, :, 0], sentence, scene_noise if scene_noise is None else scene_noise.repeat(repeats, 1, 1, 1)
         )
         moved_photo = None
         if self.unet.moves_pixels:
-            seen_at, pixels = frame_times(times, self.unet.config.first_frame), photo.to(z_first.device).repeat(repeats, 1, 1, 1)
+            seen_at = frame_times(times, self.unet.config.first_frame)
+            pixels = _video_of(first.pixels)[:, :, 0].to(device).repeat(repeats, 1, 1, 1)
             with self._in_arithmetic():
-                moved_photo = encoded_after_moving(self.vae, pixels, field, seen_at, z_first.device)
+                moved_photo = encoded_after_moving(self.vae, pixels, field, seen_at, device)
             self._offload(self.vae)
         return Condition(z_photo, words, sentence, times, added_conditions=added, field=field, moved_photo=moved_photo)
 
@@ -367,18 +388,21 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
         return frame_shape(aspect, self.frame_size, photo, crop)
 
     def _video(self, drawn: _Drawn) -> Tensor:
-        """b 3 f h w in [-1, 1]; frame 0 is the photo."""
+        """b 3 f h w in [-1, 1]; frame 0 is the photo, and the last one that where the clip arrives."""
         video = self._decoded(drawn.z_0)
-        video[:, :, 0] = torch.from_numpy(drawn.photos).permute(0, 3, 1, 2).to(video) / 127.5 - 1
+        for index, photos in ((0, drawn.first), (-1, drawn.last)):
+            if photos:
+                video[:, :, index] = _video_of(photos.pixels)[:, :, 0].to(video)
         return video
 
     def _clips(self, drawn: _Drawn, video: Tensor) -> list[AnimatedClip]:
-        frames, decoded = to_uint8(video), self.decode(drawn.z_first)[:, 0]
+        frames, decoded, last = to_uint8(video), self.decode(drawn.first.z)[:, 0], drawn.last
+        decoded_last = last and self.decode(last.z)[:, 0]
         return [
             AnimatedClip(
                 frames=frames[index],
                 fps=one.fps,
-                metadata=self._metadata(one),
+                metadata=self._metadata(one) | ({"last_photo": _digest(last.whole[index])} if last else {}),
                 photo=image,
                 part=fitted_part(image.size, *frames.shape[2:4], one.crop),
                 decoded_photo=decoded[index],
@@ -386,8 +410,10 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 field=drawn.field and drawn.field.of(index).to("cpu"),
                 loop=one.loop,
                 notes=self.truncation_notes(one),
+                last_photo=last and last.whole[index],
+                decoded_last=last and decoded_last[index],
             )
-            for index, (image, one) in enumerate(zip(drawn.whole, drawn.settings, strict=True))
+            for index, (image, one) in enumerate(zip(drawn.first.whole, drawn.settings, strict=True))
         ]
 
     def _metadata(self, settings: AnimateSettings) -> dict[str, Any]:
@@ -417,6 +443,16 @@ class TripPipeline(TripCallMixin, TripLoaderMixin):
                 f"Fusion must be trained or {' or '.join(self.fusion.kinds)} with this checkpoint, not {settings.fusion}: "
                 f"it was trained with {self.fusion.config.kind} fusion; choose one of these"
             )
+
+
+def _video_of(pixels: np.ndarray) -> Tensor:
+    """Pictures as clips of one frame: b h w 3, uint8 -> b 3 1 h w in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).unsqueeze(2).float() / 127.5 - 1
+
+
+def _digest(photo: Image.Image) -> str:
+    """What tells a photo from others."""
+    return f"{photo.width} x {photo.height}, {hashlib.sha256(photo.tobytes()).hexdigest()[:12]}"
 
 
 def _one_each(embeds: Tensor | None, count: int, device: torch.device) -> Tensor | None:

@@ -12,6 +12,7 @@ from PIL import Image
 from trip.data.motion import PAN_SHIFT, PARALLAX_NEAR, REFERENCE_FRAMES, ROLL_ANGLE, ZOOM_FACTOR, _photograph, _pose, _true_places
 from trip.data.prompts import Motion
 from trip.data.scene import Source
+from trip.diffusion import arrival_share
 from trip.media import fit_photo, fitted_part, read_photo
 from trip.model.warp import REFERENCE_FRAMES as UNIT
 from trip.model.warp import MotionField
@@ -223,6 +224,24 @@ def test_a_loop_comes_home(photo):
     nearest = [psnr(frame, fitted) for frame in frames]
     assert len(frames) == 18 and nearest[0] > 48
     assert nearest[1] == pytest.approx(nearest[-1], abs=3) and min(nearest) == min(nearest[8:11])
+
+
+@pytest.mark.parametrize("name", ["still", "pan_right"])
+def test_a_clip_that_arrives_at_another_photo_dissolves_into_it(photo, name):
+    """Both photos' own pixels, whatever the network's frames look like between them; the last frame is the second photo."""
+    other = Image.fromarray(np.asarray(photo)[::-1, ::-1] // 2)
+    plain, there = moved(photo, name), fit_photo(other, MODEL)
+    blurred = cv2.blur(there, (5, 5))
+    share = arrival_share(torch.linspace(0, 1, NUM_FRAMES)).numpy()[:, None, None, None]
+    frames = ((1 - share) * plain.frames + share * blurred).round().astype(np.uint8)
+    made = replace(plain, frames=frames, last_photo=other, decoded_last=blurred)
+    clip, without = Rendering(made, rate=16.0), Rendering(plain, rate=16.0)
+    fitted = fit_photo(other, 256)
+    assert np.array_equal(clip[-1], fitted) and all(psnr(clip[index], without[index]) > 40 for index in range(10))
+    middle = int(np.abs(made.arrived(clip.at) - 0.5).argmin())
+    part = float(made.arrived(clip.at)[middle])
+    assert 0.3 < part < 0.7 and psnr(clip[middle], (1 - part) * without[middle] + part * fitted) > 34
+    assert clip.photo_share > without.photo_share - 0.01
 
 
 def test_the_networks_own_frames_are_a_size(photo):

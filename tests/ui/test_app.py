@@ -20,7 +20,7 @@ from PIL import Image
 from app import main
 from tests.training.test_finetune import write_moving_square
 from trip.cli.app import build_parser, parse
-from trip.media import embedded_photo, read_clip, read_metadata
+from trip.media import embedded_photo, fit_photo, read_clip, read_metadata, read_photo
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "examples" / "coffee.jpg"
@@ -53,6 +53,15 @@ def test_animate_gives_a_clip_its_seed_and_its_settings(client):
     beside = {"job", "notes"}  # told with the settings, and none of them
     assert {name: stored[name] for name in settings if name not in beside} == {k: v for k, v in settings.items() if k not in beside}
     assert embedded_photo(stored).size == Image.open(PHOTO).size
+
+
+def test_a_clip_arrives_at_the_last_photo_that_a_program_names(client):
+    last = ROOT / "examples" / "rocket.jpg"
+    path, _, settings = animate(client, last_photo=handle_file(last))
+    shown, wanted = read_clip(path).frames[-1], fit_photo(read_photo(last), *read_clip(path).frames.shape[1:3])
+    assert np.abs(shown.astype(int) - wanted).mean() < 8 and settings["last_photo"].startswith("640 x 427, ")
+    with pytest.raises(AppError, match="got both; choose one"):
+        animate(client, last_photo=handle_file(last), loop=True)
 
 
 def test_a_program_teaches_a_motion_and_uses_it(client, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from trip.jobs.store import Job, State
-from trip.media import Clip, read_clip, read_metadata, write_clip
+from trip.media import Clip, fit_photo, read_clip, read_metadata, read_photo, write_clip
 from trip.settings import AnimateSettings
 from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
@@ -57,6 +57,22 @@ def test_a_broken_photo_is_refused_in_one_line_and_nothing_is_left(studio, tmp_p
     with pytest.raises(ValueError, match="photo.jpg"):
         studio.animate("me", str(tmp_path / "photo.jpg"), SHORT)
     assert list((studio.outputs / "jobs").iterdir()) == []
+
+
+def test_a_clip_arrives_at_a_last_photo_and_so_does_every_other_seed_and_the_final(studio):
+    last = ROOT / "examples" / "rocket.jpg"
+    job = finished(studio, studio.draft("me", str(PHOTO), SHORT.model_copy(update={"num_steps": 4}), last_photo=str(last)))
+    again = finished(studio, studio.finish_draft(job.id, "me"))
+    other = finished(studio, studio.rerun(job.id, "me", seed=9))
+    shown = fit_photo(read_photo(last), *read_clip(studio.clip_of(job)).frames.shape[1:3]).astype(int)
+    for one in (job, again, other):
+        with Image.open(studio.store.folder_of(one) / "last.png") as frame:
+            assert np.array_equal(np.asarray(frame), shown), one
+        assert one.result["settings"]["last_photo"] == job.result["settings"]["last_photo"]
+    gone_on = studio.continue_clip(job.id, "me")
+    assert studio.last_photo_of(gone_on) is None and studio.last_photo_of(other)
+    with pytest.raises(ValueError, match="got both; choose one"):
+        studio.animate("me", str(PHOTO), SHORT.model_copy(update={"loop": True}), last_photo=str(last))
 
 
 def test_best_of_has_seeds_of_its_own(studio):

@@ -12,6 +12,7 @@ def add(verbs: Verbs) -> None:
     """What the verb takes."""
     parser = verbs.add_parser("animate", help="a clip from a photo and a prompt")
     parser.add_argument("photo", metavar="PHOTO")
+    parser.add_argument("--last-photo", metavar="PHOTO", help="the clip arrives at this photo; none: it goes where the motion takes it")
     add_settings(parser, AnimateSettings)
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="checkpoint folder or hub id; the embedded one where none is given")
     parser.add_argument("--lora", type=Path, metavar="RUN", help="folder or file of a fine-tune, whose changes are added to the model")
@@ -24,6 +25,9 @@ def run(options: argparse.Namespace) -> None:
     settings = settings_in(options, AnimateSettings)
     from trip.media import check_writable, read_photo
 
-    output = check_writable(options.output)
-    animate(options.model, read_photo(options.photo), settings, output, lora=options.lora)
+    output, last = check_writable(options.output), None
+    if options.last_photo:
+        settings.check_arrival()
+        last = read_photo(options.last_photo)
+    animate(options.model, read_photo(options.photo), settings, output, lora=options.lora, last_photo=last)
     print(output)

@@ -100,6 +100,7 @@ def animate(
     output: Path | None,
     title: str = "animate",
     lora: Path | None = None,
+    last_photo: "Image.Image | None" = None,
 ) -> Any:
     """The clip of a picture, written where there is an output; with a bar."""
     from trip.model_cache import acquire_pipeline
@@ -107,7 +108,7 @@ def animate(
     with acquire_pipeline(model, lora) as pipe:
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
-            clip = pipe.animate(image, settings, callback_on_step_end=lambda *_: bar.update())
+            clip = pipe.animate(image, settings, last_photo, callback_on_step_end=lambda *_: bar.update())
     for note in clip.notes:
         print(f"trip: {note}", file=sys.stderr)
     if output:

@@ -5,7 +5,8 @@ OUTPUT/jobs.sqlite        the table, in WAL mode
 OUTPUT/lock               held by the app that serves this folder
 OUTPUT/reserve            room that is kept for a full disk, see `reserve.py`
 OUTPUT/.jobs-own/ID       says that the app made the folder of that name, see `folders.py`
-OUTPUT/jobs/ID/           photo.png, map.png, preview.jpg, log.txt and results of one job, once it is done job.json; ID cannot be guessed
+OUTPUT/jobs/ID/           photo.png, map.png, last_photo.png, preview.jpg, log.txt and results of one job, once it is done
+                          job.json; ID cannot be guessed
 
 Nothing is deleted but what a row of the table names or what has the app's own mark. A row or a job.json that cannot
 be read is passed by, and goes when it is old.
@@ -44,7 +45,7 @@ from trip.system.files import LEAST_FREE_BYTES, atomic_write_text, check_room
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-KEPT_FILES = {"photo.png", "map.png", "log.txt", "clips", "run", CHECKPOINT}  # what of a job its next attempt begins with
+KEPT_FILES = {"photo.png", "map.png", "last_photo.png", "log.txt", "clips", "run", CHECKPOINT}  # what of a job its next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
@@ -127,12 +128,14 @@ class JobStore:
         photo: Image.Image | None = None,
         map: Image.Image | None = None,
         *,
+        last_photo: Image.Image | None = None,
         clips: Path | None = None,
     ) -> Job:
         """Takes in a job; ValueError, in one line, where too many wait or the disk is full.
 
-        map    a control map, of jobs that draw over one
-        clips  folder that is copied, of jobs that learn
+        map         a control map, of jobs that draw over one
+        last_photo  where a clip arrives
+        clips       folder that is copied, of jobs that learn
         """
         needed = sum(path.stat().st_size for path in clips.rglob("*") if path.is_file()) if clips else 0
         check_room(self.folder, needed, LEAST_FREE_BYTES)
@@ -142,7 +145,7 @@ class JobStore:
         folder = self.folder_of(job)
         try:
             create_owned(folder)
-            for name, picture in (("photo.png", photo), ("map.png", map)):
+            for name, picture in (("photo.png", photo), ("map.png", map), ("last_photo.png", last_photo)):
                 if picture is not None:
                     picture.save(folder / name, compress_level=1)
             if clips is not None:

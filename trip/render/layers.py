@@ -50,21 +50,27 @@ class Layers:
 
         drawn  the photo as the autoencoder gives it, so that what that loses is taken for nothing new
         """
-        moving = motion.moving(clip.times)
-        bends = _corrections(clip, motion, drawn, moving)
+        moving, arrived = motion.moving(clip.times), clip.arrived(np.arange(len(clip.frames)))[:, None, None]
+        bends = _corrections(clip, motion, drawn, moving, 1 - arrived)
         views = [motion.view(float(time)).bent(bend) for time, bend in zip(clip.times, _each(bends, clip.times), strict=True)]
         expected = np.stack([drawn.seen(view, motion.shape) for view in views])
+        if clip.last_photo is not None:
+            share = arrived[..., None]
+            expected = ((1 - share) * expected + share * clip.decoded_last).round().astype(np.uint8)
         inside = np.stack([drawn.is_photo(view, motion.shape) for view in views])
         if motion.field is None:
             gone = np.stack([1 - agreement(*one)[0] for one in zip(clip.frames, expected, inside.astype(np.float32), strict=True)])
         else:
             gone = np.stack([motion.gone(float(time), float(clip.times.max())) for time in clip.times])
+        gone = gone * (1 - arrived)
         lights = _lights(clip.frames, expected, inside)
         lost = None if motion.field is None else _lost(clip, drawn, views, motion.shape)
-        torn = np.stack([motion.torn(float(time)) for time in clip.times]) if motion.bends else None
+        torn = np.stack([motion.torn(float(time)) for time in clip.times]) * (1 - arrived) if motion.bends else None
         shade, added, hides = _shading(clip.frames, expected, lights, gone, lost, torn, moving)
         if np.abs(128 * (shade - 1)).max() < NOTHING and np.abs(added).max() < NOTHING:
             shade = added = hides = None
+        elif clip.last_photo is not None:
+            shade[-1], added[-1], hides[-1] = 1, 0, 0
         layers = [None if layer is None else layer.astype(np.float16) for layer in (shade, added, hides)]
         if clip.loop:
             layers, bends = (
@@ -175,11 +181,13 @@ def _smooth(masks: np.ndarray, wider: int = 1) -> np.ndarray:
     return np.maximum(masks, _steadied(masks)).clip(0, 1)
 
 
-def _corrections(clip: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: float) -> np.ndarray | None:
+def _corrections(clip: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: float, photo: np.ndarray) -> np.ndarray | None:
     """What the frames show of the scene's motion and the field does not know, as bends: f h w 2; none where nothing but the camera moves.
 
     Optical flow from the frame to what is expected of it, where flow there and back agree and the field says that the photo may not be
     seen as it says. Without a field, flow is all there is.
+
+    photo  the share that the photo has in each frame; the rest is the last photo's   f 1 1
     """
     if motion.field is not None and not motion.bends:
         return None
@@ -205,7 +213,7 @@ def _corrections(clip: AnimatedClip, motion: ClipMotion, drawn: Plate, moving: f
         displacement[:] = mean * step(around, TRUSTED)
     if not displacements.any():
         return None
-    displacements = _steadied(displacements)
+    displacements = _steadied(displacements) * photo[..., None]
     displacements[0] = 0
     to_places = (2 * motion.half / np.array(motion.shape[::-1])).astype(np.float32)
     displacements = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in displacements]) * to_places

@@ -133,7 +133,8 @@ def drawn_plate(clip: AnimatedClip, motion: ClipMotion, reach: np.ndarray) -> Pl
         return plate
     places = through(np.linalg.inv(own.to_pixels), pixels_of(own.shape))
     around, filled = np.zeros((*own.shape, 3), np.float32), np.zeros(own.shape, np.float32)
-    for index in np.argsort(-clip.times, kind="stable")[:MOST_SOURCES]:
+    on_the_way = clip.arrived(np.arange(len(clip.frames))) > 0  # to the last photo: what they show is not around the first
+    for index in np.argsort(np.where(on_the_way, np.inf, -clip.times), kind="stable")[: min(MOST_SOURCES, np.sum(~on_the_way))]:
         time = float(clip.times[index])
         at = through(to_pixels(motion.shape, motion.half), motion.frame_places(places, time)).astype(np.float32)
         inside = np.minimum(np.minimum(at[..., 0], width - 1 - at[..., 0]), np.minimum(at[..., 1], height - 1 - at[..., 1]))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
+from trip.media import fit_photo
 from trip.output import AnimatedClip
 from trip.render.layers import Layers
 from trip.render.motion import ClipMotion, View
@@ -74,6 +75,8 @@ class Rendering(Sequence[np.ndarray]):
         drawn = drawn_plate(clip, self.motion, reach)
         self.plate = photo_plate(clip, drawn, self.shape, reach, nearest)
         self.layers = Layers.found(clip, self.motion, drawn)
+        self._arrived = clip.arrived(self.at)
+        self._last = None if clip.last_photo is None else fit_photo(clip.last_photo, *self.shape)
         self.photo_share = float(np.mean([self._own_share(index) for index in range(0, count, -(-count // NUM_MEASURED))]))
 
     def __len__(self) -> int:
@@ -86,6 +89,8 @@ class Rendering(Sequence[np.ndarray]):
         if index == 0:
             return self._photo()
         frame = self.plate.seen(self._view(index), self.shape)
+        if share := float(self._arrived[index]):
+            frame = cv2.addWeighted(frame, 1 - share, self._last, share, 0)
         shading = self.layers.shading(self.at[index], self._times[index], self.motion)
         if shading is None:
             return frame
@@ -105,5 +110,6 @@ class Rendering(Sequence[np.ndarray]):
         return self.motion.view(float(self._times[index])).bent(bend)
 
     def _own_share(self, index: int) -> float:
-        own = self.plate.is_photo(self._view(index), self.motion.shape)
+        share = self._arrived[index]
+        own = share + (1 - share) * self.plate.is_photo(self._view(index), self.motion.shape)
         return float((own * (1 - self.layers.hidden(self.at[index], self._times[index], self.motion))).mean())

@@ -76,3 +76,8 @@ class AnimateSettings(Request):
     seed: int | None = Field(
         None, ge=0, lt=2**31, title="Seed", description="The same seed and settings give the same clip; empty draws one"
     )
+
+    def check_arrival(self) -> None:
+        """ValueError where a clip cannot arrive at a last photo."""
+        if self.loop:
+            raise ValueError("wanted a clip that comes back to its photo or one that arrives at a last photo, got both; choose one")

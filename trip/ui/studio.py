@@ -167,19 +167,30 @@ class Studio:
     # jobs
 
     def animate(
-        self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, *, only_shown: bool = False, **more: Any
+        self,
+        visitor: str,
+        photo: "str | Image.Image | None",
+        settings: AnimateSettings,
+        *,
+        last_photo: str | None = None,
+        only_shown: bool = False,
+        **more: Any,
     ) -> Job:
         """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job.
 
+        last_photo  where the clip arrives; none: it goes where the motion takes it
         only_shown  keep the part of the photo that is animated alone; else the job and its MP4 have the whole photo
         """
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
-        image = read_photo(photo, LARGEST_PHOTO)
+        image, last = read_photo(photo, LARGEST_PHOTO), None
+        if last_photo is not None:
+            settings.check_arrival()
+            last = read_photo(last_photo, LARGEST_PHOTO)
         if only_shown:
             image = shown_part(image, *self.pipeline().frame_shape(settings.aspect, image.size, settings.crop), settings.crop)
             settings = settings.model_copy(update={"crop": None})
-        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image)
+        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image, last_photo=last)
         self.worker.wake()
         return job
 
@@ -192,7 +203,7 @@ class Studio:
         """The same photo and settings once more, with these changed."""
         job = self.store.get(job_id, visitor)
         settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
-        return self.animate(visitor, self.photo_of(job), settings, **self._after(job))
+        return self.animate(visitor, self.photo_of(job), settings, last_photo=self.last_photo_of(job), **self._after(job))
 
     def best_of(self, job_id: str, visitor: str) -> list[Job]:
         """The same photo and settings with BEST_OF seeds more, to choose from; fewer where no more may wait, ValueError where none may."""
@@ -211,7 +222,8 @@ class Studio:
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
         settings = used.model_copy(update={"num_steps": min(1000, FINAL_STEPS * used.num_steps)})
-        return self.animate(visitor, self.photo_of(job), settings, draft=job.id, **self._after(job))
+        more = {"last_photo": self.last_photo_of(job), "draft": job.id}
+        return self.animate(visitor, self.photo_of(job), settings, **more, **self._after(job))
 
     def continue_clip(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
         """A clip that goes on from the last frame of another one, and shows both."""
@@ -286,6 +298,11 @@ class Studio:
     def photo_of(self, job: Job) -> str:
         """The photo that a job was asked for with."""
         return str(self.store.folder_of(job) / "photo.png")
+
+    def last_photo_of(self, job: Job) -> str | None:
+        """The photo that a job's clip was to arrive at, where there was one."""
+        path = self.store.folder_of(job) / "last_photo.png"
+        return str(path) if path.exists() else None
 
     def clip_of(self, job: Job) -> Path:
         """A done job's clip."""

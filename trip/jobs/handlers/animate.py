@@ -122,13 +122,14 @@ class AnimateHandler:
 
         asked = {name: value for name, value in context.job.settings.items() if name != FIGURE}
         earlier = {name: self._file_of(context, name, asked.pop(name)) for name in EARLIER if name in asked}
-        photo, (model, lora) = self._photo(context), self._weights(context, asked.pop("lora", None))
+        photo, last_photo = self._photo(context), self._photo(context, "last_photo.png", is_there=False)
+        model, lora = self._weights(context, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), context.folder / "running", time.monotonic()
         context.report(0.0, "Loading the model")
         expected, is_preempted = self.timings.estimate(settings).seconds, False
         ticket.touch()
         try:
-            with closing(self.sampling(model, photo, settings, str(ticket), lora)) as steps:
+            with closing(self.sampling(model, photo, settings, str(ticket), lora, last_photo)) as steps:
                 for step in steps:
                     if isinstance(step, SamplingResult):
                         break
@@ -157,9 +158,11 @@ class AnimateHandler:
         return is_long and context.store.others_wait(context.job) and has_room(context.folder, LEAST_FREE_BYTES)
 
     @staticmethod
-    def _photo(context: JobContext) -> Image.Image:
+    def _photo(context: JobContext, name: str = "photo.png", is_there: bool = True) -> Image.Image | None:
+        if not is_there and not (context.folder / name).exists():
+            return None
         try:
-            return read_photo(context.folder / "photo.png")
+            return read_photo(context.folder / name)
         except ValueError as error:
             raise ValueError("the photo of this job is not there any more; choose it again") from error
 

@@ -55,13 +55,19 @@ class SamplingResult:
 
 
 def sample(
-    model: str | None, photo: Image.Image, settings: AnimateSettings, ticket: str, lora: str | None = None
+    model: str | None,
+    photo: Image.Image,
+    settings: AnimateSettings,
+    ticket: str,
+    lora: str | None = None,
+    last_photo: Image.Image | None = None,
 ) -> Iterator[Step | SamplingResult]:
     """Where the clip stands after each denoising step, and the finished clip last.
 
     ticket  path of the ticket: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`;
             so it does once it reads SUSPEND, and what it takes to go on lies in that folder then
     lora    file of a fine-tune, whose changes are added to the model
+    last_photo  where the clip arrives
     """
 
     def work(on_step: Callable[[Step], None]) -> SamplingResult:
@@ -69,9 +75,8 @@ def sample(
 
         with acquire_pipeline(model, lora) as pipe:
             checkpoint = SamplingCheckpoint.load(Path(ticket).parent, pipe)
-            return _sample_with_retry(
-                pipe, photo, checkpoint.settings if checkpoint else pipe.resolve(settings), ticket, on_step, checkpoint
-            )
+            used = checkpoint.settings if checkpoint else pipe.resolve(settings)
+            return _sample_with_retry(pipe, photo, used, ticket, on_step, checkpoint, last_photo)
 
     yield from streamed(work, ticket)
 
@@ -83,6 +88,7 @@ def _sample_with_retry(
     ticket: str,
     on_step: Callable[[Step], None],
     checkpoint: SamplingCheckpoint | None,
+    last_photo: Image.Image | None = None,
 ) -> SamplingResult:
     """Samples, and once more with less memory where there was not enough."""
     from trip.model_cache import save_memory
@@ -90,7 +96,7 @@ def _sample_with_retry(
 
     for attempt in range(2):
         try:
-            return sample_once(pipe, photo, settings, ticket, on_step, checkpoint)
+            return sample_once(pipe, photo, settings, ticket, on_step, checkpoint, last_photo)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -108,6 +114,7 @@ def sample_once(
     ticket: str | None,
     on_step: Callable[[Step], None],
     checkpoint: SamplingCheckpoint | None = None,
+    last_photo: Image.Image | None = None,
 ) -> SamplingResult:
     """What one attempt gives, with every step reported; see `sample`. The settings must be resolved.
 
@@ -132,7 +139,7 @@ def sample_once(
         stepped = time.monotonic()
 
     try:
-        output = pipe.animate(photo, settings, callback_on_step_end=after_step, so_far=checkpoint and checkpoint.so_far)
+        output = pipe.animate(photo, settings, last_photo, callback_on_step_end=after_step, so_far=checkpoint and checkpoint.so_far)
     except Interrupted as stop:
         if _read_ticket(ticket) == SUSPEND:
             took = earlier + time.monotonic() - begun

@@ -75,6 +75,7 @@ class ClipEndpoints:
         only_shown: bool = False,
         size: str = "auto",
         frame_rate: float = 24.0,
+        last_photo: FileData | None = None,
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
         """Turn a photo into a short clip that follows a sentence, and wait for it.
@@ -99,6 +100,7 @@ class ClipEndpoints:
             size: short side of the clip: 512, 768, 1024, photo (as large as it is, up to 1080) or model (what the network drew,
                 untouched); auto: as large as the photo is, up to 768
             frame_rate: frames per second of the clip, which plays no longer or shorter for it
+            last_photo: a photo that the clip arrives at; none: it goes where the motion takes it
 
         Returns:
             the clip as MP4, its seed, and the settings that made it with the id of its job and notes, such as
@@ -123,7 +125,8 @@ class ClipEndpoints:
             frame_rate=frame_rate,
         )
         tuned = {"lora": or_toast(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
-        more = {**tuned, "only_shown": only_shown is True}
+        last = None if last_photo is None else or_toast(uploaded, last_photo)
+        more = {**tuned, "only_shown": only_shown is True, "last_photo": last}
         async with self.reading:
             job = await asyncio.to_thread(or_toast, self.studio.animate, visitor_of(request), or_toast(uploaded, image), settings, **more)
         return clip_response(self.studio, await wait_for_job(self.studio, job))

@@ -39,6 +39,7 @@ class Form:
     examples: gr.HTML
     restore: gr.UploadButton
     more_photos: gr.File
+    last_photo: gr.Image
     lora: gr.Dropdown
     only_shown: gr.Checkbox
 
@@ -91,13 +92,18 @@ def _form() -> Form:
         more_photos = gr.File(
             label="More photos, with the same settings", file_count="multiple", file_types=["image"], height=120, elem_id="more-photos"
         )
+        last_photo = gr.Image(
+            label="Last photo, where the clip arrives", type="filepath", image_mode=None, sources=["upload"], height=160, buttons=[],
+            elem_id="last-photo",
+        )  # fmt: skip
         presets.build(settings)
         with gr.Row():
             draft = gr.Button("Draft", size="sm", elem_id="draft", min_width=90)
             gr.Button("Fill in from a clip made here", size="sm", elem_id="restore").click(None, js=CHOOSE_CLIP)
     # outside the options, which are not in the page before they are opened: clips are dropped anywhere
     restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
-    return Form(photo, seconds, chosen, said, settings, randomize, run, draft, estimate, tried, restore, more_photos, lora, only_shown)
+    asking = (run, draft, estimate, tried, restore, more_photos, last_photo, lora, only_shown)
+    return Form(photo, seconds, chosen, said, settings, randomize, *asking)
 
 
 def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
@@ -211,20 +217,20 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         return prompt, "", False
 
     def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate, heeds: bool = True) -> list[Any]:
-        """The first job's id, no more photos, so that the next run is of the photo alone, and what became of the prompt.
+        """The first job's id, no more photos and no last one, so that the next run is of the photo alone, and what became of the prompt.
 
         Of several photos those that cannot be taken are named, and the others are made.
         """
         prompt, line, waits = heed_prompt(values) if heeds else (values[box], "", False)
         said = gr.update(value=line, visible=bool(line))
         if waits:
-            return [gr.skip(), gr.skip(), gr.skip(), said, prompt]
+            return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), said, prompt]
         words = gr.skip() if values[box] else prompt
         values = {**values, box: values[box] or prompt}
         visitor, settings = values[state.visitor], or_toast(read_settings, form, values)
         photos = values[form.more_photos] or [values[form.photo]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
-        more["only_shown"] = values[form.only_shown] is True
+        more |= {"only_shown": values[form.only_shown] is True, "last_photo": or_toast(uploaded, values[form.last_photo])}
         jobs, refused = [], []
         for photo in photos:
             try:
@@ -235,7 +241,7 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
             raise gr.Error(refused[0], print_exception=False)
         for why, count in Counter(refused).items():
             gr.Warning(why if count == 1 else f"{count} photos: {why}")
-        return [jobs[0].id, None, words, said, ""]
+        return [jobs[0].id, None, None, words, said, ""]
 
     def run_example(values: dict[Component, Any]) -> list[Any]:
         return run_clip(values, heeds=False)
@@ -244,8 +250,8 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         return run_clip(values, studio.draft)
 
     asked_about = gr.State("")  # a prompt that told no motion
-    inputs = form.inputs | {state.visitor, form.more_photos, form.lora, form.only_shown, asked_about}
-    outputs = [state.job, form.more_photos, box, form.said, asked_about]
+    inputs = form.inputs | {state.visitor, form.more_photos, form.last_photo, form.lora, form.only_shown, asked_about}
+    outputs = [state.job, form.more_photos, form.last_photo, box, form.said, asked_about]
     triggers = [form.run.click, box.submit]
     page_state.follow_job(studio, state, gr.on(triggers, run_clip, inputs, outputs, **RAW))
     page_state.follow_job(studio, state, form.draft.click(run_draft, inputs, outputs, **RAW))
