@@ -66,11 +66,14 @@
 
     // Clips run in real time and start together; a shorter one holds its last frame until the longest ends. Fitting all to one
     // length would play them at different speeds, and how fast things move is what is compared. Frames are counted at the finest rate.
-    build(clips) {
+    build(entries) {
       this.halt();
+      const clips = entries.filter(({ src }) => src);
+      this.tracks = [];
+      this.lay(entries.map((entry) => (entry.src ? this.tracks[this.tracks.push(this.track(entry)) - 1].figure : this.gap(entry))));
+      if (!clips.length) return;
       this.fps = Math.max(...clips.map((clip) => clip.fps));
       this.frames = Math.max(1, ...clips.map((clip) => Math.round((clip.frames / clip.fps) * this.fps)));
-      this.tracks = clips.map((clip) => this.track(clip));
       this.lead = this.tracks.reduce((longest, track) => (track.end > longest.end ? track : longest));
       const lead = this.lead.video;
       lead.addEventListener("ended", () => {
@@ -79,11 +82,9 @@
       });
       lead.addEventListener("pause", () => this.playing && !lead.ended && this.pause()); // by the browser, to save power
 
-      this.stage = node("div", { class: clips.length > 1 ? "stage many" : "stage" }, ...this.tracks.map((track) => track.figure));
       this.tracks[0].video.addEventListener("loadedmetadata", ({ target }) =>
         this.stage.style.setProperty("--aspect", target.videoWidth / target.videoHeight));
-      const group = node("div", { role: "group", "aria-label": this.getAttribute("label") || "Clip" }, this.stage, this.controls());
-      this.shadowRoot.replaceChildren(group);
+      this.stage.after(this.controls());
       this.seek(0);
       const { tracks } = this;
       Promise.all(tracks.map((track) => track.loaded)).then(() => {
@@ -91,10 +92,34 @@
       });
     }
 
-    track({ src, label, fps, frames }) {
+    lay(figures) {
+      const columns = this.getAttribute("columns");
+      this.stage = node("div", { class: `stage ${figures.length > 1 ? "many" : ""} ${columns ? "grid" : ""}` }, ...figures);
+      if (columns) this.stage.style.cssText = `--columns: ${columns}; --rows: ${Math.ceil(figures.length / columns)}`;
+      const group = node("div", { role: "group", "aria-label": this.getAttribute("label") || "Clip" }, this.stage);
+      this.shadowRoot.replaceChildren(group);
+    }
+
+    // What a clip that is still to come leaves free.
+    gap({ label, still }) {
+      const picture = node("img", { src: still, alt: "" });
+      picture.addEventListener("load", () => this.stage.style.getPropertyValue("--aspect") ||
+        this.stage.style.setProperty("--aspect", picture.naturalWidth / picture.naturalHeight));
+      return node("figure", { class: "gap" }, node("div", { class: "picture" }, picture), node("figcaption", {}, label));
+    }
+
+    under(label, key) {
+      const words = this.getAttribute("choice");
+      if (!words) return node("figcaption", {}, label);
+      const choose = button(words, () => this.dispatchEvent(new CustomEvent("chosen", { bubbles: true, detail: { key } })));
+      choose.setAttribute("aria-label", `${words}: ${label}`);
+      return choose;
+    }
+
+    track({ src, label, fps, frames, key }) {
       const video = node("video", { playsinline: "", preload: "auto", src, "aria-label": label || "Clip" });
       video.muted = true; // the attribute alone does not mute a video made by script
-      const figure = node("figure", {}, node("div", { class: "picture" }, video), node("figcaption", {}, label || ""));
+      const figure = node("figure", {}, node("div", { class: "picture" }, video), this.under(label || "", key));
       video.addEventListener("error", () => figure.append(node("p", { class: "failed", role: "alert" }, "This clip cannot be shown.")));
       const loaded = new Promise((resolve) => video.addEventListener("loadeddata", resolve, { once: true }));
       return { video, figure, loaded, end: (frames - 0.5) / fps };
@@ -121,6 +146,7 @@
 
     // Space is play and pause wherever the focus is, as in video editors; Enter presses the button that has it.
     press(event) {
+      if (!this.tracks.length) return;
       const toggle = {
         " ": () => {
           event.target.addEventListener("keyup", (up) => up.preventDefault(), { once: true }); // on it Firefox clicks a button
@@ -236,7 +262,7 @@
   }
 
   class TripCompare extends ClipElement {
-    static observedAttributes = ["clips", "label"];
+    static observedAttributes = ["clips", "label", "choice"];
 
     clips() {
       return JSON.parse(this.getAttribute("clips"));

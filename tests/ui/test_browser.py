@@ -76,8 +76,33 @@ def test_more_photos_are_used_once(session):
     expect(page.locator("#more-photos")).to_contain_text("coffee")
     page.locator("#run").click()
     expect(page.locator("#more-photos")).not_to_contain_text("coffee")
-    expect(page.locator("#progress")).to_contain_text("Done")
+    expect(page.locator("#progress")).to_contain_text("2 of 2 done")
+    expect(page.locator("#grid video")).to_have_count(2)
+    page.locator("#grid").get_by_role("button", name="Open: coffee").click()
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#grid")).to_be_hidden()
+    page.locator("#together").click()
+    expect(page.locator("#grid video")).to_have_count(2)
     expect(page.locator("#more-photos")).not_to_contain_text("coffee")
+
+
+def test_of_several_clips_one_stop_ends_all_and_one_is_kept(session, app):
+    page = session.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    _with_steps(page, 15)
+    page.locator("#run").click()
+    expect(page.locator("#clip video")).to_be_visible()
+    page.locator("#best").click()
+    expect(page.locator("#grid video")).to_have_count(2)
+    page.locator("#stop", has_text="Stop all").click()
+    expect(page.locator("#progress")).to_contain_text(re.compile(r"[23] of 4 done, [12] not made"))
+    session.reload()
+    page.locator("#grid").get_by_role("button", name="Keep this one").nth(1).click()
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#together")).to_be_hidden()
+    page.locator("#history > button").click()
+    expect(page.locator("#gallery button.thumbnail-item")).to_have_count(2)
 
 
 def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered(session):

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from trip.media import Clip, write_clip
-from trip.ui.elements import HEAD, ComparedClip, chosen_box, compare, crop_box, crop_value, player
+from trip.ui.elements import CHOSEN_ON_LOAD, HEAD, ComparedClip, chosen_box, clip_grid, compare, crop_box, crop_value, player
 
 TIMEOUT = 10_000  # milliseconds
 FPS, FRAMES = 8, 16
@@ -35,6 +35,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def _key(event: gr.EventData) -> str:
+    return event._data["key"]
+
+
 @pytest.fixture(scope="module")
 def url(folder) -> Iterator[str]:
     def clip(name: str, label: str, frames: int = FRAMES) -> ComparedClip:
@@ -44,8 +48,14 @@ def url(folder) -> Iterator[str]:
         one = gr.HTML(player(folder / "rising.mp4", FPS, FRAMES, HOSTILE), elem_id="one")
         gr.HTML(compare([clip("rising", "A"), clip("falling", HOSTILE)]), elem_id="two")
         gr.HTML(compare([clip("rising", "long"), clip("short", "short", 8)]), elem_id="uneven")
+        to_come = [ComparedClip("", "To come", still=f"gradio_api/file={folder}/photo.jpg")] * 2
+        both = [ComparedClip(folder / f"{name}.mp4", name, FPS, FRAMES, key=f"key of {name}") for name in ("rising", "falling")]
+        grid = gr.HTML(clip_grid(to_come, "Clips", "Keep"), elem_id="grid", js_on_load=CHOSEN_ON_LOAD)
+        gr.Button("One comes", elem_id="one-comes").click(lambda: clip_grid([both[0], to_come[0]], "Clips", "Keep"), None, grid)
+        gr.Button("All come", elem_id="all-come").click(lambda: clip_grid(both, "Clips", "Keep"), None, grid)
         crop = crop_box(crop_value(folder / "photo.jpg"), label=HOSTILE, elem_id="crop")
         told = gr.Textbox(label="Told", elem_id="told")
+        grid.click(_key, None, told)
         crop.input(lambda value: json.dumps(chosen_box(value)), crop, told, trigger_mode="always_last")
         gr.Button("Another clip", elem_id="another").click(lambda: player(folder / "falling.mp4", FPS, FRAMES, "new"), None, one)
         gr.Button("Another shape", elem_id="shape").click(lambda: crop_value(folder / "photo.jpg", 4, [0.2, 0.1, 0.4, 0.2]), None, crop)
@@ -160,6 +170,21 @@ def test_two_clips_stay_together(page):
     shows(pair, 2, FRAMES - 3)
     pair.get_by_role("slider", name="Frame").fill("11")
     shows(pair, 11, 4)
+
+
+def test_a_grid_fills_as_clips_come_keeps_them_together_and_tells_which_one_was_chosen(page):
+    grid = page.locator("#grid trip-compare")
+    expect(grid.locator("img")).to_have_count(2)
+    page.keyboard.press("Space")  # there is nothing to play yet
+    for name, count in (("#one-comes", 1), ("#all-come", 2)):
+        page.locator(name).click()
+        expect(grid.locator("video")).to_have_count(count)
+        expect(grid.get_by_role("button", name="Keep")).to_have_count(count)
+        playing(grid)
+    grid.get_by_role("slider", name="Frame").fill("5")
+    shows(grid, 5, FRAMES - 6)
+    grid.get_by_role("button", name="Keep: falling").click()
+    expect(page.locator("#told textarea")).to_have_value("key of falling")
 
 
 def test_a_shorter_clip_holds_its_last_frame(page):

@@ -81,6 +81,17 @@ def test_best_of_has_seeds_of_its_own(studio):
     assert len({1, *(finished(studio, job).result["seed"] for job in jobs[:2])}) == 3
 
 
+def test_the_one_of_a_batch_that_is_kept_is_left_alone_and_what_was_to_come_is_not_made(studio):
+    before = clip(studio, seed=1)
+    jobs = studio.best_of(before.id, "me")
+    with pytest.raises(ValueError, match="queued; wait until it is done"):
+        studio.keep(jobs[1].id, "me")
+    kept = finished(studio, jobs[1])  # the first is done by then, too
+    assert studio.keep(kept.id, "me") == BEST_OF - 1
+    assert {job.id for job in studio.store.jobs("me")} == {before.id, kept.id}
+    assert studio.keep(before.id, "me") == 0
+
+
 def test_best_of_is_fewer_where_no_more_may_wait(studio, monkeypatch):
     job, left = clip(studio), [2]
     rerun = studio.rerun

@@ -24,6 +24,7 @@ HEAD = (
 # The template of gr.HTML is run as code (Handlebars, then a JavaScript template string): nothing that came from outside may be in it,
 # so photo, box and label go by `props`.
 _CROP = "<trip-crop></trip-crop>"
+CHOSEN_ON_LOAD = 'element.addEventListener("chosen", ({ detail }) => trigger("click", detail));'
 _CROP_ON_LOAD = """
 customElements.whenDefined("trip-crop").then(() => {
   const crop = element.querySelector("trip-crop");
@@ -43,16 +44,20 @@ ROUNDING = 1e-6  # how far outside a photo a box may lie before it is an error
 class ComparedClip:
     """A clip as the browser needs it.
 
-    src     address, or a file that the app may serve: in Gradio's cache or `allowed_paths`
+    src     address, or a file that the app may serve: in Gradio's cache or `allowed_paths`; empty: it is still to come
     label   words under the clip
     fps     frames per second
     frames  how many
+    key     what tells that the clip was chosen
+    still   address of a picture in the place of a clip that is to come
     """
 
     src: str | Path
     label: str
-    fps: float
-    frames: int
+    fps: float = 1
+    frames: int = 1
+    key: str = ""
+    still: str = ""
 
 
 def player(src: str | Path, fps: float, frames: int, label: str = "", *, bare: bool = False) -> str:
@@ -73,6 +78,18 @@ def compare(clips: Sequence[ComparedClip], label: str = "Comparison", *, wipe: b
         raise ValueError("wanted one clip or more to compare, got none")
     entries = [asdict(clip) | {"src": address(clip.src)} for clip in clips]
     return _element("trip-compare", clips=json.dumps(entries), label=label, **({} if wipe else {"apart": ""}))
+
+
+def clip_grid(clips: Sequence[ComparedClip], label: str, choice: str) -> str:
+    """HTML of clips as near to a square as they go, on one clock, each with a button; it may begin with none, and fills as clips come.
+
+    The event "chosen" tells the `key` of the clip whose button was pressed, to a gr.HTML with CHOSEN_ON_LOAD as its `click`.
+
+    choice  words of the button
+    """
+    entries = [asdict(clip) | {"src": address(clip.src)} for clip in clips]
+    columns = math.ceil(math.sqrt(len(clips)))
+    return _element("trip-compare", clips=json.dumps(entries), label=label, apart="", choice=choice, columns=str(columns))
 
 
 def crop_box(value: dict[str, Any] | None = None, *, label: str = "What the model sees", picker: str = "", **more: Any) -> gr.HTML:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.events import Dependency
 
+from trip.jobs.batch import parts_of
 from trip.jobs.store import Job
 from trip.ui.security.page import visitor_of
 from trip.ui.studio import Studio
@@ -26,7 +27,7 @@ class PageState:
 
     visitor  whose jobs these are: `Page` says it to handlers, whatever the browser sends
     earlier  secret word that browsers kept before there were cookies
-    job      id of the job that is shown, kept by the browser too
+    job      id of the job that is shown, or name of the batch, kept by the browser too
     seen     what the page shows of it, so that nothing is sent twice
     timer    looks again while something may change
     """
@@ -50,12 +51,12 @@ def build() -> PageState:
 
 
 def open_page(studio: Studio, earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
-    """Visitor and job of a page that has just been opened: the address names the job, else the browser remembers the last one."""
+    """Visitor and job of a page that has just been opened: the address names job or batch, else the browser remembers the last one."""
     visitor = visitor_of(request)
     if isinstance(earlier, str) and len(earlier) == EARLIER_LENGTH:
         studio.store.transfer(earlier, visitor)
     for candidate in (request.query_params.get("job"), job_id):
-        if candidate and find_job(studio, visitor, candidate):
+        if candidate and shown_jobs(studio, visitor, candidate):
             return str(visitor), candidate
     latest = studio.store.jobs(visitor)
     return str(visitor), latest[0].id if latest else ""
@@ -83,3 +84,9 @@ def find_job(studio: Studio, visitor: str, job_id: str) -> Job | None:
         return studio.store.get(job_id, visitor) if visitor and job_id else None
     except ValueError:
         return None
+
+
+def shown_jobs(studio: Studio, visitor: str, shown: str) -> list[Job]:
+    """The visitor's job of that id, or the jobs of the batch of that name; none where there is neither."""
+    job = find_job(studio, visitor, shown)
+    return [job] if job else parts_of(studio.store, visitor, shown if visitor else "")

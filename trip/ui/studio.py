@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trip.jobs import batch
 from trip.jobs.folders import UPLOADS
 from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateHandler, clip_psnr
 from trip.jobs.handlers.estimate import Estimate, Timings
@@ -199,18 +200,21 @@ class Studio:
         steps = settings.num_steps or self.defaults().get("num_steps", 1)
         return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}), **more)
 
-    def rerun(self, job_id: str, visitor: str, **changes: Any) -> Job:
-        """The same photo and settings once more, with these changed."""
+    def rerun(self, job_id: str, visitor: str, *, group: dict[str, str] | None = None, **changes: Any) -> Job:
+        """The same photo and settings once more, with these changed; in a batch, where one is given."""
         job = self.store.get(job_id, visitor)
         settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
-        return self.animate(visitor, self.photo_of(job), settings, last_photo=self.last_photo_of(job), **self._after(job))
+        more = {batch.BATCH: group} if group else {}
+        return self.animate(visitor, self.photo_of(job), settings, last_photo=self.last_photo_of(job), **self._after(job), **more)
 
     def best_of(self, job_id: str, visitor: str) -> list[Job]:
-        """The same photo and settings with BEST_OF seeds more, to choose from; fewer where no more may wait, ValueError where none may."""
+        """The same photo and settings with BEST_OF seeds more, a batch to choose from; fewer where no more may wait, ValueError where
+        none may."""
         jobs: list[Job] = []
+        group = {"name": batch.new_batch(), "label": ""}
         for _ in range(BEST_OF):
             try:
-                jobs.append(self.rerun(job_id, visitor, seed=None))
+                jobs.append(self.rerun(job_id, visitor, seed=None, group=group))
             except ValueError:
                 if not jobs:
                     raise
@@ -247,6 +251,14 @@ class Studio:
         if job.kind != "finetune" or job.state != State.DONE:
             raise ValueError("there is no finished fine-tune yet; let one end first")
         return job
+
+    def keep(self, job_id: str, visitor: str) -> int:
+        """Deletes the others of a clip's batch, also those that are still to come, and says how many."""
+        name = batch.name_of(self._done(job_id, visitor))
+        others = [job for job in batch.parts_of(self.store, visitor, name) if job.id != job_id]
+        for job in sorted(others, key=lambda job: job.state == State.RUNNING):  # else the next one would be begun meanwhile
+            self.delete(job.id, visitor)
+        return len(others)
 
     def stop(self, job_id: str, visitor: str) -> None:
         """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""

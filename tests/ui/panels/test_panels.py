@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from trip.jobs.batch import BATCH, new_batch
 from trip.jobs.store import State
 from trip.settings import AnimateSettings
 from trip.ui import page_state
@@ -33,10 +34,10 @@ def test_a_job_that_ends_while_it_is_looked_at_is_looked_at_once_more(studio, mo
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(page_state, "find_job", find_job)
         shown, now = snapshot(studio, "me", job.id)
-    assert shown.state == State.RUNNING and may_change(now)
+    assert shown[0].state == State.RUNNING and may_change(now)
 
     shown, later = snapshot(studio, "me", job.id)
-    assert shown.state == State.DONE and later != now and not may_change(later)
+    assert shown[0].state == State.DONE and later != now and not may_change(later)
 
 
 def test_a_paused_job_does_not_keep_the_page_busy(studio):
@@ -48,4 +49,17 @@ def test_a_paused_job_does_not_keep_the_page_busy(studio):
 
 def test_a_page_without_a_visitor_sees_nothing(studio):
     studio.animate("", str(PHOTO), AnimateSettings())
-    assert snapshot(studio, "", "")[0] is None and not may_change(snapshot(studio, "", "")[1])
+    assert snapshot(studio, "", "")[0] == [] and not may_change(snapshot(studio, "", "")[1])
+
+
+def test_a_batch_is_shown_whole_to_its_visitor_alone(studio):
+    group = {BATCH: {"name": new_batch(), "label": ""}}
+    jobs = [studio.animate("me", str(PHOTO), AnimateSettings(), **group) for _ in range(3)]
+    studio.animate("me", str(PHOTO), AnimateSettings())
+    name = group[BATCH]["name"]
+    assert [job.id for job in page_state.shown_jobs(studio, "me", name)] == [job.id for job in jobs]
+    assert [job.id for job in page_state.shown_jobs(studio, "me", jobs[1].id)] == [jobs[1].id]
+    assert page_state.shown_jobs(studio, "somebody", name) == page_state.shown_jobs(studio, "", name) == []
+    before = snapshot(studio, "me", name)[1]
+    studio.stop(jobs[2].id, "me")
+    assert snapshot(studio, "me", name)[1] != before

@@ -16,6 +16,7 @@ from PIL import Image
 
 from trip.evaluation.clip_metrics import clip_metrics
 from trip.evaluation.similarity import frame_psnr
+from trip.jobs.batch import BATCH
 from trip.jobs.checkpoint import discard
 from trip.jobs.handlers.estimate import Timings
 from trip.jobs.handlers.figure import FIGURE
@@ -120,7 +121,7 @@ class AnimateHandler:
         """The result of a job; ValueError, in one line, for people."""
         from trip.pipeline import Interrupted
 
-        asked = {name: value for name, value in context.job.settings.items() if name != FIGURE}
+        asked = {name: value for name, value in context.job.settings.items() if name not in (FIGURE, BATCH)}
         earlier = {name: self._file_of(context, name, asked.pop(name)) for name in EARLIER if name in asked}
         photo, last_photo = self._photo(context), self._photo(context, "last_photo.png", is_there=False)
         model, lora = self._weights(context, asked.pop("lora", None))

@@ -26,6 +26,19 @@ def of_job(studio: Studio, job: Job | None) -> str:
     return panel(job.words)
 
 
+def of_batch(studio: Studio, jobs: list[Job]) -> str:
+    """HTML of the progress panel of several jobs that are shown together."""
+    ended = [job for job in jobs if job.state.is_final]
+    done = sum(job.state == State.DONE for job in ended)
+    words = f"{done} of {len(jobs)} done" + (f", {len(ended) - done} not made" if len(ended) > done else "")
+    if len(ended) == len(jobs):
+        return panel(words)
+    running = next((job for job in jobs if job.state == State.RUNNING), None)
+    fraction = sum(1.0 if job.state.is_final else job.fraction for job in jobs) / len(jobs)
+    preview = studio.preview_of(running) if running else None
+    return panel(f"{words}. {running.words if running else 'Waiting'}", fraction, preview.read_bytes() if preview else None)
+
+
 def panel(text: str, fraction: float | None = None, preview: bytes | None = None) -> str:
     """HTML of a bar, words and a picture; without a fraction there is no bar.
 

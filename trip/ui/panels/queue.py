@@ -1,18 +1,16 @@
 """What of a visitor's still waits: cards with the photo, and what can be done with each."""
 
-import base64
-import functools
 import html
-import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
 from trip.jobs.store import Job, State
 from trip.ui.page_state import QUICK, PageState, look_again
 from trip.ui.panels.result import or_toast
+from trip.ui.panels.thumbnail import thumbnail
 from trip.ui.studio import Studio
 
 THUMBNAIL = 56  # pixels
@@ -60,12 +58,13 @@ def build(studio: Studio, state: PageState) -> QueuePanel:
     return panel
 
 
-def shown(studio: Studio, visitor: str, besides: str = "") -> list:
-    """Values for `QueuePanel.outputs`; hidden where nothing is left besides the job that the page shows anyway."""
+def shown(studio: Studio, visitor: str, besides: Collection[str] = ()) -> list:
+    """Values for `QueuePanel.outputs`; hidden where nothing is left besides the jobs that the page shows anyway."""
     jobs = studio.store.jobs(visitor, State.RUNNING, State.QUEUED, State.PAUSED)
     cards = "".join(_card(studio, job) for job in jobs)
     choices = [(_title(job), job.id) for job in jobs]
-    return [gr.update(visible=any(job.id != besides for job in jobs)), f'<ul class="trip-queue">{cards}</ul>', gr.update(choices=choices)]
+    is_more = any(job.id not in besides for job in jobs)
+    return [gr.update(visible=is_more), f'<ul class="trip-queue">{cards}</ul>', gr.update(choices=choices)]
 
 
 def _title(job: Job) -> str:
@@ -75,15 +74,5 @@ def _title(job: Job) -> str:
 
 def _card(studio: Studio, job: Job) -> str:
     photo = Path(studio.photo_of(job))
-    picture = f'<img alt="" src="{_thumbnail(photo)}">' if photo.exists() else ""
+    picture = f'<img alt="" src="{thumbnail(photo, THUMBNAIL)}">' if photo.exists() else ""
     return f"<li>{picture}<span>{html.escape(_title(job))}<small>{html.escape(job.words)}</small></span></li>"
-
-
-@functools.lru_cache(maxsize=256)
-def _thumbnail(photo: Path) -> str:
-    """A small JPEG of a photo as a data address."""
-    data = io.BytesIO()
-    with Image.open(photo) as image:
-        image.thumbnail((THUMBNAIL * 2, THUMBNAIL))
-        image.convert("RGB").save(data, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from trip.jobs import batch
 from trip.jobs.handlers.figure import label_of
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
@@ -87,20 +88,20 @@ def or_toast(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str) -> Job:
-    """The job that a button of the panel asks for."""
+def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str) -> str:
+    """Id of the job, or name of the batch, that a button of the panel asks for."""
     if find_job(studio, visitor, job_id) is None:
         raise gr.Error("there is no clip yet: make one first", print_exception=False)
     if action == "continue":
-        return or_toast(studio.continue_clip, job_id, visitor, prompt.strip() or None)
+        return or_toast(studio.continue_clip, job_id, visitor, prompt.strip() or None).id
     if action == "finish":
-        return or_toast(studio.finish_draft, job_id, visitor)
+        return or_toast(studio.finish_draft, job_id, visitor).id
     if action == "best":
         jobs = or_toast(studio.best_of, job_id, visitor)
-        some = f"{BEST_OF}" if len(jobs) == BEST_OF else f"{len(jobs)} of {BEST_OF}, as no more may wait,"
-        gr.Info(f"{some} clips are on their way; they appear in the history, and can be sorted there")
-        return jobs[0]
-    return or_toast(studio.rerun, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {}))
+        if len(jobs) < BEST_OF:
+            gr.Info(f"{len(jobs)} of {BEST_OF} clips are on their way, as no more may wait")
+        return batch.name_of(jobs[0])
+    return or_toast(studio.rerun, job_id, visitor, seed=None, **({"loop": True} if action == "loop" else {})).id
 
 
 def shown(studio: Studio, job: Job | None) -> list[Any]:

@@ -4,11 +4,13 @@ import html
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
+from trip.jobs import batch
 from trip.jobs.store import Job
 from trip.settings import AnimateSettings
 from trip.ui import chips, elements, page_state
@@ -217,7 +219,8 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         return prompt, "", False
 
     def run_clip(values: dict[Component, Any], ask: Callable[..., Job] = studio.animate, heeds: bool = True) -> list[Any]:
-        """The first job's id, no more photos and no last one, so that the next run is of the photo alone, and what became of the prompt.
+        """The job's id or the batch's name, no more photos and no last one, so that the next run is of the photo alone, and what became
+        of the prompt.
 
         Of several photos those that cannot be taken are named, and the others are made.
         """
@@ -231,17 +234,19 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         photos = values[form.more_photos] or [values[form.photo]]
         more = {"lora": values[form.lora]} if values[form.lora] else {}
         more |= {"only_shown": values[form.only_shown] is True, "last_photo": or_toast(uploaded, values[form.last_photo])}
-        jobs, refused = [], []
+        jobs, refused, name = [], [], batch.new_batch()
         for photo in photos:
             try:
-                jobs.append(ask(visitor, uploaded(photo), settings, **more))
+                path = uploaded(photo)
+                joined = {batch.BATCH: {"name": name, "label": Path(path or "").stem}} if len(photos) > 1 else {}
+                jobs.append(ask(visitor, path, settings, **more, **joined))
             except ValueError as error:
                 refused.append(str(error))
         if not jobs:
             raise gr.Error(refused[0], print_exception=False)
         for why, count in Counter(refused).items():
             gr.Warning(why if count == 1 else f"{count} photos: {why}")
-        return [jobs[0].id, None, None, words, said, ""]
+        return [jobs[0].id if len(jobs) == 1 else name, None, None, words, said, ""]
 
     def run_example(values: dict[Component, Any]) -> list[Any]:
         return run_clip(values, heeds=False)
