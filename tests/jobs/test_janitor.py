@@ -55,6 +55,14 @@ def test_too_many_jobs_make_room_the_oldest_first(store, ended):
     assert kept(store, ended) == [False, False, True, True]
 
 
+def test_a_favourite_goes_last_and_has_no_age(store, ended):
+    store.favour(ended[0].id, "me", True)
+    tidy(store, Limits(**ALL | {"days": 0}))
+    assert kept(store, ended) == [True, False, False, False]
+    tidy(store, Limits(**ALL | {"num_jobs": 0}))
+    assert kept(store, ended) == [False] * 4
+
+
 def test_too_many_bytes_make_room_the_oldest_first(store, ended):
     tidy(store, Limits(**ALL | {"num_bytes": 2 * FILE + 5000}))
     assert kept(store, ended) == [False, True, True, True]
@@ -62,7 +70,7 @@ def test_too_many_bytes_make_room_the_oldest_first(store, ended):
 
 
 def test_what_is_too_old_goes(store, ended):
-    with store._changing() as table:
+    with store.changing() as table:
         table.execute("UPDATE jobs SET ended = ? WHERE id = ?", (time.time() - 31 * 86400, ended[2].id))
     tidy(store, Limits(**ALL))
     assert kept(store, ended) == [True, True, False, True]
@@ -100,7 +108,7 @@ def test_paused_jobs_have_an_age_too(store):
     old, new = store.submit("me", "quick", {}), store.submit("me", "quick", {})
     for job in (old, new):
         store.pause(job.id)
-    with store._changing() as table:
+    with store.changing() as table:
         table.execute("UPDATE jobs SET created = ? WHERE id = ?", (time.time() - 31 * 86400, old.id))
     assert [job.id for job in tidy(store, Limits())] == [old.id]
     assert kept(store, [old, new]) == [False, True]
@@ -129,7 +137,7 @@ def test_drafts_of_fine_tunes_have_an_age_and_the_oldest_make_room(store):
 
 def test_what_cannot_be_read_goes_when_it_is_old(store, ended):
     folder = store.folder_of(ended[0])
-    with store._changing() as table:
+    with store.changing() as table:
         table.execute("UPDATE jobs SET settings = '[]' WHERE id = ?", (ended[0].id,))
     tidy(store, Limits())
     assert folder.exists() and store.unreadable() == [ended[0].id]

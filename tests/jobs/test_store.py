@@ -446,7 +446,7 @@ def test_a_row_with_an_odd_id_deletes_nothing_but_itself(store, job_id):
     precious = store.folder / "mine" / "thesis.tex"
     precious.parent.mkdir()
     precious.write_text("precious")
-    with store._changing() as table:
+    with store.changing() as table:
         table.execute("UPDATE jobs SET id = ? WHERE id = ?", (job_id, job.id))
     store.delete(job_id)
     assert store.known() == set()
@@ -471,7 +471,7 @@ ODD = {
 def test_one_odd_row_stops_nobody(store, column, value, state):
     odd = ask(store, "odd") if state == "queued" else make(store, "odd")
     mine = ask(store, "me")
-    with store._changing() as table:
+    with store.changing() as table:
         table.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, odd.id))
     store = reopened(store)
     assert mine.id in [job.id for job in store.jobs()]

@@ -102,7 +102,9 @@ def test_of_several_clips_one_stop_ends_all_and_one_is_kept(session, app):
     expect(page.locator("#clip video")).to_be_visible()
     expect(page.locator("#together")).to_be_hidden()
     page.locator("#history > button").click()
-    expect(page.locator("#gallery button.thumbnail-item")).to_have_count(2)
+    expect(page.locator("#cards li")).to_have_count(2)
+    page.locator("#undo").click()
+    expect(page.locator("#grid video").first).to_be_visible()
 
 
 def test_a_number_left_empty_is_sent_as_nothing_also_before_the_app_has_answered(session):
@@ -189,9 +191,10 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(session, tmp_path):
     assert len(read_clip(_downloaded(page, "MP4", tmp_path)).frames) == 23
 
     page.locator("#history > button").click()
-    for _ in range(2):
-        page.locator("#compared input").click()
-        page.locator("#compared [role=option]:not(.selected)").first.click()
+    for index in (0, 1):
+        pick = page.locator("#cards").get_by_role("button", name="Compare").nth(index)
+        pick.click()
+        expect(pick).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#comparison video")).to_have_count(2)
 
     _drop(page, "#photo", first)
@@ -230,14 +233,12 @@ def test_a_waiting_job_can_be_removed(session):
     page.locator("#run").click()
     waiting = page.locator(".trip-queue li", has_text="the clouds drift to the right")
     expect(waiting).to_be_visible()
-    page.locator("#queue-job input").click()
-    page.get_by_role("option", name="queued: the clouds drift to the right").click()
-    page.locator("#queue button", has_text="Remove").click()
+    waiting.get_by_role("button", name="Pause").click()
+    waiting.get_by_role("button", name="Go on").click()
+    waiting.get_by_role("button", name="Remove").click()
     expect(waiting).to_have_count(0)
-    expect(page.locator(".trip-queue li")).to_have_count(1)
-    page.locator("#queue-job input").click()
-    page.get_by_role("option").first.click()
-    page.locator("#queue button", has_text="Remove").click()
+    expect(page.locator("#progress")).to_contain_text(re.compile("Cancelled|Step"))
+    page.locator("#stop, .trip-queue button").first.click()
     expect(page.locator("#queue")).to_be_hidden()
 
 
@@ -382,10 +383,50 @@ def test_examples_and_clips_of_the_history_come_into_view(session):
         assert page.evaluate(SHOWN, ["#clip"]) == []
         page.locator("#options > button").click()
     page.locator("#history > button").click()
-    page.locator("#gallery button.thumbnail-item").nth(1).click()
+    cards = page.locator("#cards li")
+    expect(cards.nth(1).locator("img")).to_have_js_property("naturalWidth", 144)
+    assert cards.nth(1).locator("img").evaluate("image => image.currentSrc").endswith("/thumbnail.webp")
+    cards.nth(1).get_by_role("button", name="Show").click()
     expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("tilts up"))
     _settled(page)
     assert page.evaluate(SHOWN, ["#clip"]) == []
+
+
+def test_the_history_is_searched_marked_deleted_from_and_what_was_deleted_brought_back(session):
+    page = session.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    _with_steps(page, 1)
+    for prompt in ("the camera pans left", "the clouds drift to the right"):
+        page.locator("#prompt textarea").fill(prompt)
+        page.locator("#run").click()
+        expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile(f"^{prompt}"))
+    page.locator("#history > button").click()
+    cards, search = page.locator("#cards li"), page.locator("#history-text textarea, #history-text input")
+    search.press_sequentially("pans")
+    expect(cards).to_have_count(1)
+    search.press_sequentially("ic")
+    expect(page.locator("#cards")).to_have_text("No clip has “pansic” in its prompt.")
+    search.fill("")
+    expect(cards).to_have_count(2)
+
+    star = cards.nth(1).get_by_role("button", name="Favourite")
+    star.focus()
+    words = cards.nth(1).locator("span")
+    assert words.evaluate("words => words.scrollHeight <= words.clientHeight")  # whole
+    page.keyboard.press("Enter")
+    expect(star).to_have_attribute("aria-pressed", "true")
+
+    page.locator("#delete").click()
+    expect(cards).to_have_count(1)
+    expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("^the camera pans left"))
+    page.locator("#delete").click()
+    expect(page.locator("#cards")).to_have_text("Your clips will be here.")
+    expect(page.locator("#example")).to_be_visible()
+    expect(page.locator("#delete")).to_be_disabled()
+    page.locator("#undo").click()
+    expect(page.locator("#clip trip-player")).to_have_attribute("label", re.compile("^the camera pans left"))
+    expect(cards.get_by_role("button", name="Favourite")).to_have_attribute("aria-pressed", "true")
 
 
 def test_chips_write_the_prompt_and_are_read_off_it(session):

@@ -179,7 +179,9 @@ def test_other_visitors_get_nothing(studio):
         studio.finish_draft,
         studio.continue_clip,
         studio.inside,
-        studio.delete,
+        lambda one, who: studio.delete(who, one),
+        lambda one, who: studio.stop(who, one),
+        studio.keep,
         lambda one, who: studio.download(one, who, "GIF"),
     ]
     for visitor in ("they", "", None):
@@ -238,9 +240,18 @@ def test_the_zip_of_all_has_every_clip_of_the_visitor_and_no_other(studio):
 def test_what_is_deleted_is_gone_from_the_disk_also_out_of_the_zip(studio):
     old, new = clip(studio), clip(studio)
     archive = studio.download_all("me")
-    studio.delete(old.id, "me")
+    assert studio.delete("me", old.id)
     assert not archive.exists()
+    assert [job.id for job in studio.clips("me")] == [new.id]
+
+
+def test_on_a_full_disk_what_is_deleted_makes_room_at_once(studio, monkeypatch):
+    old, new = clip(studio), clip(studio)
+    monkeypatch.setattr("trip.ui.studio.has_room", lambda folder, num_bytes: False)
+    assert not studio.delete("me", old.id)
     assert [path.name for path in (studio.outputs / "jobs").iterdir()] == [new.id]
+    with pytest.raises(ValueError, match="nothing to bring back"):
+        studio.undo_delete("me")
 
 
 def test_a_visitor_has_one_zip_at_a_time_and_none_that_the_disk_has_no_room_for(studio, monkeypatch):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trip.jobs import recycle_bin
 from trip.jobs.folders import UPLOADS, drop, is_owned
 from trip.jobs.store import ANY_VISITOR, Job, JobStore, State
 
@@ -38,18 +39,23 @@ class Limits:
 
 
 def tidy(store: JobStore, limits: Limits) -> list[Job]:
-    """Deletes jobs beyond the limits, files included, and gives what was deleted; and drafts. Touches the app's own folders only."""
+    """Deletes jobs beyond the limits, files included, and gives what was deleted; and drafts. Touches the app's own folders only.
+
+    What somebody has marked as a favourite goes last, and has no age.
+    """
+    recycle_bin.empty(store)
     _forget_unreadable(store, _before(limits.days))
     tidy_drafts(store.folder / DRAFTS, limits)
     for folder in filter(is_owned, (store.folder / UPLOADS).glob("*")):
         tidy_uploads(folder, _before(limits.upload_days))
     store.reserve.fill()
-    ended = sorted(store.jobs(ANY_VISITOR, State.DONE, State.FAILED, State.CANCELLED), key=lambda job: job.ended or job.created)
+    ended = store.jobs(ANY_VISITOR, State.DONE, State.FAILED, State.CANCELLED)
+    ended.sort(key=lambda job: (job.is_favourite, job.ended or job.created))
     sizes = {job.id: size_of(store.folder_of(job)) for job in ended}
     total, count, oldest = sum(sizes.values()), len(ended), _before(limits.days)
     going = []
     for job in ended:
-        if total <= limits.num_bytes and count <= limits.num_jobs and (job.ended or job.created) >= oldest:
+        if total <= limits.num_bytes and count <= limits.num_jobs and (job.is_favourite or (job.ended or job.created) >= oldest):
             break
         going.append(job)
         total, count = total - sizes[job.id], count - 1

@@ -66,6 +66,11 @@ class Job:
     address: str = ""
 
     @property
+    def is_favourite(self) -> bool:
+        """Whether its visitor has marked what it gave."""
+        return self.result.get("favourite") is True
+
+    @property
     def requester(self) -> Visitor:
         """Who asked for it, for a job that follows from it."""
         return Visitor(self.visitor, self.address)

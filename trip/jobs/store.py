@@ -101,7 +101,7 @@ class JobStore:
                 try:
                     refuse_foreign_files(self.files, self.known())
                     erase_secrets(self.files)
-                    with self._changing() as table:
+                    with self.changing() as table:
                         count = recover(table, self.files)
                 except (ValueError, sqlite3.Error):
                     self._connection.close()
@@ -150,7 +150,7 @@ class JobStore:
                     picture.save(folder / name, compress_level=1)
             if clips is not None:
                 shutil.copytree(clips, folder / "clips")
-            with self._changing() as table:
+            with self.changing() as table:
                 quotas.check_may_submit(table, job)
                 insert(table, job)
         except (OSError, sqlite3.Error) as error:
@@ -236,7 +236,7 @@ class JobStore:
 
     def transfer(self, word: str, visitor: str) -> None:
         """Gives a visitor the jobs that were asked for under a secret word, as an earlier form of the table had it."""
-        with self._changing() as table:
+        with self.changing() as table:
             table.execute("UPDATE jobs SET visitor = ? WHERE visitor = ? AND address = ''", (str(visitor), id_of_secret(word)))
 
     def is_served(self, path: Path, visitor: str) -> bool:
@@ -280,8 +280,15 @@ class JobStore:
             drop(folder)
         self.reserve.fill()
 
+    def favour(self, job_id: str, visitor: VisitorFilter, is_favourite: bool) -> None:
+        """Marks what a job has given, or takes the mark away: the janitor spares what is marked as long as it can."""
+        job = self.get(job_id, visitor)
+        job = replace(job, result=job.result | {"favourite": is_favourite})
+        if self._change(job.id, (State.DONE,), result=json.dumps(job.result)):
+            self.write_down(job)
+
     def _forget(self, job_id: str) -> None:
-        with self._changing() as table:
+        with self.changing() as table:
             table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def unreadable(self) -> list[str]:
@@ -297,7 +304,7 @@ class JobStore:
     def take(self) -> Job | None:
         """The next job, now running, without what an earlier attempt left; none where nothing waits. Visitors take turns."""
         job = None
-        with self._changing() as table:
+        with self.changing() as table:
             while job is None:
                 if (row := table.execute(NEXT_JOB).fetchone()) is None:
                     return None
@@ -325,12 +332,17 @@ class JobStore:
             return False
         values = {"state": State.DONE, "fraction": 1.0, "words": "Done", "ended": time.time()}
         job = replace(self.get(job_id), result=result, **values)
-        path = self.folder_of(job) / JOB_FILE
-        self._with_reserve(lambda: atomic_write_text(path, json.dumps(vars(job))))  # so that a damaged table loses no result
+        path = self.write_down(job)
         done = self._change(job_id, (State.RUNNING,), on_reserve=True, result=json.dumps(result), **values)
         if not done:
             path.unlink(missing_ok=True)
         return done
+
+    def write_down(self, job: Job) -> Path:
+        """Writes what is known of a finished job beside its results, so that a damaged table loses none."""
+        path = self.folder_of(job) / JOB_FILE
+        self._with_reserve(lambda: atomic_write_text(path, json.dumps(vars(job))))
+        return path
 
     def fail(self, job_id: str, error: str) -> None:
         """Writes down why a running job could not be made."""
@@ -362,8 +374,8 @@ class JobStore:
             self._lock_file.close()
 
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; one thread at a time."""
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction on the table; one thread at a time."""
         with self._writing:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -380,7 +392,7 @@ class JobStore:
         marks = ", ".join("?" * len(states))
 
         def change() -> bool:
-            with self._changing() as table:
+            with self.changing() as table:
                 query = f"UPDATE jobs SET {columns} WHERE id = ? AND state IN ({marks})"
                 return table.execute(query, (*values.values(), job_id, *states)).rowcount == 1
 

@@ -24,6 +24,15 @@ HEAD = (
 # The template of gr.HTML is run as code (Handlebars, then a JavaScript template string): nothing that came from outside may be in it,
 # so photo, box and label go by `props`.
 _CROP = "<trip-crop></trip-crop>"
+# What a button of a gr.HTML stands for, by `data-act` and `data-key`, goes to its `click`.
+ACTS_ON_LOAD = """
+element.addEventListener("click", ({ target }) => {
+  const button = target.closest("[data-act]");
+  if (!button) return;
+  if (button.dataset.act === "show") tripShow("#result");
+  trigger("click", { ...button.dataset });
+});
+"""
 CHOSEN_ON_LOAD = 'element.addEventListener("chosen", ({ detail }) => trigger("click", detail));'
 _CROP_ON_LOAD = """
 customElements.whenDefined("trip-crop").then(() => {

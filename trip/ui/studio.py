@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.jobs import batch
+from trip.jobs import batch, recycle_bin
 from trip.jobs.folders import UPLOADS
 from trip.jobs.handlers.animate import INSIDE, WATCHED, AnimateHandler, clip_psnr
 from trip.jobs.handlers.estimate import Estimate, Timings
@@ -36,7 +36,7 @@ from trip.media import (
 )
 from trip.settings import AnimateSettings
 from trip.system.environment import on_spaces_gpu
-from trip.system.files import atomic_write, check_room
+from trip.system.files import LEAST_FREE_BYTES, atomic_write, check_room, has_room
 from trip.training.requests import ask
 from trip.ui.chips import CHIPS, telling_words
 from trip.ui.security.visitors import KEY
@@ -255,24 +255,44 @@ class Studio:
     def keep(self, job_id: str, visitor: str) -> int:
         """Deletes the others of a clip's batch, also those that are still to come, and says how many."""
         name = batch.name_of(self._done(job_id, visitor))
-        others = [job for job in batch.parts_of(self.store, visitor, name) if job.id != job_id]
-        for job in sorted(others, key=lambda job: job.state == State.RUNNING):  # else the next one would be begun meanwhile
-            self.delete(job.id, visitor)
+        others = [job.id for job in batch.parts_of(self.store, visitor, name) if job.id != job_id]
+        self.delete(visitor, *others)
         return len(others)
 
-    def stop(self, job_id: str, visitor: str) -> None:
-        """Ends a job within a step; a fine-tune that runs saves and is done with what it has."""
-        job = self.store.get(job_id, visitor)
+    def stop(self, visitor: str, *job_ids: str) -> None:
+        """Ends jobs within a step; a fine-tune that runs saves and is done with what it has."""
+        for job in _running_last([self.store.get(job_id, visitor) for job_id in job_ids]):
+            self._stop(job)
+
+    def _stop(self, job: Job) -> None:
         if job.kind == "finetune" and job.state == State.RUNNING:
             with suppress(OSError):  # on a full disk it cannot be asked, and is cancelled
                 ask(self.store.folder_of(job) / "run", "stop")
                 return
-        self.store.cancel(job_id, visitor)
+        self.store.cancel(job.id)
 
-    def delete(self, job_id: str, visitor: str) -> None:
-        """Forgets a job and drops its files, also out of the .zip of all."""
-        self.store.delete(job_id, visitor)
+    def delete(self, visitor: str, *job_ids: str) -> bool:
+        """Deletes jobs, also out of the .zip of all; whether `undo_delete` can bring them back: on a full disk, room is needed at once."""
+        jobs = _running_last([self.store.get(job_id, visitor) for job_id in job_ids])
+        can_wait = has_room(self.outputs, LEAST_FREE_BYTES)
+        if can_wait:
+            recycle_bin.put(self.store, jobs)
+        else:
+            for job in jobs:
+                self.store.delete(job.id, visitor)
         self._drop_zips(visitor)
+        return can_wait
+
+    def undo_delete(self, visitor: str) -> list[Job]:
+        """Brings back what a visitor deleted last; ValueError where that was too long ago."""
+        jobs = recycle_bin.take(self.store, visitor)
+        if not jobs:
+            raise ValueError(f"there is nothing to bring back; that goes for {recycle_bin.UNDO_SECONDS / 60:.0f} minutes")
+        return jobs
+
+    def can_undo_delete(self, visitor: str) -> bool:
+        """Whether there is something to bring back."""
+        return bool(recycle_bin.last(self.store, visitor))
 
     def _done(self, job_id: str, visitor: str) -> Job:
         job = self.store.get(job_id, visitor)
@@ -394,3 +414,8 @@ class Studio:
         if not known:
             raise ValueError("this clip does not say how it was made; choose an MP4 that was made here")
         return AnimateSettings.checked(**known), embedded_photo(metadata)
+
+
+def _running_last(jobs: list[Job]) -> list[Job]:
+    """Jobs in an order in which they can be ended without the next one being begun meanwhile."""
+    return sorted(jobs, key=lambda job: job.state == State.RUNNING)

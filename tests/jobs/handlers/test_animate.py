@@ -84,7 +84,8 @@ def test_a_job_becomes_a_clip_with_figures_and_what_was_used(worker, photo):
     drawn = read_clip(folder / "drawn-7.mp4")
     assert drawn.frames.shape == (4, 32, 32, 3) and drawn.fps == pytest.approx(5) and drawn.metadata["size"] == "model"
     assert files(worker, job) == {
-        "photo.png", "log.txt", "job.json", "trip-7.mp4", "drawn-7.mp4", "first.png", "last.png", "inside.npz", "preview.jpg"
+        "photo.png", "log.txt", "job.json", "trip-7.mp4", "drawn-7.mp4", "first.png", "last.png", "thumbnail.webp",
+        "inside.npz", "preview.jpg",
     }  # fmt: skip
 
 
@@ -260,7 +261,7 @@ def test_a_stopped_app_hands_its_clip_back_and_the_next_one_makes_it(worker, pho
     worker.stop(SECONDS)
     assert worker.store.get(job.id).state == State.QUEUED
     assert not worker._thread.is_alive()
-    with worker.store._changing() as table:
+    with worker.store.changing() as table:
         table.execute("UPDATE jobs SET settings = replace(settings, '1000', '2') WHERE id = ?", (job.id,))
     again = Worker(worker.store, worker.handlers)
     again.work_until(job.id)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from trip.jobs.batch import BATCH, new_batch
-from trip.jobs.store import State
+from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
 from trip.ui import page_state
+from trip.ui.panels import history
 from trip.ui.panels.layout import may_change, snapshot
 from trip.ui.studio import Studio
 
@@ -61,5 +62,12 @@ def test_a_batch_is_shown_whole_to_its_visitor_alone(studio):
     assert [job.id for job in page_state.shown_jobs(studio, "me", jobs[1].id)] == [jobs[1].id]
     assert page_state.shown_jobs(studio, "somebody", name) == page_state.shown_jobs(studio, "", name) == []
     before = snapshot(studio, "me", name)[1]
-    studio.stop(jobs[2].id, "me")
+    studio.stop("me", jobs[2].id)
     assert snapshot(studio, "me", name)[1] != before
+
+
+def test_after_a_deletion_the_next_clip_is_shown_or_the_one_before():
+    jobs = [Job(str(index), "me", "animate", {}, State.DONE, place=0, created=0) for index in range(4)]
+    assert history._neighbour(jobs, jobs[1:2]) == "2"
+    assert history._neighbour(jobs, jobs[2:]) == "1"
+    assert history._neighbour(jobs, jobs) == history._neighbour([], jobs) == ""

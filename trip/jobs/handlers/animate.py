@@ -34,6 +34,7 @@ from trip.media import (
     read_clip,
     read_metadata,
     read_photo,
+    smaller,
     with_photo,
     write_clip,
     write_continuation,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_FRAMES = 8
 INSIDE = "inside.npz"  # file of a job: what both paths said
+THUMBNAIL, THUMBNAIL_FILE = 144, "thumbnail.webp"  # pixels of the short side; the clip, small and moving
 RENDERING = 0.9  # of a job's progress: the clip is rendered from there on
 WATCHED = "watched"  # file of a running job whose inside somebody looks at
 TURN_SECONDS = 60.0  # of sampling, while others wait
@@ -88,8 +90,8 @@ class AnimateHandler:
 
     A job's settings are those of `AnimateSettings`, and may name earlier jobs: `after`, whose clip this one goes on from with its
     last frame as the photo, `draft`, of which this is the final, and `lora`, a fine-tune to make it with. Its result: `clip` (file
-    name), `drawn` (the same as the network drew it), `seed`, `settings` as they were used, `figures` for people, `seconds`, and with a
-    draft `draft_db`, how like it the final is.
+    name), `drawn` (the same as the network drew it), `thumbnail` (small), `seed`, `settings` as they were used, `figures` for people,
+    `seconds`, and with a draft `draft_db`, how like it the final is.
     """
 
     def __init__(self, model: str | None, timings: Timings):
@@ -189,6 +191,7 @@ class AnimateHandler:
         return {
             "clip": path.name,
             "drawn": drawn.name,
+            "thumbnail": THUMBNAIL_FILE,
             "num_frames": num_frames,
             "fps": frames.fps,
             "drawn_frames": len(output.frames),
@@ -207,7 +210,7 @@ class AnimateHandler:
 
     @staticmethod
     def _render(context: JobContext, frames: "Rendering", photo: Image.Image, after: Path | None) -> tuple[Path, int, np.ndarray]:
-        """Writes the clip, its first and its last frame; gives its file, its number of frames, and those that are looked at, f h w 3."""
+        """Writes the clip, a small one, first and last frame; gives its file, its number of frames, and those looked at, f h w 3."""
         metadata, num_frames = frames.clip.metadata, len(frames)
         path = context.folder / f"trip-{metadata['seed']}.mp4"
         begun = time.monotonic()
@@ -224,6 +227,7 @@ class AnimateHandler:
         else:
             write_frames(observed, frames.fps, path, with_photo(metadata, photo))
         shown = np.stack([observed.seen[index] for index in sorted(observed.seen)])
+        write_clip(smaller(Clip(shown, frames.clip.fps, {}), THUMBNAIL), context.folder / THUMBNAIL_FILE)
         for name, frame in (("first", shown[0]), ("last", shown[-1])):
             Image.fromarray(frame).save(context.folder / f"{name}.png", compress_level=1)
         return path, num_frames, shown

@@ -151,7 +151,7 @@ class ClipEndpoints:
 
     def cancel(self, job: str, request: gr.Request = None) -> dict[str, Any]:
         """End a job: one that waits at once, a running one within a step; a fine-tune that runs saves and is done with what it has."""
-        or_toast(self.studio.stop, job, visitor_of(request))
+        or_toast(self.studio.stop, visitor_of(request), job)
         return self.job(job, request)
 
     def estimate(

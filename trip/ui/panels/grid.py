@@ -9,6 +9,7 @@ from trip.jobs.batch import label_of
 from trip.jobs.store import Job, State
 from trip.ui import elements
 from trip.ui.page_state import QUICK, PageState
+from trip.ui.panels.history import UNDO
 from trip.ui.panels.result import or_toast
 from trip.ui.panels.thumbnail import thumbnail
 from trip.ui.studio import Studio
@@ -24,7 +25,7 @@ def build(studio: Studio, state: PageState) -> gr.HTML:
     def choose(visitor: str, event: gr.EventData) -> str:
         job = or_toast(studio.store.get, str(event._data.get("key")), visitor)
         if not label_of(job) and (count := or_toast(studio.keep, job.id, visitor)):
-            gr.Info(f"Kept; {count} {'other is' if count == 1 else 'others are'} deleted")
+            gr.Info(f"Kept; {count} {'other is' if count == 1 else 'others are'} deleted. {UNDO}")
         return job.id
 
     grid.click(choose, state.visitor, state.job, **QUICK)

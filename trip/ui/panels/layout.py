@@ -76,9 +76,7 @@ def _wire_buttons(studio: Studio, state: page_state.PageState, panels: Panels) -
     """The buttons under a clip ask for the next one; Stop ends all that is shown, and a clip of a batch leads to the others."""
 
     def halt(visitor: str, job_id: str) -> None:
-        jobs = page_state.shown_jobs(studio, visitor, job_id)
-        for job in sorted(jobs, key=lambda job: job.state == State.RUNNING):  # else the next one would be begun meanwhile
-            or_toast(studio.stop, job.id, visitor)
+        or_toast(studio.stop, visitor, *(job.id for job in page_state.shown_jobs(studio, visitor, job_id)))
 
     def show_batch(visitor: str, job_id: str) -> Any:
         job = page_state.find_job(studio, visitor, job_id)
@@ -101,17 +99,17 @@ def follow_jobs(studio: Studio, state: page_state.PageState, panels: Panels, vie
     filled = [panels.example, panels.grid, panels.progress, panels.together, panels.stop, *panels.queue.outputs, *panels.history.outputs]
     filled += [component for view in views for component in view.outputs]
 
-    def refresh(visitor: str, job_id: str, seen: tuple) -> list[Any]:
+    def refresh(visitor: str, job_id: str, seen: tuple, *filters: Any) -> list[Any]:
         jobs, now = snapshot(studio, visitor, job_id)
         if (found := jobs[0].id if len(jobs) == 1 else job_id if jobs else latest(studio, visitor)) != job_id and visitor:
             return [gr.skip()] * (len(filled) + 2) + [found]
         if now == seen:
             return [gr.skip()] * (len(filled) + 3)
-        values = _common_values(studio, visitor, jobs, now, seen)
+        values = _common_values(studio, visitor, jobs, now, seen, filters)
         values += [value for view in views for value in _view_values(studio, view, jobs, seen)]
         return [*values, now, gr.Timer(active=may_change(now)), gr.skip()]
 
-    outputs, inputs = [*filled, state.seen, state.timer, state.job], [state.visitor, state.job, state.seen]
+    outputs, inputs = [*filled, state.seen, state.timer, state.job], [state.visitor, state.job, state.seen, *panels.history.filters]
     state.timer.tick(refresh, inputs, outputs, **page_state.QUICK)
     state.job.change(refresh, inputs, outputs, **page_state.QUICK)
     state.job.change(None, state.job, None, js=page_state.PUT_IN_ADDRESS)
@@ -139,10 +137,11 @@ def may_change(now: tuple) -> bool:
     return any(state != State.PAUSED for _, state, _ in now[1])
 
 
-def _common_values(studio: Studio, visitor: str, jobs: list[Job], now: tuple, seen: tuple) -> list[Any]:
+def _common_values(studio: Studio, visitor: str, jobs: list[Job], now: tuple, seen: tuple, filters: tuple) -> list[Any]:
     """The example where there is no job, grid, progress, the way to the rest of the batch, Stop, queue and history; what the visitor
     already sees is left as it is."""
-    past = [gr.skip()] * 3 if seen and seen[2] == now[2] else history.shown(studio, visitor)
+    is_listed = seen and seen[2] == now[2] and [look[0] for look in seen[0]] == [look[0] for look in now[0]]
+    past = [gr.skip()] * 3 if is_listed else history.shown(studio, visitor, jobs, *filters)
     job, waiting = jobs[0] if len(jobs) == 1 else None, queue.shown(studio, visitor, [job.id for job in jobs])
     bar = progress.of_batch(studio, jobs) if len(jobs) > 1 else progress.of_job(studio, job)
     others = len(batch.parts_of(studio.store, visitor, batch.name_of(job))) if job else 0

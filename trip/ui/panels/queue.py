@@ -1,4 +1,4 @@
-"""What of a visitor's still waits: cards with the photo, and what can be done with each."""
+"""What of a visitor's still waits: rows with the photo, and what can be done with each."""
 
 import html
 from collections.abc import Collection
@@ -8,12 +8,19 @@ from pathlib import Path
 import gradio as gr
 
 from trip.jobs.store import Job, State
-from trip.ui.page_state import QUICK, PageState, look_again
+from trip.ui import elements
+from trip.ui.page_state import QUICK, PageState, look_again, shown_jobs
 from trip.ui.panels.result import or_toast
 from trip.ui.panels.thumbnail import thumbnail
 from trip.ui.studio import Studio
 
 THUMBNAIL = 56  # pixels
+ACTS = {  # of a row: what the store is asked for, and where it makes sense
+    "put_first": ("First", (State.QUEUED, State.PAUSED)),
+    "pause": ("Pause", (State.QUEUED,)),
+    "resume": ("Go on", (State.PAUSED,)),
+    "cancel": ("Remove", (State.QUEUED, State.PAUSED, State.RUNNING)),
+}
 
 
 @dataclass(frozen=True)
@@ -21,58 +28,47 @@ class QueuePanel:
     """The components of the panel."""
 
     below: gr.Accordion
-    cards: gr.HTML
-    chosen: gr.Dropdown
+    rows: gr.HTML
 
     @property
     def outputs(self) -> list[gr.blocks.Block]:
         """What `shown` gives values to, in that order."""
-        return [self.below, self.cards, self.chosen]
+        return [self.below, self.rows]
 
 
 def build(studio: Studio, state: PageState) -> QueuePanel:
-    """Lay out the panel; it shows itself while something besides the job that is shown waits or runs."""
+    """Lay out the panel; it shows itself while something besides what is shown waits or runs."""
     with gr.Accordion("Waiting", open=True, visible=False, elem_id="queue") as below:
-        cards = gr.HTML()
-        chosen = gr.Dropdown([], label="Job", elem_id="queue-job")
-        with gr.Row():
-            buttons = {
-                "put_first": gr.Button("First", size="sm", min_width=60),
-                "pause": gr.Button("Pause", size="sm", min_width=60),
-                "resume": gr.Button("Go on", size="sm", min_width=60),
-                "cancel": gr.Button("Remove", size="sm", min_width=60),
-            }
-    panel = QueuePanel(below, cards, chosen)
-    for name, button in buttons.items():
+        rows = gr.HTML(js_on_load=elements.ACTS_ON_LOAD)
+    panel = QueuePanel(below, rows)
 
-        def change(visitor: str, job_id: str | None, name: str = name) -> list:
-            if not job_id:
-                raise gr.Error("choose a job first", print_exception=False)
-            job = or_toast(getattr(studio.store, name), job_id, visitor)
-            if name == "pause" and job.state != State.PAUSED:
-                gr.Info(f"this job is {job.state}; only one that waits can be held back")
+    def act(visitor: str, shown_id: str, event: gr.EventData) -> list:
+        name, job_id = (str(event._data.get(key)) for key in ("act", "key"))
+        if name in ACTS:
+            or_toast(getattr(studio.store, name), job_id, visitor)
             studio.worker.wake()
-            return shown(studio, visitor)
+        return shown(studio, visitor, [job.id for job in shown_jobs(studio, visitor, shown_id)])
 
-        look_again(state, button.click(change, [state.visitor, chosen], panel.outputs, **QUICK))
+    look_again(state, rows.click(act, [state.visitor, state.job], panel.outputs, **QUICK))
     return panel
 
 
 def shown(studio: Studio, visitor: str, besides: Collection[str] = ()) -> list:
-    """Values for `QueuePanel.outputs`; hidden where nothing is left besides the jobs that the page shows anyway."""
+    """Values for `QueuePanel.outputs`; hidden where nothing is left besides the jobs that the page shows anyway; one that
+    is paused goes on from here alone."""
     jobs = studio.store.jobs(visitor, State.RUNNING, State.QUEUED, State.PAUSED)
-    cards = "".join(_card(studio, job) for job in jobs)
-    choices = [(_title(job), job.id) for job in jobs]
-    is_more = any(job.id not in besides for job in jobs)
-    return [gr.update(visible=is_more), f'<ul class="trip-queue">{cards}</ul>', gr.update(choices=choices)]
+    rows = "".join(_row(studio, job) for job in jobs)
+    is_more = any(job.id not in besides or job.state == State.PAUSED for job in jobs)
+    return [gr.update(visible=is_more), f'<ul class="trip-queue">{rows}</ul>']
 
 
-def _title(job: Job) -> str:
+def _row(studio: Studio, job: Job) -> str:
     words = next((job.settings[name] for name in ("prompt", "instruction", "name") if job.settings.get(name)), "no prompt")
-    return f"{job.state}: {words}"
-
-
-def _card(studio: Studio, job: Job) -> str:
-    photo = Path(studio.photo_of(job))
+    words, photo = html.escape(f"{job.state}: {words}"), Path(studio.photo_of(job))
     picture = f'<img alt="" src="{thumbnail(photo, THUMBNAIL)}">' if photo.exists() else ""
-    return f"<li>{picture}<span>{html.escape(_title(job))}<small>{html.escape(job.words)}</small></span></li>"
+    buttons = "".join(
+        f'<button type="button" data-act="{act}" data-key="{job.id}" aria-label="{label}: {words}">{label}</button>'
+        for act, (label, states) in ACTS.items()
+        if job.state in states
+    )
+    return f"<li>{picture}<span>{words}<small>{html.escape(job.words)}</small></span><div>{buttons}</div></li>"
