@@ -1,5 +1,4 @@
-// What the page needs and Gradio lacks: <trip-player>, <trip-compare> and <trip-crop>, made in trip/ui/elements.py, and photos and clips
-// dropped or pasted anywhere.
+// What the page needs and Gradio lacks: <trip-player>, <trip-compare> and <trip-crop>, made in trip/ui/elements.py.
 //
 // All insides live in a shadow tree. gr.HTML compares its new HTML with the page, child by child, and would remove whatever an
 // element had put into itself; and Gradio's own styles end at that border. Texts become text nodes, never HTML.
@@ -14,7 +13,10 @@
     play: "M7 4v16l13-8z",
     pause: "M6 4h4v16H6zM14 4h4v16h-4z",
     next: "M16 5h2v14h-2zM5 5v14l10-7z",
+    whole: "M4 4h6v2H6v4H4zM14 4h6v6h-2V6h-4zM4 14h2v4h4v2H4zM18 14h2v6h-6v-2h4z",
   };
+
+  const SPEEDS = { "1×": 1, "½×": 0.5, "¼×": 0.25, "2×": 2 };
 
   function node(tag, attributes = {}, ...children) {
     const made = document.createElement(tag);
@@ -48,6 +50,7 @@
       this.shadowRoot.addEventListener("keydown", (event) => this.press(event));
       this.playing = false;
       this.tracks = [];
+      this.speed = "1×";
     }
 
     connectedCallback() { this.renew(); }
@@ -134,13 +137,37 @@
       this.tracks.forEach(({ video }) => video.addEventListener("click", () => this.clicked()));
       const previous = button("Previous frame", () => this.step(this.index - 1), "previous");
       const next = button("Next frame", () => this.step(this.index + 1), "next");
-      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output);
-      row.hidden = this.hasAttribute("bare");
+      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output, this.pace(), ...this.whole());
+      if (this.hasAttribute("bare")) {
+        row.hidden = true;
+        this.toggle = this.stage; // is a button of its own
+        for (const [name, value] of [["role", "button"], ["tabindex", 0]]) this.stage.setAttribute(name, value);
+      }
       return row;
     }
 
+    pace() {
+      const made = button(this.speed, () => {
+        const names = Object.keys(SPEEDS);
+        this.speed = names[(names.indexOf(this.speed) + 1) % names.length];
+        for (const { video } of this.tracks) video.playbackRate = SPEEDS[this.speed];
+        tell();
+      });
+      const tell = () => {
+        made.textContent = this.speed;
+        made.setAttribute("aria-label", `Speed ${this.speed}`);
+      };
+      tell();
+      return made;
+    }
+
+    whole() {
+      if (!document.fullscreenEnabled) return [];
+      return [button("Full screen", () => (document.fullscreenElement ? document.exitFullscreen() : this.requestFullscreen()), "whole")];
+    }
+
     clicked() {
-      this.slider.focus({ preventScroll: true }); // the keys work from here on
+      (this.hasAttribute("bare") ? this.stage : this.slider).focus({ preventScroll: true }); // the keys work from here on
       this.playOrPause();
     }
 
@@ -159,6 +186,7 @@
         Home: () => this.step(0),
         End: () => this.step(this.frames - 1),
       };
+      if (event.target === this.stage) toggle.Enter = () => this.playOrPause();
       press(event, event.target === this.border ? toggle : { ...toggle, ...steps });
     }
 
@@ -189,6 +217,7 @@
       if (lead.video.ended) return this.restart();
       const now = lead.video.currentTime;
       lead.video.loop = tracks.length === 1;
+      for (const { video } of tracks) video.playbackRate = SPEEDS[this.speed];
       const running = tracks.filter((track) => track === lead || now < track.end);
       Promise.all(running.map(({ video }) => video.play())).catch((error) => {
         if (error.name !== "AbortError" && tracks === this.tracks) this.pause(); // the browser forbids it until somebody clicks
@@ -226,7 +255,7 @@
       if (video.seeking) return;
       const drift = video.currentTime - now;
       if (Math.abs(drift) > 0.75 / this.fps) video.currentTime = now;
-      const rate = Math.abs(drift) < 0.05 / this.fps ? 1 : clamp(1 - 5 * drift, 0.5, 2);
+      const rate = SPEEDS[this.speed] * (Math.abs(drift) < 0.05 / this.fps ? 1 : clamp(1 - 5 * drift, 0.5, 2));
       if (rate !== video.playbackRate) video.playbackRate = rate;
       if (video.paused) video.play().catch(() => {}); // AbortError: paused again meanwhile
     }
@@ -248,7 +277,7 @@
       this.slider.value = this.index;
       this.slider.setAttribute("aria-valuetext", words.replace("/", "of"));
       this.toggle.setAttribute("aria-label", this.playing ? "Pause" : "Play");
-      draw(this.toggle, this.playing ? "pause" : "play");
+      if (this.toggle !== this.stage) draw(this.toggle, this.playing ? "pause" : "play");
     }
   }
 
@@ -482,64 +511,7 @@
     }
   }
 
-  // A photo or a clip that is dropped anywhere, or pasted outside a text, goes where it belongs while that part of the page is in sight:
-  // other tabs take files of their own, in their own places.
-  const PLACES = { image: "#photo input[type=file]", video: "input[type=file]:has(~ #restore-file)" };
-
-  function placed(transfer) {
-    const items = [...(transfer?.items ?? [])].filter(({ kind }) => kind === "file");
-    const item = items.find(({ type }) => type.split("/")[0] in PLACES);
-    const input = item && document.querySelector(PLACES[item.type.split("/")[0]]);
-    return input && document.getElementById("photo-box")?.offsetParent ? { input, item } : null;
-  }
-
-  function take(event, transfer) {
-    const { input, item } = placed(transfer) ?? {};
-    const isText = event.type === "paste" && transfer.types.includes("text/plain"); // with a picture of it beside it
-    if (!input || isText || event.target.closest?.("#more-photos")) return;
-    event.preventDefault();
-    event.stopPropagation(); // one place takes it
-    const files = new DataTransfer();
-    files.items.add(item.getAsFile());
-    input.files = files.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  }
-
-  document.addEventListener("dragover", (event) => placed(event.dataTransfer) && event.preventDefault(), true);
-  document.addEventListener("drop", (event) => take(event, event.dataTransfer), true);
-  document.addEventListener("paste", (event) => take(event, event.clipboardData), true);
-
-  // Chips are one stop of the Tab key, as a toolbar is, and the arrow keys go from one to the next. A chip that is offered in a line of words
-  // presses the one below the prompt.
-  const CHIP = "#chips input";
-
-  document.addEventListener("focusin", ({ target }) => {
-    if (target.matches(CHIP)) for (const chip of document.querySelectorAll(CHIP)) chip.tabIndex = chip === target ? 0 : -1;
-  });
-  document.addEventListener("keydown", (event) => {
-    if (!event.target.matches?.(CHIP)) return;
-    const chips = [...document.querySelectorAll(CHIP)];
-    const go = (to) => chips.at(to % chips.length).focus();
-    const at = chips.indexOf(event.target);
-    const [next, previous] = [() => go(at + 1), () => go(at - 1)];
-    press(event, { ArrowRight: next, ArrowDown: next, ArrowLeft: previous, ArrowUp: previous, Home: () => go(0), End: () => go(-1) });
-  });
-  document.addEventListener("click", ({ target }) => {
-    const name = target.dataset?.chip;
-    if (name) document.querySelector(`#chips input[name="${name}"]`)?.click();
-  });
-
-  // Brings a part of the page into view, and keeps it there while it grows, until a person does something else.
-  window.tripShow = (selector) => {
-    const part = document.querySelector(selector);
-    if (!part) return;
-    const show = () => part.scrollIntoView({ block: "nearest", behavior: stillness.matches ? "auto" : "smooth" });
-    const growth = new ResizeObserver(show); // tells the size it begins with, too
-    growth.observe(part);
-    for (const act of ["wheel", "touchmove", "pointerdown", "keydown"])
-      document.addEventListener(act, () => growth.disconnect(), { once: true, capture: true, passive: true });
-  };
-
   const elements = { "trip-player": TripPlayer, "trip-compare": TripCompare, "trip-crop": TripCrop };
   for (const [name, element] of Object.entries(elements)) if (!customElements.get(name)) customElements.define(name, element);
+  window.tripPress = press;
 })();

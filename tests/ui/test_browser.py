@@ -37,7 +37,9 @@ def test_an_uploaded_photo_becomes_a_playing_video(session, tmp_path):
     expect(page.locator("#facts")).to_contain_text("the camera pans right")
     expect(page.locator("#run")).to_be_enabled()
     clips = {name: _downloaded(page, name, tmp_path) for name in ("MP4", "GIF", "WebP")}
-    seed = page.locator("#facts summary").inner_text().split()[1]
+    measured, settings = page.locator("#facts summary").all_inner_texts()
+    assert re.fullmatch(r"It moves by [\d.]+ % of the width and (keeps|loses) .*the photo.*", measured)
+    seed = settings.split()[1]
     for name, path in clips.items():
         assert path.suffix == f".{name.lower()}"
         assert str(read_metadata(path)["seed"]) == seed
@@ -172,6 +174,8 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(session, tmp_path):
     """Run, reload at once, step by keyboard, continue, compare, and fill the form in from the file, let go anywhere."""
     page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#crop img")).to_be_visible()
+    page.locator("#crop .frame").press("-")
     page.locator("#prompt textarea").fill("the camera pans left")
     _run(page, num_steps=12)
     page.wait_for_url(re.compile(r"\?job="))
@@ -197,7 +201,11 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(session, tmp_path):
         expect(pick).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#comparison video")).to_have_count(2)
 
-    _drop(page, "#photo", first)
+    page.locator("#last-frame").click()
+    expect(page.locator("#crop img")).to_have_attribute("src", re.compile(r"/last\.png$"))
+    expect(page.locator("#crop output")).to_have_text("100 × 100 %")
+    _drop(page, "#photo-box", first)
+    expect(page.locator("#crop output")).to_have_text("95 × 95 %")
     expect(page.locator("#prompt textarea")).to_have_value("the camera pans left")
     page.locator("#options > button").click()
     expect(page.locator("#num_steps input")).to_have_value("12")
@@ -263,10 +271,14 @@ def test_the_first_screen_says_what_one_gets_shows_it_and_has_few_controls(sessi
     page.wait_for_function("document.querySelector('#example trip-player').shadowRoot.querySelector('video').currentTime > 0.1")
     assert page.evaluate(SHOWN, ["#photo", "#prompt", "#run", "#example", "#examples"]) == []
     controls = page.evaluate(CONTROLS)
-    assert len(controls) <= 8, controls
+    assert len(controls) <= 9, controls
     for picture in page.locator("#examples img").all():
         assert picture.evaluate("image => image.complete && image.naturalWidth") == 144
     video.click()
+    assert video.evaluate("video => video.paused")
+    page.keyboard.press("Space")
+    expect(page.locator("#example").get_by_role("button", name="Pause")).to_be_focused()
+    page.keyboard.press("Enter")
     assert video.evaluate("video => video.paused")
     expect(page.locator("#weights")).to_have_count(0)
     page.locator("#about > button").click()
@@ -537,7 +549,14 @@ def test_a_length_can_be_given_in_seconds_or_in_frames(session):
     expect(frames).to_have_value("64")
 
 
-def test_a_clip_that_is_done_says_its_time_alone_and_the_next_estimate_rests_on_it(session):
+ELSEWHERE = """() => {
+    Object.assign(window, { isAway: true, rings: 0 });
+    Object.defineProperty(document, "hidden", { get: () => isAway });
+    window.AudioContext = class extends AudioContext { constructor() { super(); rings++; } };
+}"""  # as if somebody looked at another tab
+
+
+def test_a_clip_that_is_done_is_told_says_its_time_alone_and_the_next_estimate_rests_on_it(session):
     page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)
     expect(page.locator("#crop img")).to_be_visible()
@@ -549,8 +568,19 @@ def test_a_clip_that_is_done_says_its_time_alone_and_the_next_estimate_rests_on_
 
     expect(estimate).to_have_attribute("title", re.compile("going by"))
     before = rests_on()
+    page.locator("#options > button").click()
+    page.locator("#sound input").check()
+    page.evaluate(ELSEWHERE)
     page.locator("#run").click()
     expect(page.locator("#clip video")).to_be_visible()
+    expect(page).to_have_title("✓ Your clip is done – TRIP: photo to clip")
+    assert page.evaluate("rings") == 1
+    page.evaluate("isAway = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page).to_have_title("TRIP: photo to clip")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#copy-link").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
     expect(page.locator("#progress")).to_have_text(re.compile(r"^\s*Done in \d+ s\s*$"))
     until(page, lambda: rests_on() >= min(before + 1, 10))
 

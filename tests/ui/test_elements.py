@@ -129,10 +129,15 @@ def test_a_clip_plays_at_once_and_steps_to_the_exact_frame(page):
     slider.fill("4")
     shows(clip, 4)
     expect(clip.locator("output")).to_have_text("frame 5 / 16")
+    clip.get_by_role("button", name="Speed 1×").click()
     page.keyboard.press("Space")
     expect(clip.get_by_role("button", name="Pause")).to_be_visible()
+    assert clip.locator("video").evaluate("video => video.playbackRate") == 0.5
     page.keyboard.press("Space")
     expect(clip.get_by_role("button", name="Play")).to_be_visible()
+    clip.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("host => document.fullscreenElement === host", arg=clip.element_handle(), timeout=TIMEOUT)
+    page.evaluate("document.exitFullscreen()")
 
 
 def test_a_new_clip_takes_the_place_of_the_old_one(page):

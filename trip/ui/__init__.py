@@ -10,6 +10,7 @@ from trip.ui import api, elements, page_state
 from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.form import leave_empty
 from trip.ui.panels import examples, figure, inside, layout, models, training
+from trip.ui.panels.result import or_toast
 from trip.ui.security.page import Page
 from trip.ui.security.visitors import VisitorRegistry
 from trip.ui.studio import Studio
@@ -77,6 +78,8 @@ def build(studio: Studio) -> Page:
         inside.build(studio, state)
         fetched = models.build(studio, state)
         layout.follow_jobs(studio, state, shared, [*painting.views, *edited, beside, tuned, fetched])
+        last = {"fn": lambda visitor, job_id: (or_toast(studio.last_frame, job_id, visitor), gr.Tabs(selected="animate"))}
+        shared.result.last_frame.click(**last, inputs=[state.visitor, state.job], outputs=[form.photo, tabs], **page_state.QUICK)
         painting.send.click(lambda picture: (picture, gr.Tabs(selected="edit")), painting.picture, [photo, tabs], **page_state.QUICK)
         with gr.Accordion("About", open=False, elem_id="about"):
             weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")

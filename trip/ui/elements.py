@@ -17,9 +17,8 @@ import gradio as gr
 from trip.system.environment import ASSETS
 
 # For `launch`. The style is for the insides of the elements alone, so the page itself must not take it (media).
-HEAD = (
-    f'<style id="trip-elements" media="not all">{(ASSETS / "elements.css").read_text(encoding="utf-8")}</style>'
-    f"<script>{(ASSETS / 'elements.js').read_text(encoding='utf-8')}</script>"
+HEAD = f'<style id="trip-elements" media="not all">{(ASSETS / "elements.css").read_text(encoding="utf-8")}</style>' + "".join(
+    f"<script>{(ASSETS / name).read_text(encoding='utf-8')}</script>" for name in ("elements.js", "page.js")
 )
 # The template of gr.HTML is run as code (Handlebars, then a JavaScript template string): nothing that came from outside may be in it,
 # so photo, box and label go by `props`.

@@ -234,7 +234,7 @@ class Studio:
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
         settings = used.model_copy(update={"seed": None, "crop": None, "loop": False, "prompt": used.prompt if prompt is None else prompt})
-        return self.animate(visitor, str(self.store.folder_of(job) / "last.png"), settings, **{**self._after(job), "after": job.id})
+        return self.animate(visitor, self.last_frame(job_id, visitor), settings, **{**self._after(job), "after": job.id})
 
     @staticmethod
     def _after(job: Job) -> dict[str, Any]:
@@ -339,6 +339,10 @@ class Studio:
     def clip_of(self, job: Job) -> Path:
         """A done job's clip."""
         return self.store.folder_of(job) / job.result["clip"]
+
+    def last_frame(self, job_id: str, visitor: str) -> str:
+        """The last frame of a done clip, as a photo."""
+        return str(self.store.folder_of(self._done(job_id, visitor)) / "last.png")
 
     def drawn_of(self, job: Job) -> Path:
         """A done job's clip as the network drew it; of an older job the clip itself."""

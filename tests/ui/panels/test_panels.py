@@ -8,7 +8,7 @@ from trip.jobs.batch import BATCH, new_batch
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
 from trip.ui import page_state
-from trip.ui.panels import history
+from trip.ui.panels import history, result
 from trip.ui.panels.layout import may_change, snapshot
 from trip.ui.studio import Studio
 
@@ -71,3 +71,18 @@ def test_after_a_deletion_the_next_clip_is_shown_or_the_one_before():
     assert history._neighbour(jobs, jobs[1:2]) == "2"
     assert history._neighbour(jobs, jobs[2:]) == "1"
     assert history._neighbour(jobs, jobs) == history._neighbour([], jobs) == ""
+
+
+@pytest.mark.parametrize(
+    "kept, said",
+    [
+        (33.0, "keeps the photo well"),
+        (25.0, "keeps the photo in part"),
+        (9.0, "keeps little of the photo"),
+        (float("nan"), "loses the photo"),
+    ],
+)
+def test_what_was_measured_is_one_plain_line(kept, said):
+    figures = [("Motion", "12.0 pixels, 1.6 % of the width", "how far")]
+    job = Job("id", "me", "animate", {}, State.DONE, place=0, created=0, result={"figures": figures, "photo_kept_db": kept})
+    assert result.in_words(job) == f"It moves by 1.6 % of the width and {said}"

@@ -110,6 +110,7 @@ def follow_jobs(studio: Studio, state: page_state.PageState, panels: Panels, vie
         return [*values, now, gr.Timer(active=may_change(now)), gr.skip()]
 
     outputs, inputs = [*filled, state.seen, state.timer, state.job], [state.visitor, state.job, state.seen, *panels.history.filters]
+    panels.progress.change(None, panels.progress, None, js="(html) => { tripTell(html); return []; }")
     state.timer.tick(refresh, inputs, outputs, **page_state.QUICK)
     state.job.change(refresh, inputs, outputs, **page_state.QUICK)
     state.job.change(None, state.job, None, js=page_state.PUT_IN_ADDRESS)

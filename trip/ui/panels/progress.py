@@ -17,12 +17,12 @@ def of_job(studio: Studio, job: Job | None) -> str:
     if job.state == State.QUEUED:
         before = studio.store.jobs_before(job)
         waiting = f"{before} {'job is' if before == 1 else 'jobs are'} made before it" if before else "it is next"
-        return panel(f"{job.words}: {waiting}", 0.0)
+        return panel(f"{job.words}: {waiting}", 0.0, key=job.id)
     if job.state == State.RUNNING:
         preview = studio.preview_of(job)
-        return panel(job.words, job.fraction, preview.read_bytes() if preview else None)
+        return panel(job.words, job.fraction, preview.read_bytes() if preview else None, key=job.id)
     if job.state == State.DONE:
-        return panel(f"Done in {job.result['seconds']:.0f} s")
+        return panel(f"Done in {job.result['seconds']:.0f} s", key=job.id)
     return panel(job.words)
 
 
@@ -32,18 +32,21 @@ def of_batch(studio: Studio, jobs: list[Job]) -> str:
     done = sum(job.state == State.DONE for job in ended)
     words = f"{done} of {len(jobs)} done" + (f", {len(ended) - done} not made" if len(ended) > done else "")
     if len(ended) == len(jobs):
-        return panel(words)
+        return panel(words, key=jobs[-1].id if done else "")
     running = next((job for job in jobs if job.state == State.RUNNING), None)
     fraction = sum(1.0 if job.state.is_final else job.fraction for job in jobs) / len(jobs)
     preview = studio.preview_of(running) if running else None
-    return panel(f"{words}. {running.words if running else 'Waiting'}", fraction, preview.read_bytes() if preview else None)
+    return panel(
+        f"{words}. {running.words if running else 'Waiting'}", fraction, preview.read_bytes() if preview else None, key=jobs[-1].id
+    )
 
 
-def panel(text: str, fraction: float | None = None, preview: bytes | None = None) -> str:
+def panel(text: str, fraction: float | None = None, preview: bytes | None = None, *, key: str = "") -> str:
     """HTML of a bar, words and a picture; without a fraction there is no bar.
 
     fraction  share of the work that is done, 0 to 1
     preview   JPEG of frames side by side
+    key       what is awaited or was made, for the browser to tell when it is done
     """
     parts = []
     if fraction is not None:
@@ -56,4 +59,5 @@ def panel(text: str, fraction: float | None = None, preview: bytes | None = None
     if preview is not None:
         data = base64.b64encode(preview).decode()
         parts.append(f'<img class="trip-strip" alt="Frames of the clip as they look by now" src="data:image/jpeg;base64,{data}">')
-    return f'<div class="trip-progress">{"".join(parts)}</div>'
+    state = "done" if fraction is None else "running"
+    return f'<div class="trip-progress" data-job="{key}" data-state="{state}">{"".join(parts)}</div>'

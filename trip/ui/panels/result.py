@@ -16,6 +16,7 @@ from trip.ui import elements
 from trip.ui.page_state import QUICK, PageState, find_job
 from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
 
+KEPT = ((30.0, "keeps the photo well"), (22.0, "keeps the photo in part"), (float("-inf"), "keeps little of the photo"))  # from so many dB
 PREDICTED_DB = 22.0  # a draft that comes so close to its final looks like it
 
 
@@ -30,6 +31,7 @@ class ResultPanel:
     formats: gr.Radio
     download: gr.DownloadButton
     next_prompt: gr.Textbox
+    last_frame: gr.Button
     actions: dict[str, gr.Button]
 
     @property
@@ -66,6 +68,9 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
         with gr.Row(elem_classes="trip-line"):
             formats = gr.Radio(list(FORMATS), value="MP4", label="Download as", elem_id="formats", scale=3, min_width=220)
             download = gr.DownloadButton("Download", elem_id="download", size="sm", scale=1, min_width=110)
+        with gr.Row():
+            last_frame = gr.Button("Last frame as photo", size="sm", min_width=120, elem_id="last-frame")
+            link = gr.Button("Copy link", size="sm", min_width=90, elem_id="copy-link")
         facts = gr.HTML(elem_id="facts")
 
     def converted(visitor: str, job_id: str, name: str) -> gr.DownloadButton:
@@ -75,9 +80,13 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
         job = find_job(studio, visitor, job_id)
         return gr.skip() if job is None or "clip" not in job.result else player_of(studio, job, as_drawn=as_drawn)
 
+    def tell_copied() -> None:
+        gr.Info("Copied. The link opens for you alone, in this browser")
+
+    link.click(tell_copied, None, None, js="() => { tripCopy(); return []; }", **QUICK)
     formats.input(converted, [state.visitor, state.job, formats], download, **QUICK)
     drawn.input(view, [state.visitor, state.job, drawn], clip, **QUICK)
-    return ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, actions)
+    return ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, last_frame, actions)
 
 
 def or_toast(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
@@ -141,7 +150,18 @@ def facts_of(job: Job) -> str:
     settings = table("Made with", [(_words(name), value, "") for name, value in used])
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in result.get("notes", []))
     notes = f'<ul class="trip-notes" role="status">{notes}</ul>' if notes else ""
-    return f"{notes}{table('Measured', measured)}<details><summary>Seed {result['seed']} and settings</summary>{settings}</details>"
+    measured = f"<details><summary>{html.escape(in_words(job))}</summary>{table('Measured', measured)}</details>"
+    return f"{notes}{measured}<details><summary>Seed {result['seed']} and settings</summary>{settings}</details>"
+
+
+def in_words(job: Job) -> str:
+    """What was measured of a clip, in a plain line."""
+    kept, way = (
+        job.result.get("photo_kept_db", float("nan")),
+        next((value for label, value, _ in job.result["figures"] if label == "Motion"), ""),
+    )
+    how = next(words for least, words in KEPT if kept >= least) if kept == kept else "loses the photo"
+    return f"It moves by {way.split(', ')[-1]} and {how}" if way else f"It {how}"
 
 
 def table(caption: str, rows: list[tuple[str, Any, str]]) -> str:

@@ -98,6 +98,9 @@ def _form() -> Form:
             label="Last photo, where the clip arrives", type="filepath", image_mode=None, sources=["upload"], height=160, buttons=[],
             elem_id="last-photo",
         )  # fmt: skip
+        sound = gr.Checkbox(False, label="A sound when a clip is done", elem_id="sound")
+        sound.input(None, sound, None, js="(on) => { tripSound(on); return []; }")
+        gr.on(None, None, None, sound, js="() => tripSound()")
         presets.build(settings)
         with gr.Row():
             draft = gr.Button("Draft", size="sm", elem_id="draft", min_width=90)
@@ -136,11 +139,12 @@ def _is_positive(number: Any) -> bool:
 def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
 
-    def place_crop(photo: Any, aspect: str) -> Any:
+    def place_crop(photo: Any, aspect: str, box: tuple[float, ...] | None) -> list[Any]:
+        """The frame over a photo; where a clip was filled in, as it was placed for that."""
         if aspect not in AnimateSettings.kind_of("aspect").__args__ or aspect == "photo":
-            return elements.crop_value(photo, None)
+            return [elements.crop_value(photo, None, box), None]
         across, down = map(int, aspect.split(":"))
-        return elements.crop_value(photo, across / down)
+        return [elements.crop_value(photo, across / down, box), None]
 
     def show_estimate(values: dict[Component, Any]) -> str:
         try:
@@ -156,14 +160,15 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     def restore(path: str) -> list[Any]:
         settings, photo = or_toast(studio.restore, path)
         filled = settings.model_dump()
-        filled["crop"] = gr.update()
-        return [photo, False, *(filled[name] for name in form.settings)]
+        box, filled["crop"] = filled["crop"], gr.update()
+        return [photo, False, box, *(filled[name] for name in form.settings)]
 
-    crop = form.settings["crop"]
-    gr.on([form.photo.change, form.settings["aspect"].input], place_crop, [form.photo, form.settings["aspect"]], crop, **RAW)
+    crop, restored = form.settings["crop"], gr.State(None)
+    placing = [form.photo.change, form.settings["aspect"].input]
+    gr.on(placing, place_crop, [form.photo, form.settings["aspect"], restored], [crop, restored], **RAW)
     changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
     gr.on([*changing, made.change], show_estimate, form.inputs, form.estimate, **RAW)
-    form.restore.upload(restore, form.restore, [form.photo, form.randomize, *form.settings.values()], **page_state.QUICK)
+    form.restore.upload(restore, form.restore, [form.photo, form.randomize, restored, *form.settings.values()], **page_state.QUICK)
 
     def show_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
