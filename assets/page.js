@@ -43,7 +43,7 @@
     const go = (to) => chips.at(to % chips.length).focus();
     const at = chips.indexOf(event.target);
     const [next, previous] = [() => go(at + 1), () => go(at - 1)];
-    tripPress(event, { ArrowRight: next, ArrowDown: next, ArrowLeft: previous, ArrowUp: previous, Home: () => go(0), End: () => go(-1) });
+    trip.press(event, { ArrowRight: next, ArrowDown: next, ArrowLeft: previous, ArrowUp: previous, Home: () => go(0), End: () => go(-1) });
   });
   document.addEventListener("click", ({ target }) => {
     const name = target.dataset?.chip;

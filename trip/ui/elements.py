@@ -1,6 +1,6 @@
 """Browser elements that Gradio lacks: a player that steps by frames, clips on one clock, a frame to place over a photo.
 
-They are drawn by assets/elements.js. A page that shows them must be launched with `head=HEAD`.
+They are drawn by assets/elements.js and crop.js. A page that shows them must be launched with `head=HEAD`.
 """
 
 import html
@@ -18,7 +18,7 @@ from trip.system.environment import ASSETS
 
 # For `launch`. The style is for the insides of the elements alone, so the page itself must not take it (media).
 HEAD = f'<style id="trip-elements" media="not all">{(ASSETS / "elements.css").read_text(encoding="utf-8")}</style>' + "".join(
-    f"<script>{(ASSETS / name).read_text(encoding='utf-8')}</script>" for name in ("elements.js", "page.js")
+    f"<script>{(ASSETS / name).read_text(encoding='utf-8')}</script>" for name in ("elements.js", "crop.js", "page.js")
 )
 # The template of gr.HTML is run as code (Handlebars, then a JavaScript template string): nothing that came from outside may be in it,
 # so photo, box and label go by `props`.

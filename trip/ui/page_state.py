@@ -17,7 +17,7 @@ EARLIER_LENGTH = 22  # characters of the words that this app gave to browsers; o
 SECONDS = 1.0  # between two looks at a job that has not ended
 RAW = {"preprocess": False, **QUICK}  # of events that hand over what came: the schema judges it
 ON_GPU = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
-SHOW_RESULT = "() => tripShow('#result')"  # of assets/elements.js
+SHOW_RESULT = "() => tripShow('#result')"  # of assets/page.js
 PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + encodeURIComponent(job) : location.pathname); return job; }"
 
 

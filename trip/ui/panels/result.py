@@ -156,10 +156,8 @@ def facts_of(job: Job) -> str:
 
 def in_words(job: Job) -> str:
     """What was measured of a clip, in a plain line."""
-    kept, way = (
-        job.result.get("photo_kept_db", float("nan")),
-        next((value for label, value, _ in job.result["figures"] if label == "Motion"), ""),
-    )
+    kept = job.result.get("photo_kept_db", float("nan"))
+    way = next((value for label, value, _ in job.result["figures"] if label == "Motion"), "")
     how = next(words for least, words in KEPT if kept >= least) if kept == kept else "loses the photo"
     return f"It moves by {way.split(', ')[-1]} and {how}" if way else f"It {how}"
 
