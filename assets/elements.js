@@ -171,9 +171,9 @@
       this.playOrPause();
     }
 
-    // Space is play and pause wherever the focus is, as in video editors; Enter presses the button that has it.
+    // Space is play and pause wherever the focus is, as in video editors, but for a clip's own button; Enter presses the button that has it.
     press(event) {
-      if (!this.tracks.length) return;
+      if (!this.tracks.length || event.target.closest("figure button")) return;
       const toggle = {
         " ": () => {
           event.target.addEventListener("keyup", (up) => up.preventDefault(), { once: true }); // on it Firefox clicks a button

@@ -188,7 +188,7 @@ def test_a_grid_fills_as_clips_come_keeps_them_together_and_tells_which_one_was_
         playing(grid)
     grid.get_by_role("slider", name="Frame").fill("5")
     shows(grid, 5, FRAMES - 6)
-    grid.get_by_role("button", name="Keep: falling").click()
+    grid.get_by_role("button", name="Keep: falling").press("Space")
     expect(page.locator("#told textarea")).to_have_value("key of falling")
 
 

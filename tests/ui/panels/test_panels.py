@@ -9,7 +9,7 @@ from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
 from trip.ui import page_state
 from trip.ui.panels import history, result
-from trip.ui.panels.layout import may_change, snapshot
+from trip.ui.panels.layout import may_change, snapshot, unfinished
 from trip.ui.studio import Studio
 
 PHOTO = Path(__file__).parents[3] / "examples" / "astronaut.jpg"
@@ -64,6 +64,15 @@ def test_a_batch_is_shown_whole_to_its_visitor_alone(studio):
     before = snapshot(studio, "me", name)[1]
     studio.stop("me", jobs[2].id)
     assert snapshot(studio, "me", name)[1] != before
+
+
+def test_stop_ends_the_other_clips_of_a_figure_too(studio):
+    jobs = [studio.animate("me", str(PHOTO), AnimateSettings(), figure={"name": "one", "label": label}) for label in ("photo", "edit")]
+    other = studio.animate("me", str(PHOTO), AnimateSettings())
+    assert unfinished(studio, "me", jobs[1].id) == [job.id for job in jobs]
+    studio.stop("me", *unfinished(studio, "me", jobs[1].id))
+    assert [job.id for job in studio.store.jobs("me", State.QUEUED)] == [other.id]
+    assert unfinished(studio, "me", jobs[1].id) == unfinished(studio, "somebody", other.id) == []
 
 
 def test_after_a_deletion_the_next_clip_is_shown_or_the_one_before():

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from trip.jobs import batch
+from trip.jobs.handlers import figure
 from trip.jobs.store import Job, State
 from trip.ui import page_state
 from trip.ui.panels import examples, grid, history, progress, queue, result
@@ -76,7 +77,7 @@ def _wire_buttons(studio: Studio, state: page_state.PageState, panels: Panels) -
     """The buttons under a clip ask for the next one; Stop ends all that is shown, and a clip of a batch leads to the others."""
 
     def halt(visitor: str, job_id: str) -> None:
-        or_toast(studio.stop, visitor, *(job.id for job in page_state.shown_jobs(studio, visitor, job_id)))
+        or_toast(studio.stop, visitor, *unfinished(studio, visitor, job_id))
 
     def show_batch(visitor: str, job_id: str) -> Any:
         job = page_state.find_job(studio, visitor, job_id)
@@ -126,6 +127,13 @@ def snapshot(studio: Studio, visitor: str, shown: str) -> tuple[list[Job], tuple
     jobs = page_state.shown_jobs(studio, visitor, shown)
     looks = tuple((job.id, job.state, job.fraction, job.words, studio.store.jobs_before(job)) for job in jobs)
     return jobs, (looks, waiting, studio.store.count(visitor, State.DONE))
+
+
+def unfinished(studio: Studio, visitor: str, shown: str) -> list[str]:
+    """Ids of the jobs that are shown and have not ended, and of the others of their figure."""
+    jobs = page_state.shown_jobs(studio, visitor, shown)
+    parts = [part for job in jobs for part in figure.parts_of(studio.store, job) or [job]]
+    return [part.id for part in parts if not part.state.is_final]
 
 
 def latest(studio: Studio, visitor: str) -> str:
