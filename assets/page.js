@@ -71,16 +71,20 @@
   };
 
   // A clip that is done while somebody looks elsewhere is told in the title until they are back, and by a sound where they want one.
-  let [title, awaited] = ["", ""]; // of the page, and what is being made
+  let [title, shown, awaited] = ["", "", ""]; // of the page, and the jobs that it shows and waits for
   const away = () => document.hidden || !document.hasFocus();
 
   window.tripTell = (html) => {
     const { job, state } = new DOMParser().parseFromString(html ?? "", "text/html").querySelector(".trip-progress")?.dataset ?? {};
-    if (state === "done" && job === awaited) {
-      if (tripSound()) ring();
-      if (away()) document.title = `✓ Your clip is done – ${(title ||= document.title)}`;
-    }
-    awaited = state === "running" ? job : "";
+    shown = job;
+    if (state === "running") awaited = job;
+    if (state !== "done" || !job || job !== awaited) return;
+    awaited = "";
+    if (tripSound()) ring();
+    if (away()) document.title = `✓ Your clip is done – ${(title ||= document.title)}`;
+  };
+  window.tripAwait = (job) => {
+    if (job !== shown) awaited = job;
   };
   for (const [where, event] of [[window, "focus"], [document, "visibilitychange"]])
     where.addEventListener(event, () => away() || !title || (document.title = title));

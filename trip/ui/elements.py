@@ -153,6 +153,12 @@ def chosen_box(value: Any) -> tuple[float, float, float, float] | None:
     return left, top, min(width, 1 - left), min(height, 1 - top)
 
 
+def told(event: gr.EventData, *names: str) -> list[str]:
+    """What a click on a gr.HTML with ACTS_ON_LOAD or CHOSEN_ON_LOAD tells; empty where a program told none."""
+    data = event._data if isinstance(event._data, dict) else {}
+    return [str(data.get(name, "")) for name in names]
+
+
 def address(src: str | Path) -> str:
     """Files by the route of Gradio's that serves them; relative, so that it also works behind a proxy."""
     return f"gradio_api/file={quote(str(src.absolute()))}" if isinstance(src, Path) else src

@@ -17,7 +17,7 @@ EARLIER_LENGTH = 22  # characters of the words that this app gave to browsers; o
 SECONDS = 1.0  # between two looks at a job that has not ended
 RAW = {"preprocess": False, **QUICK}  # of events that hand over what came: the schema judges it
 ON_GPU = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "accelerator", "concurrency_limit": 1}
-SHOW_RESULT = "() => tripShow('#result')"  # of assets/page.js
+AWAIT_RESULT = "(job) => { tripAwait(job); tripShow('#result'); return []; }"  # of assets/page.js
 PUT_IN_ADDRESS = "(job) => { history.replaceState(null, '', job ? '?job=' + encodeURIComponent(job) : location.pathname); return job; }"
 
 
@@ -69,7 +69,7 @@ def follow_job(studio: Studio, state: PageState, asking: Dependency) -> None:
         studio.work_until(job_id)
         yield
 
-    asking.success(None, js=SHOW_RESULT)
+    asking.success(None, state.job, None, js=AWAIT_RESULT)
     asking.success(work, state.job, None, **ON_GPU)
 
 

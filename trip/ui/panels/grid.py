@@ -23,7 +23,7 @@ def build(studio: Studio, state: PageState) -> gr.HTML:
     grid = gr.HTML(elem_id="grid", visible=False, js_on_load=elements.CHOSEN_ON_LOAD)
 
     def choose(visitor: str, event: gr.EventData) -> str:
-        job = or_toast(studio.store.get, str(event._data.get("key")), visitor)
+        job = or_toast(studio.store.get, *elements.told(event, "key"), visitor)
         if not label_of(job) and (count := or_toast(studio.keep, job.id, visitor)):
             gr.Info(f"Kept; {count} {'other is' if count == 1 else 'others are'} deleted. {UNDO}")
         return job.id

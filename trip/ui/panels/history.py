@@ -63,7 +63,8 @@ def build(studio: Studio, state: PageState) -> History:
         return shown(studio, visitor, shown_jobs(studio, visitor, job_id), *filters)
 
     def act(visitor: str, job_id: str, text: str, order: str, picked: list[str], event: gr.EventData) -> list:
-        asked, job = event._data.get("act"), or_toast(studio.store.get, str(event._data.get("key")), visitor)
+        asked, key = elements.told(event, "act", "key")
+        job = or_toast(studio.store.get, key, visitor)
         if asked == "show":
             return [job.id, picked, gr.skip(), *[gr.skip()] * len(panel.outputs)]
         if asked == "favour":
@@ -122,7 +123,7 @@ def _neighbour(listed: list[Job], going: list[Job]) -> str:
 
 
 def _compared(studio: Studio, visitor: str, picked: list[str]) -> Any:
-    jobs = [job for one in picked for job in shown_jobs(studio, visitor, one)]
+    jobs = [job for one in picked for job in shown_jobs(studio, visitor, one) if "clip" in job.result]
     clips = comparison_of(studio, jobs) if len(jobs) > 1 else PICK_ANOTHER
     return gr.update(value=clips if jobs else "", visible=bool(jobs))
 

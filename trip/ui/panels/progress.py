@@ -3,6 +3,7 @@
 import base64
 import html
 
+from trip.jobs.batch import name_of
 from trip.jobs.store import Job, State
 from trip.ui.panels import examples
 from trip.ui.studio import Studio
@@ -32,12 +33,12 @@ def of_batch(studio: Studio, jobs: list[Job]) -> str:
     done = sum(job.state == State.DONE for job in ended)
     words = f"{done} of {len(jobs)} done" + (f", {len(ended) - done} not made" if len(ended) > done else "")
     if len(ended) == len(jobs):
-        return panel(words, key=jobs[-1].id if done else "")
+        return panel(words, key=name_of(jobs[0]))
     running = next((job for job in jobs if job.state == State.RUNNING), None)
     fraction = sum(1.0 if job.state.is_final else job.fraction for job in jobs) / len(jobs)
     preview = studio.preview_of(running) if running else None
     return panel(
-        f"{words}. {running.words if running else 'Waiting'}", fraction, preview.read_bytes() if preview else None, key=jobs[-1].id
+        f"{words}. {running.words if running else 'Waiting'}", fraction, preview.read_bytes() if preview else None, key=name_of(jobs[0])
     )
 
 

@@ -43,7 +43,7 @@ def build(studio: Studio, state: PageState) -> QueuePanel:
     panel = QueuePanel(below, rows)
 
     def act(visitor: str, shown_id: str, event: gr.EventData) -> list:
-        name, job_id = (str(event._data.get(key)) for key in ("act", "key"))
+        name, job_id = elements.told(event, "act", "key")
         if name in ACTS:
             or_toast(getattr(studio.store, name), job_id, visitor)
             studio.worker.wake()
