@@ -1,5 +1,5 @@
-// What the page does beside its elements: photos and clips dropped or pasted anywhere, chips by keyboard, the result brought into view,
-// a link copied, and a word when a clip is done.
+// What the page does beside its elements: photos and clips dropped or pasted anywhere, chips by keyboard, names for screen readers, light
+// and dark, the result brought into view, a link copied, and a word when a clip is done.
 (() => {
   const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -49,6 +49,32 @@
     const name = target.dataset?.chip;
     if (name) document.querySelector(`#chips input[name="${name}"]`)?.click();
   });
+
+  // Tab leaves an open list. Gradio would open it again for that key, as for any other.
+  document.addEventListener("keydown", (event) => event.key === "Tab" && event.target.role === "combobox" && event.stopPropagation(), true);
+
+  // Parts of Gradio's that have a name without a role, a role without a name, or a name that is hidden.
+  const NAMELESS = ["div[aria-label]:not([role])", ".select-all-checkbox:not([role=none])"];
+  NAMELESS.push("[data-testid=checkbox]:not([aria-label])", "button:has(> .image-frame):not([aria-label])");
+
+  new MutationObserver(() => {
+    for (const part of document.querySelectorAll(NAMELESS)) {
+      if (part.matches("input")) part.ariaLabel = part.name || part.closest("label").textContent.trim();
+      else if (part.matches("button")) part.ariaLabel = part.closest(".block").querySelector("label").textContent.trim();
+      else part.role = part.ariaLabel ? "group" : "none";
+    }
+  }).observe(document, { childList: true, subtree: true });
+
+  // Light or dark: as the browser or the address has it until a person chooses.
+  const shade = localStorage.getItem("trip-shade");
+  if (shade && !new URL(location).searchParams.has("__theme")) document.body.classList.toggle("dark", shade === "dark");
+
+  // What the switch says: what it switches to.
+  window.tripShade = (changes) => {
+    const isDark = document.body.classList.toggle("dark", document.body.classList.contains("dark") !== Boolean(changes));
+    if (changes) localStorage.setItem("trip-shade", isDark ? "dark" : "light");
+    return isDark ? "Light" : "Dark";
+  };
 
   // Brings a part of the page into view, and keeps it there while it grows, until a person does something else.
   window.tripShow = (selector) => {

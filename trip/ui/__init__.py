@@ -19,10 +19,29 @@ from trip.ui.tabs import animate, edit, finetune, text_to_video
 PROMISE = "Bring a photo, say what moves, get a clip"
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
+THEME = gr.themes.Default(
+    primary_hue="teal", secondary_hue="teal", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")
+).set(  # text of 4.5 to its ground, or more; in the dark `--color-accent` is style.css's
+    color_accent="*primary_700",
+    body_text_color_subdued="*neutral_600",
+    block_info_text_color="*neutral_600",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    link_text_color="*secondary_700",
+    link_text_color_active="*secondary_700",
+    link_text_color_visited="*secondary_700",
+    link_text_color_dark="*secondary_400",
+    link_text_color_active_dark="*secondary_400",
+    link_text_color_visited_dark="*secondary_400",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_hover_dark="*primary_800",
+)  # fmt: skip
 LAUNCH = {
-    "theme": gr.themes.Default(primary_hue="teal", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")),
+    "theme": THEME,
     "css_paths": ASSETS / "style.css",
-    "head": elements.HEAD,
+    "head": f"{elements.HEAD}<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
     "footer_links": ["api", "settings"],
     "max_file_size": "30mb",
     "show_error": True,
@@ -60,7 +79,9 @@ def build(studio: Studio) -> Page:
         state = page_state.build()
         page.visitor_component = state.visitor
         page.visitors.publish(map(str, examples.files()))
-        gr.HTML(f"<h1>{html.escape(PROMISE)}</h1>", elem_id="heading")
+        with gr.Row(elem_id="top"):
+            gr.HTML(f"<h1>{html.escape(PROMISE)}</h1>", elem_id="heading")
+            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0, min_width=70)
         notices = gr.HTML(elem_id="notices", visible=False)
         shared = layout.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
@@ -84,6 +105,8 @@ def build(studio: Studio) -> Page:
         with gr.Accordion("About", open=False, elem_id="about"):
             weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
+        shade.click(None, None, shade, js="() => tripShade(true)")
+        page.load(None, None, shade, js="() => tripShade()")
         leave_empty(page)
         page.load(open_page, [state.earlier, state.job], [state.visitor, state.job], **page_state.QUICK)
         page.load(show_notices, None, notices, **page_state.QUICK)

@@ -66,7 +66,7 @@ def cards_of(studio: Studio) -> str:
     parts = []
     for task, title in TASKS.items():
         rows = "".join(_card(studio, name, card) for name, card in cards(task).items())
-        parts.append(f'<h3>{title}</h3><ul class="trip-models">{rows}</ul>')
+        parts.append(f'<h2>{title}</h2><ul class="trip-models">{rows}</ul>')
     return "".join(parts)
 
 
