@@ -65,6 +65,18 @@
     }
   }).observe(document, { childList: true, subtree: true });
 
+  // The title follows the tab; what went wrong stays on the tab that it came up on.
+  let tab = "animate";
+  window.tripTab = (id, title) => {
+    document.title = title;
+    for (const toast of document.querySelectorAll(".toast-body.error .toast-close")) toast.click();
+    for (const failed of document.querySelectorAll("#progress .trip-failed")) {
+      failed.dataset.tab ??= tab;
+      failed.hidden = failed.dataset.tab !== id;
+    }
+    tab = id;
+  };
+
   // Light or dark: as the browser or the address has it until a person chooses.
   const shade = localStorage.getItem("trip-shade");
   if (shade && !new URL(location).searchParams.has("__theme")) document.body.classList.toggle("dark", shade === "dark");

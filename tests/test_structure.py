@@ -30,7 +30,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "render": {"media", "model", "output"},
     "inside": {"diffusion", "system"},
     "model_cache": {"model", "checkpoint", "pipeline", "system"},
-    "first_frame": {"settings", "system", "model", "model_cache"},
+    "first_frame": {"settings", "system", "data", "model", "model_cache"},
     "training": {"settings", "diffusion", "system", "media", "data", "model", "checkpoint", "pipeline"},
     "evaluation": {"settings", "diffusion", "system", "media", "data"},
     "jobs": {

@@ -9,7 +9,7 @@ import torch
 
 from trip import model_cache
 from trip.first_frame.generation import PictureGenerator
-from trip.first_frame.local_models import default_model, family_of, find_model
+from trip.first_frame.local_models import default_model, family_of, find_model, resolve_models
 from trip.first_frame.opening import num_bytes_on_disk, open_pipeline
 from trip.model_cache import ModelCache, num_bytes_of
 from trip.settings import ControlSettings, EditSettings, PaintSettings
@@ -72,6 +72,14 @@ def test_a_model_for_something_else_is_told(models):
     shutil.copytree(models / "ip2p", models / "disguised", dirs_exist_ok=True)
     message = refusal(open_pipeline, find_model("disguised", models, "paint"), models)
     assert message == "disguised: wanted a model to paint with, found a model to edit with; choose another"
+
+
+@pytest.mark.parametrize("words", ["add a dog", "make it a watercolor", "make it a cartoon"])
+def test_what_the_embedded_editor_never_learnt_is_refused_and_other_models_may_try_it(models, words):
+    with pytest.raises(ValueError, match=f"the embedded editor cannot do '{words}'.*or get InstructPix2Pix$"):
+        resolve_models(EditSettings(instruction=words, picture_model="editor"), models)
+    assert resolve_models(EditSettings(instruction=words, picture_model="ip2p"), models)[0].name == "ip2p"
+    assert resolve_models(EditSettings(instruction="make it night", picture_model="editor"), models)[0].name == "editor"
 
 
 def test_a_controlnet_of_the_other_base_is_told(models, cache, landscape):

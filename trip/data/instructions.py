@@ -1,8 +1,11 @@
-"""How people ask for the edits of `trip.data.edits`: many wordings each, some of them kept out of training."""
+"""How people ask for the edits of `trip.data.edits`: many wordings each, some of them kept out of training, and which edits words tell."""
+
+import re
 
 import numpy as np
 
 from trip.data.edits import EDITS
+from trip.data.prompts import stem_of
 
 STATES = {  # edit -> what the picture shall show; fits "make it ..." and "what if it were ..."
     "night": ["night", "night time", "midnight", "a dark night", "a moonlit night", "late at night", "nighttime"],
@@ -95,6 +98,28 @@ UNSEEN = {  # whole sentences that training never sees, made of words that it do
     "vivid": ["make this picture more vibrant", "please make it more colourful"],
 }
 _KEPT_OUT = {sentence for sentences in UNSEEN.values() for sentence in sentences}
+
+
+ARTICLES = {"a", "an", "the"}
+THINGS = {stem_of(word) for word in ("add", "put", "place", "insert", "remove", "erase", "delete", "replace", "swap", "give")}
+
+
+def told_edits(instruction: str) -> list[str]:
+    """Names of the edits that an instruction tells by a wording above; none where a thing is to come or go that is in no wording."""
+    words = _stems(instruction)
+    if THINGS & set(words) and not set(words) <= _VOCABULARY:
+        return []
+    text = f" {' '.join(words)} "
+    return [name for name, phrases in _PHRASES.items() if any(f" {phrase} " in text for phrase in phrases)]
+
+
+def _stems(text: str) -> list[str]:
+    return [stem_of(word) for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in ARTICLES]
+
+
+_PHRASES = {name: {" ".join(_stems(words)) for words in (*STATES[name], *ORDERS[name])} for name in EDITS}
+_COMMON = " ".join([*FRAMES, *DEGREES, "some lots of more to with and"])
+_VOCABULARY = {word for phrases in _PHRASES.values() for phrase in phrases for word in phrase.split()} | {*_stems(_COMMON)}
 
 
 def draw_instruction(rng: np.random.Generator, caption: str = "") -> tuple[str, float, str]:

@@ -248,7 +248,7 @@ def moves_scene(motions: tuple[Motion, ...]) -> bool:
 
 def words_of(text: str) -> set[str]:
     """Words of a text without their endings, so that zoom, zooms and zooming are one."""
-    return {_stem(word) for word in re.findall(r"[a-z]+", text.lower())}
+    return {stem_of(word) for word in re.findall(r"[a-z]+", text.lower())}
 
 
 def motion_words(names: tuple[str, ...]) -> set[str]:
@@ -257,6 +257,7 @@ def motion_words(names: tuple[str, ...]) -> set[str]:
     return words_of(re.sub(r"\{\w+\}", " ", wordings)) - words_of(" ".join(FILLERS))
 
 
-def _stem(word: str) -> str:
+def stem_of(word: str) -> str:
+    """A word without its ending."""
     stem = re.sub(r"(?<=\w{3})(ing|ed|es|s|e)$", "", word)
     return re.sub(r"([bdgmnprt])\1$", r"\1", stem)

@@ -7,7 +7,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from trip.first_frame.drawing import Picture, Pictures, StepCallback, draw, fitted, generator, seeds_of, truncation_notes
-from trip.first_frame.embedded import with_detail
+from trip.first_frame.embedded import lightened, with_detail
 from trip.settings import EditSettings
 
 
@@ -30,6 +30,8 @@ def edit(pipe: DiffusionPipeline, photo: Image.Image, settings: EditSettings, on
         shared |= {"width": width, "height": height}
     images = draw(pipe, settings, on_step, "Editing", [shared | {"generator": generator(seed)} for seed in seeds_of(settings)])
     if detail:
-        images = [Image.fromarray(sharp) for sharp in with_detail(pipe, [np.asarray(image) for image in images], np.asarray(photo))]
+        pixels = np.asarray(photo)
+        sharp = with_detail(pipe, [np.asarray(image) for image in images], pixels)
+        images = [Image.fromarray(lightened(one, pixels)) for one in sharp]
     notes = truncation_notes(pipe, instruction=settings.instruction, negative_prompt=settings.negative_prompt)
     return Pictures([Picture(image, seed) for image, seed in zip(images, seeds_of(settings), strict=True)], notes)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from numpy import ndarray
@@ -15,6 +16,7 @@ from trip.system.environment import ASSETS
 
 EDITOR = ASSETS / "editor"
 NUM_STEPS = 2  # measured: more follow the known edits less closely
+LEAST_LIGHT = 0.45  # share of the photo's mean that an edit keeps: below it a night is black on a screen
 
 
 def open_editor(source: str | Path | None = None) -> StableDiffusionInstructPix2PixPipeline:
@@ -75,6 +77,14 @@ def with_detail(pipe: StableDiffusionInstructPix2PixPipeline, edited: Sequence[n
     small = photo if photo.shape[:2] == (height, width) else cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     decoded = through_autoencoder(pipe, small)
     return [give_back_detail(picture, decoded, photo) for picture in edited]
+
+
+def lightened(edited: ndarray, photo: ndarray) -> ndarray:
+    """An edit, brought to LEAST_LIGHT of its photo's mean by a power law where it is darker: h w 3, uint8."""
+    now, wanted = edited.mean() / 255, LEAST_LIGHT * photo.mean() / 255
+    if not 0 < now < wanted:
+        return edited
+    return (255 * (edited / 255) ** (np.log(wanted) / np.log(now))).round().astype(np.uint8)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Which models are on this machine, whole: in the models folder, in the hub's cache, or as a folder that a person names."""
 
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from trip.data.instructions import told_edits
 from trip.first_frame.catalogue import CARDS, JUDGES, Card, Task, cards, size_of
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
@@ -16,6 +18,7 @@ WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extr
 INDEX = "model_index.json"
 EXTRAS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
 DEFAULTS = {PaintSettings: "sdxl", EditSettings: "ip2p", ControlSettings: "sd15"}  # what is taken where it is here and nobody names another
+EMBEDDED_EDITOR, MISSED = "editor", {"cartoon"}  # its name, and the edits that none of its pictures comes near to: see its card
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,25 @@ def resolve_models(settings: PictureSettings, models: Path | None, *, anywhere: 
     if isinstance(settings, ControlSettings):
         return _with_controlnet(name, settings, models, anywhere)
     model = find_model(name, models, task, anywhere=anywhere)
-    if isinstance(settings, EditSettings) or not settings.refine:
+    if isinstance(settings, EditSettings):
+        _check_instruction(settings.instruction, model)
+        return model, None
+    if not settings.refine:
         return model, None
     refiner = find_model("sdxl-refiner", models, "refine")
     if model.card.family != refiner.card.family:
         raise ValueError(f"Refine works on pictures of SDXL, and {model.name} is another kind; leave it off")
     return model, refiner
+
+
+def _check_instruction(instruction: str, model: Model) -> None:
+    """ValueError where the embedded editor is asked for what it never learnt, or learnt in vain."""
+    if model.name == EMBEDDED_EDITOR and instruction.strip() and not set(told_edits(instruction)) - MISSED:
+        asked = textwrap.shorten(instruction, 60, placeholder=" …")
+        raise ValueError(
+            f"the embedded editor cannot do {asked!r}: it changes light, weather, season and tone, and adds or removes no thing; "
+            f"ask for one of these, or get {CARDS['ip2p'].title}"
+        )
 
 
 def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, anywhere: bool) -> tuple[Model, Model]:

@@ -17,6 +17,7 @@ from trip.ui.studio import Studio
 from trip.ui.tabs import animate, edit, finetune, text_to_video
 
 PROMISE = "Bring a photo, say what moves, get a clip"
+TITLE = "TRIP: photo to clip"
 CACHE_AGE = 24 * 3600  # seconds that uploads and copies of clips stay in Gradio's cache
 SYSTEM_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")  # nothing is fetched from elsewhere
 THEME = gr.themes.Default(
@@ -73,7 +74,7 @@ def build(studio: Studio) -> Page:
         return page_state.open_page(studio, earlier, job_id, request)
 
     finetunes = FinetuneStudio(studio)
-    look = {"title": "TRIP: photo to clip", "analytics_enabled": False, "delete_cache": (3600, CACHE_AGE)}
+    look = {"title": TITLE, "analytics_enabled": False, "delete_cache": (3600, CACHE_AGE)}
     with Page(VisitorRegistry(studio.outputs), studio.store.is_served, **look) as page:
         api.publish(studio, finetunes)  # before all else, so that no handler takes an endpoint's name
         state = page_state.build()
@@ -85,13 +86,13 @@ def build(studio: Studio) -> Page:
         notices = gr.HTML(elem_id="notices", visible=False)
         shared = layout.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
-            with gr.Tab("Animate", id="animate"):
+            with gr.Tab("Animate", id="animate") as first:
                 form = animate.build(studio, state, shared.result.clip)
-            with gr.Tab("Text to video", id="text-to-video"):
+            with gr.Tab("Text to video", id="text-to-video") as second:
                 painting = text_to_video.build(studio, state)
-            with gr.Tab("Edit", id="edit"):
+            with gr.Tab("Edit", id="edit") as third:
                 photo, edited = edit.build(studio, state)
-            with gr.Tab("Fine-tune", id="finetune"):
+            with gr.Tab("Fine-tune", id="finetune") as fourth:
                 finetune.build(finetunes, state)
         with shared.views:
             tuned = training.build(finetunes, state, form, tabs)
@@ -105,6 +106,8 @@ def build(studio: Studio) -> Page:
         with gr.Accordion("About", open=False, elem_id="about"):
             weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
+        for tab in (first, second, third, fourth):
+            tab.select(None, js=f"() => tripTab('{tab.id}', '{tab.label} · {TITLE}')")
         shade.click(None, None, shade, js="() => tripShade(true)")
         page.load(None, None, shade, js="() => tripShade()")
         leave_empty(page)

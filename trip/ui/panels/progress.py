@@ -14,7 +14,7 @@ def of_job(studio: Studio, job: Job | None) -> str:
     if job is None:
         return panel(examples.WORDS)
     if job.state == State.FAILED:
-        return panel(f"Nothing was made: {job.error}")
+        return panel(f"Nothing was made: {job.error}", failed=True)
     if job.state == State.QUEUED:
         before = studio.store.jobs_before(job)
         waiting = f"{before} {'job is' if before == 1 else 'jobs are'} made before it" if before else "it is next"
@@ -42,12 +42,13 @@ def of_batch(studio: Studio, jobs: list[Job]) -> str:
     )
 
 
-def panel(text: str, fraction: float | None = None, preview: bytes | None = None, *, key: str = "") -> str:
+def panel(text: str, fraction: float | None = None, preview: bytes | None = None, *, key: str = "", failed: bool = False) -> str:
     """HTML of a bar, words and a picture; without a fraction there is no bar.
 
     fraction  share of the work that is done, 0 to 1
     preview   JPEG of frames side by side
     key       what is awaited or was made, for the browser to tell when it is done
+    failed    the page shows it on the tab alone that it came up on
     """
     parts = []
     if fraction is not None:
@@ -60,5 +61,5 @@ def panel(text: str, fraction: float | None = None, preview: bytes | None = None
     if preview is not None:
         data = base64.b64encode(preview).decode()
         parts.append(f'<img class="trip-strip" alt="Frames of the clip as they look by now" src="data:image/jpeg;base64,{data}">')
-    state = "done" if fraction is None else "running"
-    return f'<div class="trip-progress" data-job="{key}" data-state="{state}">{"".join(parts)}</div>'
+    state, name = "done" if fraction is None else "running", "trip-progress trip-failed" if failed else "trip-progress"
+    return f'<div class="{name}" data-job="{key}" data-state="{state}">{"".join(parts)}</div>'

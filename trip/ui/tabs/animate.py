@@ -65,7 +65,9 @@ def _form() -> Form:
         settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop", picker="#photo input[type=file]")}
     words = AnimateSettings.model_fields["prompt"].description
     settings["prompt"] = control("prompt", lines=2, max_lines=6, info=None, placeholder=words)
-    chosen = gr.CheckboxGroup(chips.choices(tuple(chips.CHIPS)), label="What moves", show_label=False, container=False, elem_id="chips")
+    chosen = gr.CheckboxGroup(
+        chips.choices(tuple(chips.CHIPS)), label="What moves", show_label=False, container=False, elem_id="chips", elem_classes="trip-chips"
+    )
     said = gr.HTML(visible=False, elem_id="said")
     lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
     with gr.Row(elem_id="asking"):

@@ -20,6 +20,13 @@ from trip.ui.studio import Studio
 HINT = (
     "**Side by side** animates the photo, its newest edit and its newest drawing with one seed and one sentence, as Figure 9 of the paper."
 )
+CHIPS = [  # of the edits that the embedded editor has learnt, those that one sees: what the chip says, and what it asks for
+    ("Night", "make it night"), ("Dusk", "make it dusk"), ("Sunset", "make it sunset"), ("Golden hour", "make it the golden hour"),
+    ("Winter", "make it winter"), ("Autumn", "make it autumn"), ("Fog", "make it foggy"), ("Underwater", "put it under water"),
+    ("Mars", "move it to mars"), ("Neon", "light it with neon"), ("Vintage", "make it vintage"), ("Sepia", "make it sepia"),
+    ("Black and white", "make it black and white"), ("Warmer", "make it warmer"), ("Cooler", "make it cooler"),
+    ("Brighter", "make it brighter"), ("Darker", "make it darker"), ("More vivid", "make it more vivid"),
+]  # fmt: skip
 FIGURE_SEED = 0  # as the command line's
 SHARED = ("num_steps", "guidance_scale", "size", "seed", "lora", "lora_weight", "embedding", "num_pictures")
 
@@ -82,7 +89,10 @@ def _form(studio: Studio) -> Form:
     lacks: dict[str, gr.HTML] = {}
     with gr.Tabs():
         with gr.Tab("By an instruction", id="by-instruction"):
-            edit: dict[str, Component] = {"instruction": control("instruction", EditSettings, elem_id="edit-instruction")}
+            edit: dict[str, Component] = {"instruction": control("instruction", EditSettings, elem_id="edit-instruction", info=None)}
+            chips = gr.Radio(CHIPS, label="Edits", show_label=False, container=False, elem_id="edit-chips", elem_classes="trip-chips")
+            chips.input(lambda words: words, chips, edit["instruction"], **QUICK)
+            edit["instruction"].change(_chip_of, edit["instruction"], chips, **RAW, trigger_mode="always_last")
             edit["picture_model"], lacks["edit"] = pictures.model_control(studio, EditSettings, "edit")
             with gr.Accordion("Advanced", open=False, elem_id="edit-advanced"):
                 edit |= pictures.settings_controls(studio, EditSettings, "edit", ("image_guidance", *SHARED, "negative_prompt"))
@@ -105,6 +115,11 @@ def _form(studio: Studio) -> Form:
             buttons["control"] = gr.Button("Draw", variant="primary", elem_id="control")
     slider = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, visible=False, elem_id="before-after", buttons=[])
     return Form(photo, edit, drawn, found, notes, lacks, buttons, slider)
+
+
+def _chip_of(instruction: Any) -> Any:
+    """The chip that asks for just that."""
+    return instruction if instruction in dict(CHIPS).values() else None
 
 
 def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> None:
