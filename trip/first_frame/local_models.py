@@ -30,6 +30,20 @@ class Model:
     folder: Path
 
 
+class MissingModel(ValueError):
+    """A model of the catalogue that is not here, or not all of it; the message has the command that gets it.
+
+    name   of the card to fetch
+    words  the same for people at the page, who have a button for it
+    """
+
+    def __init__(self, name: str, models: Path | None):
+        super().__init__(download_hint(name, models))
+        missing = missing_cards(name, models)
+        self.name = name
+        self.words = f"{_titles(missing)}: not on this machine yet, about {size_of(num_bytes_to_get(name, models))}; get it first"
+
+
 def card_folder(card: Card, models: Path | None) -> Path | None:
     """The folder in which all files of a card are; none where some are missing."""
     return next((folder for folder in _folders(card, models) if not missing_parts(folder, card)), None)
@@ -62,7 +76,7 @@ def find_model(name: str, models: Path | None, task: Task, *, anywhere: bool = F
     if name in known:
         if is_available(name, models):
             return Model(name, known[name], card_folder(known[name], models))
-        raise ValueError(download_hint(name, models))
+        raise MissingModel(name, models)
     if name in CARDS:
         raise ValueError(f"{name} is no model to {task} with; choose from {', '.join(known)}")
     card = replace(_unknown_card(task), title=name, repo=name if is_safe_name(name) and "/" in name else None)
@@ -112,7 +126,7 @@ def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, 
     name = settings.controlnet
     both = _controlnets(CARDS[base].family).get(settings.annotator) if base in CARDS and not name else None
     if both and base in CARDS[both].needs and card_folder(CARDS[base], models) is None:
-        raise ValueError(download_hint(both, models))  # one command for base and ControlNet
+        raise MissingModel(both, models)  # one command for base and ControlNet
     model = find_model(base, models, "paint", anywhere=anywhere)
     if not name:
         suited = _controlnets(model.card.family)
@@ -121,7 +135,7 @@ def _with_controlnet(base: str, settings: ControlSettings, models: Path | None, 
             raise ValueError(f"there is no ControlNet for {settings.annotator} on {base_title(model)} in the list; choose from {choice}")
         name = suited[settings.annotator]
         if card_folder(CARDS[name], models) is None:
-            raise ValueError(download_hint(name, models))
+            raise MissingModel(name, models)
     return model, find_model(name, models, "control", anywhere=anywhere)
 
 
@@ -144,13 +158,25 @@ def base_title(model: Model) -> str:
 
 def download_hint(name: str, models: Path | None) -> str:
     """What of a card is missing, and the command that gets it."""
-    known = CARDS | JUDGES
-    missing = {other: known[other] for other in (*known[name].needs, name) if card_folder(known[other], models) is None}
-    sizes = size_of(sum(card.about_bytes for card in missing.values()))
-    begun = "; what is whole of it is kept" if any(_is_partial(card, models) for card in missing.values()) else ""
+    missing, sizes = missing_cards(name, models), size_of(num_bytes_to_get(name, models))
+    begun = "; what is whole of it is kept" if any(_is_partial(card, models) for card in missing) else ""
     option = f" --models {models}" if models else ""
-    titles = " and ".join(card.title for card in missing.values())
-    return f"{titles}: not on this machine; get it (about {sizes}) with: python -m trip models --fetch {name}{option}{begun}"
+    return f"{_titles(missing)}: not on this machine; get it (about {sizes}) with: python -m trip models --fetch {name}{option}{begun}"
+
+
+def missing_cards(name: str, models: Path | None) -> list[Card]:
+    """Of a card and of those that it needs, the ones that are not here."""
+    known = CARDS | JUDGES
+    return [known[other] for other in (*known[name].needs, name) if card_folder(known[other], models) is None]
+
+
+def num_bytes_to_get(name: str, models: Path | None) -> int:
+    """Size of what is missing for a card."""
+    return sum(card.about_bytes for card in missing_cards(name, models))
+
+
+def _titles(missing: list[Card]) -> str:
+    return " and ".join(card.title for card in missing)
 
 
 def missing_parts(folder: Path, card: Card) -> list[str]:

@@ -1,7 +1,9 @@
 """First frames through the running app: the endpoints for programs, and the tabs as a person meets them in Chromium."""
 
+import re
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -12,9 +14,12 @@ from playwright.sync_api import Page, expect
 from tests.ui.conftest import fill
 from tests.ui.test_browser import PHOTO
 from trip.media import read_clip, read_metadata
+from trip.settings import PaintSettings
 from trip.ui.panels.models import cards_of
+from trip.ui.panels.pictures import model_control
 from trip.ui.studio import Studio
 
+PAINTERS = (*["here$"] * 4, *["5.1 GB to get$"] * 2)
 QUICK = {"num_steps": 2, "size": 64, "seed": 3}
 
 
@@ -74,6 +79,17 @@ def _small(page: Page, prefix: str) -> None:
 def test_words_become_pictures_to_choose_from_and_one_a_clip(session):
     page = session.page
     page.get_by_role("tab", name="Text to video").click()
+    paint, get, lacks = (page.locator(name) for name in ("#paint", "#paint-get", "#paint-lacks"))
+    page.locator("#paint-model input").click()
+    expect(page.get_by_role("option")).to_have_text([re.compile(what) for what in PAINTERS])
+    page.get_by_role("option", name="SDXL-Lightning, 2 steps").click()
+    expect(lacks).to_have_text("SDXL-Lightning, 2 steps: not on this machine yet, about 5.1 GB; get it first")
+    expect(paint).to_be_disabled()
+    get.click()
+    expect(page.locator("#progress .trip-failed")).to_contain_text("HF_HUB_OFFLINE is set")
+    _choose(page, "#paint-model", "Stable Diffusion XL 1.0")
+    expect(get).to_be_hidden()
+    expect(paint).to_be_enabled()
     fill(page.locator("#paint-prompt textarea"), "a red house under a blue sky")
     _small(page, "paint")
     page.locator("#paint").click()
@@ -122,7 +138,7 @@ def test_a_photo_its_edit_and_its_drawing_move_side_by_side(session):
     # a model that is not here is told before and after it is asked for, and the page goes on
     page.get_by_role("tab", name="Over a control map").click()
     _choose(page, "#control-annotator", "pose")
-    expect(page.locator("#control-lacks")).to_contain_text("--fetch control-sd15-pose")
+    expect(page.locator("#control-lacks")).to_contain_text("not on this machine yet, about 723 MB; get it first")
     page.locator("#control-map-make").click()
     failed = page.locator("#progress .trip-failed")
     expect(failed).to_contain_text("--fetch annotator-pose")
@@ -163,3 +179,12 @@ def test_every_model_has_a_card_with_licence_size_and_source(tmp_path: Path):
     studio.close()
     assert shown.count("<li") == shown.count("not here, about") + shown.count("on this machine") > 25
     assert "InstructPix2Pix" in shown and "MIT" in shown and 'href="https://huggingface.co/timbrooks/instruct-pix2pix"' in shown
+
+
+def test_the_smallest_model_to_get_comes_first_with_all_that_it_needs(tmp_path: Path):
+    studio = Studio(None, tmp_path, models=tmp_path)
+    with gr.Blocks():
+        box, _ = model_control(studio, PaintSettings, "paint")
+    studio.close()
+    sizes = [label.partition(" · ")[2] for label, _ in box.choices]
+    assert sizes == ["2.1 GB to get", "6.9 GB to get", "6.9 GB to get", *["12.1 GB to get"] * 3] and box.value == "sd15"

@@ -9,13 +9,23 @@ from gradio.components import Component
 from PIL import Image
 
 from trip.first_frame.catalogue import cards, size_of
-from trip.first_frame.local_models import EXTRAS, default_model, extras, is_available, resolve_models, task_of
+from trip.first_frame.local_models import (
+    EXTRAS,
+    MissingModel,
+    default_model,
+    extras,
+    is_available,
+    num_bytes_to_get,
+    resolve_models,
+    task_of,
+)
 from trip.jobs.store import Job, State
 from trip.media import read_photo
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
 from trip.ui.form import control, uploaded
-from trip.ui.page_state import QUICK, RAW, PageState
+from trip.ui.page_state import QUICK, RAW, PageState, follow_job
 from trip.ui.panels.layout import JobView
+from trip.ui.panels.result import or_toast
 from trip.ui.studio import LARGEST_PHOTO, Studio
 
 KINDS = {PaintSettings: "paint", EditSettings: "edit", ControlSettings: "control"}
@@ -42,13 +52,21 @@ def ask(
     kind = kind or KINDS[type(settings)]
     if kind != "paint" and photo is None and found is None:
         raise ValueError("there is no photo yet: choose one first")
-    if kind != MAP and (words := missing_model(studio, settings)):  # at once, before anything waits in the queue
-        raise ValueError(words)
+    if kind != MAP:
+        resolve_models(settings, studio.models)  # what is missing is told at once, before anything waits in the queue
     pictures = [None if one is None else read_photo_small(one) for one in (photo, found)]
     asked = settings.model_dump() | ({"then": then.model_dump()} if then else {})
     job = studio.store.submit(visitor, kind, asked, *pictures)
     studio.worker.wake()
     return job
+
+
+def ask_here(*arguments: Any, **more: Any) -> Job:
+    """As `ask`, for people at the page, who have a button that gets a model: the toast says nothing of the command."""
+    try:
+        return ask(*arguments, **more)
+    except MissingModel as error:
+        raise gr.Error(error.words, print_exception=False) from error
 
 
 def missing_model(studio: Studio, settings: PictureSettings) -> str:
@@ -87,37 +105,64 @@ def notes_list(lines: list[str]) -> Any:
     return gr.update(value=f'<ul class="trip-notes" role="status">{listed}</ul>', visible=bool(lines))
 
 
-def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) -> tuple[gr.Dropdown, gr.HTML]:
+@dataclass(frozen=True)
+class Lack:
+    """What the chosen model lacks, in words, and the button that gets it."""
+
+    words: gr.HTML
+    get: gr.Button
+
+
+def model_control(studio: Studio, schema: type[PictureSettings], prefix: str) -> tuple[gr.Dropdown, Lack]:
     """The choice of a model, and what the chosen one lacks; `follow_models` keeps both true."""
-    box = gr.Dropdown(
-        _choices(studio, schema), value=default_model(schema, studio.models), label="Model", info=MODEL_INFO, allow_custom_value=True,
-        elem_id=f"{prefix}-model",
-    )  # fmt: skip
-    return box, gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", padding=False, visible=False)
+    choices, default = _choices(studio, schema), default_model(schema, studio.models)
+    with gr.Row(elem_classes="trip-line"):
+        box = gr.Dropdown(
+            choices, value=default if is_available(default, studio.models) else choices[0][1], label="Model", info=MODEL_INFO,
+            allow_custom_value=True, elem_id=f"{prefix}-model", scale=3, min_width=200,
+        )  # fmt: skip
+        get = gr.Button("Get it", size="sm", elem_id=f"{prefix}-get", visible=False, scale=1, min_width=90)
+    return box, Lack(gr.HTML(elem_id=f"{prefix}-lacks", elem_classes="trip-hint", padding=False, visible=False), get)
 
 
 def _choices(studio: Studio, schema: type[PictureSettings]) -> list[tuple[str, str]]:
-    """Title and name of every model of the list, and whether it is here."""
+    """Title and name of every model of the list, with how much of it is to get: what is here first, then the smallest."""
     known = cards(task_of(schema))
-    places = {name: "here" if is_available(name, studio.models) else f"{size_of(card.about_bytes)} to get" for name, card in known.items()}
+    sizes = {name: 0 if is_available(name, studio.models) else num_bytes_to_get(name, studio.models) for name in known}
+    places = {name: f"{size_of(sizes[name])} to get" if sizes[name] else "here" for name in sorted(known, key=sizes.__getitem__)}
     return [(f"{known[name].title} · {place}", name) for name, place in places.items()]
 
 
-def follow_models(studio: Studio, schema: type[PictureSettings], boxes: dict[str, Component], lacks: gr.HTML) -> JobView:
-    """What is here, and what the choice lacks: as the page opens, when another is chosen, and after a download, which ends in this."""
-    names = [name for name in ("picture_model", "annotator", "controlnet", "refine") if name in boxes]
-    fetched = gr.State("")  # id of the newest download
+def follow_models(
+    studio: Studio, state: PageState, schema: type[PictureSettings], boxes: dict[str, Component], lack: Lack, asking: list[gr.Button]
+) -> JobView:
+    """What is here, and what the choice lacks: as the page opens, when another is chosen, and after a download, which ends in this.
 
-    def show_missing(*values: Any) -> Any:
+    asking  buttons that are off while something is missing
+    """
+    names = [name for name in ("picture_model", "annotator", "controlnet", "refine") if name in boxes]
+    fetched, wanted = gr.State(""), gr.State("")  # id of the newest download; name of the card to get
+
+    def show_missing(*values: Any) -> list[Any]:
+        words = name = ""
         try:
-            words = missing_model(studio, schema.checked(**dict(zip(names, values, strict=False))))
+            resolve_models(schema.checked(**dict(zip(names, values, strict=False))), studio.models)
+        except MissingModel as error:
+            name, words = error.name, error.words if studio.fetches else str(error)
         except ValueError as error:
             words = str(error)
-        more = ", or below under “Models for first frames”" if "--fetch" in words and studio.fetches else ""
-        return gr.update(value=f"<p>{html.escape(words + more)}</p>", visible=bool(words))
+        shown = gr.update(value=f"<p>{html.escape(words)}</p>", visible=bool(words))
+        off = [gr.update(interactive=not words)] * len(asking)
+        return [shown, gr.update(visible=bool(name) and studio.fetches), name, *off]
+
+    def get(visitor: str, name: str) -> str:
+        job = or_toast(studio.store.submit, visitor, "fetch", {"name": name})
+        studio.worker.wake()
+        return job.id
 
     gr.on(None, lambda *_: gr.update(choices=_choices(studio, schema)), fetched, boxes["picture_model"], **QUICK)
-    gr.on(None, show_missing, [*(boxes[name] for name in names), fetched], lacks, **RAW)
+    gr.on(None, show_missing, [*(boxes[name] for name in names), fetched], [lack.words, lack.get, wanted, *asking], **RAW)
+    follow_job(studio, state, lack.get.click(get, [state.visitor, wanted], state.job, **QUICK))
     return JobView("fetch", [fetched], lambda studio, job: [job.id if job and job.state.is_final else gr.skip()])
 
 

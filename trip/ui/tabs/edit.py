@@ -40,7 +40,7 @@ class Form:
     control: dict[str, Component]
     map: gr.ImageEditor
     map_notes: gr.HTML
-    lacks: dict[str, gr.HTML]
+    lacks: dict[str, pictures.Lack]
     buttons: dict[str, gr.Button]
     slider: gr.ImageSlider
 
@@ -75,8 +75,8 @@ def build(studio: Studio, state: page_state.PageState) -> tuple[gr.Image, list[J
     page_state.follow_job(studio, state, animate.click(animate_picture, inputs, state.job, **RAW))
     page_state.follow_job(studio, state, beside.click(animate_all, inputs, state.job, **RAW))
     fetched = [
-        pictures.follow_models(studio, schema, boxes, lacks)
-        for schema, boxes, lacks in ((EditSettings, form.edit, form.lacks["edit"]), (ControlSettings, form.control, form.lacks["control"]))
+        pictures.follow_models(studio, state, schema, boxes, form.lacks[name], [form.buttons[name]])
+        for name, schema, boxes in (("edit", EditSettings, form.edit), ("control", ControlSettings, form.control))
     ]
     return form.photo, [view, JobView(pictures.MAP, [form.map, form.map_notes], _map_shown), *fetched]
 
@@ -86,7 +86,7 @@ def _form(studio: Studio) -> Form:
         label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[]
     )
     buttons: dict[str, gr.Button] = {}
-    lacks: dict[str, gr.HTML] = {}
+    lacks: dict[str, pictures.Lack] = {}
     with gr.Tabs():
         with gr.Tab("By an instruction", id="by-instruction"):
             edit: dict[str, Component] = {"instruction": control("instruction", EditSettings, elem_id="edit-instruction", info=None)}
@@ -127,17 +127,17 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
 
     def ask_edit(values: dict[Component, Any]) -> str:
         settings = or_toast(pictures.checked, EditSettings, form.edit, values)
-        return or_toast(pictures.ask, studio, values[state.visitor], settings, or_toast(uploaded, values[form.photo])).id
+        return or_toast(pictures.ask_here, studio, values[state.visitor], settings, or_toast(uploaded, values[form.photo])).id
 
     def ask_map(values: dict[Component, Any]) -> str:
         settings = or_toast(pictures.checked, ControlSettings, form.control, values)
         photo = or_toast(uploaded, values[form.photo])
-        return or_toast(pictures.ask, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
+        return or_toast(pictures.ask_here, studio, values[state.visitor], settings, photo, kind=pictures.MAP).id
 
     def ask_drawing(values: dict[Component, Any]) -> str:
         settings = or_toast(pictures.checked, ControlSettings, form.control, values)
         photo, found = or_toast(uploaded, values[form.photo]), or_toast(pictures.composite_path, values[form.map])
-        return or_toast(pictures.ask, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
+        return or_toast(pictures.ask_here, studio, values[state.visitor], settings, photo, None if settings.is_map else found).id
 
     inputs = form.inputs | {state.visitor}
     for name, ask in (("edit", ask_edit), ("map", ask_map), ("control", ask_drawing)):

@@ -32,18 +32,18 @@ def build(studio: Studio, state: page_state.PageState) -> TextToVideoTab:
     """Lay out the tab inside the current `gr.Blocks` and wire it."""
     boxes: dict[str, Component] = {"prompt": control("prompt", PaintSettings, lines=2, max_lines=6, elem_id="paint-prompt")}
     motion = gr.Textbox(label="Motion", info="What moves, and how; empty: as the picture", elem_id="paint-motion")
-    boxes["picture_model"], lacks = pictures.model_control(studio, PaintSettings, "paint")
+    boxes["picture_model"], lack = pictures.model_control(studio, PaintSettings, "paint")
     with gr.Row():
         boxes["num_pictures"] = control("num_pictures", PaintSettings, value=2, elem_id="paint-num_pictures", min_width=140)
         boxes["aspect"] = control("aspect", PaintSettings, elem_id="paint-aspect", min_width=140)
     with gr.Accordion("Advanced", open=False, elem_id="paint-advanced"):
         boxes["negative_prompt"] = control("negative_prompt", PaintSettings, elem_id="paint-negative_prompt")
         boxes |= pictures.settings_controls(studio, PaintSettings, "paint", ADVANCED)
-    fetched = pictures.follow_models(studio, PaintSettings, boxes, lacks)
     at_once = gr.Checkbox(False, label="Animate the first picture at once", elem_id="paint-at-once")
     with gr.Row():
         paint = gr.Button("Paint", variant="primary", elem_id="paint", min_width=120)
         again = gr.Button("One more", elem_id="paint-again", min_width=110)
+    fetched = pictures.follow_models(studio, state, PaintSettings, boxes, lack, [paint, again])
     candidates, view = pictures.candidates(studio, state, "paint", "paint", label="First frame: a picture, or a photo of your own")
     animate = gr.Button("Animate", variant="primary", elem_id="paint-animate")
     with gr.Row():
@@ -58,12 +58,12 @@ def build(studio: Studio, state: page_state.PageState) -> TextToVideoTab:
     def ask(values: dict[Component, Any]) -> str:
         settings = or_toast(pictures.checked, PaintSettings, boxes, values)
         then = clip_settings(values) if values[at_once] else None
-        return or_toast(pictures.ask, studio, values[state.visitor], settings, then=then).id
+        return or_toast(pictures.ask_here, studio, values[state.visitor], settings, then=then).id
 
     def ask_again(values: dict[Component, Any]) -> str:
         """One picture with a new seed, in place of one that does not please."""
         settings = or_toast(pictures.checked, PaintSettings, boxes, values).model_copy(update={"seed": None, "num_pictures": 1})
-        return or_toast(pictures.ask, studio, values[state.visitor], settings).id
+        return or_toast(pictures.ask_here, studio, values[state.visitor], settings).id
 
     def animate_picture(values: dict[Component, Any]) -> str:
         return or_toast(studio.animate, values[state.visitor], or_toast(uploaded, values[candidates.picture]), clip_settings(values)).id
