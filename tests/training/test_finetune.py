@@ -295,7 +295,10 @@ def test_no_clips_and_one_clip(tiny, clips, tmp_path):
 
 def test_a_plan_is_measured_and_trains_nothing(tiny, clips, tmp_path):
     run = a_run(tiny, clips, tmp_path / "run", max_steps=100)
-    plan = run.plan()
+    told = []
+    plan = run.plan(lambda done, text: told.append((done, text)))
+    shares = [done for done, _ in told]
+    assert shares == sorted(set(shares)) and shares[0] == 0 and shares[-1] < 1
     assert plan.num_steps == 100 and plan.seconds_per_step > 0 and plan.minutes > 0
     assert 0 < plan.num_trained < sum(p.numel() for p in tiny.unet.parameters()) + sum(p.numel() for p in tiny.fusion.parameters())
     assert 0 < plan.memory_mb < plan.free_memory_mb and plan.free_disk_mb > 0

@@ -18,6 +18,7 @@ from trip.jobs.visitor import Visitor
 from trip.settings import FinetuneSettings
 from trip.ui import finetune_studio as module
 from trip.ui.finetune_studio import FinetuneStudio
+from trip.ui.panels.training import _shown
 from trip.ui.studio import Studio
 
 
@@ -147,7 +148,7 @@ def test_a_measurement_that_takes_too_long_is_ended(finetunes, monkeypatch, tmp_
     monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
     monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     with pytest.raises(ValueError, match="the measurement took more than .* take a lighter preset"):
-        finetunes.plan("me", [], FinetuneSettings())
+        list(finetunes.plan("me", [], FinetuneSettings()))
     assert not list((finetunes.studio.outputs / "drafts").iterdir())
     assert finetunes.studio.worker.lease.acquire(blocking=False)
 
@@ -158,8 +159,32 @@ def test_a_measurement_that_memory_ended_is_told_and_leaves_the_accelerator_free
     monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
     rows: list[Row] = []
     with pytest.raises(ValueError, match="code -9, maybe for want of memory"):
-        finetunes.plan("me", rows, FinetuneSettings())
+        list(finetunes.plan("me", rows, FinetuneSettings()))
     assert finetunes.studio.worker.lease.acquire(blocking=False)
+
+
+def test_a_plan_says_how_far_it_is_ends_when_it_is_stopped_and_the_accelerator_is_not_free_meanwhile(finetunes, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "command", lambda *_: ["sh", "-c", "printf 'Trying a step:  20%%|##' >&2; exec sleep 60"])
+    monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
+    monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
+    seen = []
+    for part in finetunes.plan("me", [], FinetuneSettings()):
+        seen.append(part)
+        if part == (0.2, "Trying a step"):
+            assert finetunes.accelerator_status() == "The accelerator is busy with a measurement"
+            finetunes.stop_plan("you")
+            finetunes.stop_plan("me")
+    assert seen[-1] == (0.2, "Trying a step") and set(seen[:-1]) <= {(0.0, "Loading the model"), seen[-1]}
+    assert finetunes.accelerator_status() == "The accelerator is free"
+
+
+def test_a_fine_tune_that_is_next_is_not_told_that_the_accelerator_is_free(finetunes):
+    job = finetunes.store.submit("me", "finetune", FinetuneSettings().model_dump())
+    facts = _shown(finetunes, job)[3]
+    with finetunes.studio.worker.lease:
+        busy = _shown(finetunes, job)[3]
+    finetunes.store.cancel(job.id, "me")
+    assert facts == "" and "busy with a measurement" in busy
 
 
 def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(finetunes, monkeypatch, tmp_path):
@@ -167,10 +192,10 @@ def test_where_a_gpu_is_lent_the_plan_is_measured_in_the_call(finetunes, monkeyp
     monkeypatch.setattr(finetune, "plan_here", lambda model, clips, run, settings: {"clips": clips.name, "steps": settings.max_steps})
     monkeypatch.setattr(module.ClipsDraft, "export", exported(tmp_path))
     monkeypatch.setattr(finetunes, "draft", lambda visitor: module.ClipsDraft(tmp_path, 16))
-    assert finetunes.plan("me", [], FinetuneSettings(max_steps=7)) == {"clips": "clips", "steps": 7}
+    assert list(finetunes.plan("me", [], FinetuneSettings(max_steps=7))) == [{"clips": "clips", "steps": 7}]
     finetunes.studio.worker.lease.acquire(blocking=False)
     with pytest.raises(ValueError, match="measure the plan when that has ended"):
-        finetunes.plan("me", [], FinetuneSettings())
+        list(finetunes.plan("me", [], FinetuneSettings()))
 
 
 def test_calls_at_once_keep_their_clips_apart(finetunes, tmp_path):

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from trip.cli.progress import show_steps
+from trip.cli.progress import progress_bar, show_steps
 from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import FinetuneSettings
 from trip.system.files import check_run_folder
@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> None:
     clips, held_out = clips_to_learn(options.clips, options.held_out, min_frames=pipe.config.num_frames)
     run = FinetuneRun(pipe, clips, held_out, options.output, settings)
     if options.dry_run:
-        print(json.dumps(vars(run.plan()), indent=1))
+        with progress_bar() as on_progress:
+            plan = run.plan(on_progress)
+        print(json.dumps(vars(plan), indent=1))
         return
     if options.while_stdin:
         threading.Thread(target=_stop_at_end_of_input, args=(options.output,), daemon=True).start()

@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import re
 import secrets
+import signal
 import subprocess
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
 
 MIN_FRAMES = 16  # where no model is loaded that says
 COMPARED_SEED = 1
+FREE = "The accelerator is free"
 PLAN_SECONDS = 600  # that the measuring of a plan may hold the accelerator
+LOOK_SECONDS = 0.3  # between two looks at how far it is
+STOPPED = -signal.SIGTERM  # code with which it ends when it is told to
 MOST_STEPS = 20_000  # of one fine-tune that a visitor asks for
 PAIR = "pair.json"  # in a fine-tune's folder: the clips that compare it with the base
 
@@ -35,6 +42,7 @@ class FinetuneStudio:
 
     def __init__(self, studio: Studio):
         self.studio, self.store = studio, studio.store
+        self._plans: dict[str, subprocess.Popen] = {}  # by visitor
         self._exporting = threading.Lock()  # of a draft: a plan and a training may be asked for at once
 
     # before
@@ -62,8 +70,11 @@ class FinetuneStudio:
         folder = self.draft(visitor).folder
         return describe_clips([folder / row.inspection.name for row in rows])
 
-    def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> dict[str, Any]:
-        """What the training would take here, measured on some steps of it; ValueError while something else computes."""
+    def plan(self, visitor: str, rows: list[Row], settings: FinetuneSettings) -> Iterator[tuple[float, str] | dict[str, Any]]:
+        """What the training would take here, measured on some steps of it: how far that is, and what comes next; last the plan itself.
+
+        Ends without one after `stop_plan`. ValueError while something else computes.
+        """
         if not self.studio.worker.lease.acquire(blocking=False):
             raise ValueError(f"{self.accelerator_status()}; measure the plan when that has ended")
         draft = self.draft(visitor)
@@ -72,30 +83,46 @@ class FinetuneStudio:
             create_owned(aside)
             with self._exporting:
                 clips = draft.export(rows).rename(aside / "clips")
-            return self._measured(clips, aside / "run", settings)
+            yield from self._measured(visitor, clips, aside / "run", settings)
         finally:
             drop(aside)
             self.studio.worker.lease.release()
 
-    def _measured(self, clips: Path, run: Path, settings: FinetuneSettings) -> dict[str, Any]:
+    def _measured(self, visitor: str, clips: Path, run: Path, settings: FinetuneSettings) -> Iterator[tuple[float, str] | dict[str, Any]]:
         if on_spaces_gpu():
-            return self.studio.worker.handlers["finetune"].planning(self.studio.model, clips, run, settings)
-        words = [*command(self.studio.model, clips, run, settings), "--dry-run"]
+            yield self.studio.worker.handlers["finetune"].planning(self.studio.model, clips, run, settings)
+            return
+        words, end = [*command(self.studio.model, clips, run, settings), "--dry-run"], time.monotonic() + PLAN_SECONDS
+        plan, told = run.with_name("plan.json"), run.with_name("told.txt")
+        with plan.open("wb") as output, told.open("wb") as errors:
+            process = self._plans[str(visitor)] = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=errors)
         try:
-            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PLAN_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"the measurement took more than {PLAN_SECONDS // 60} minutes; take a lighter preset") from None
-        if done.returncode == 2:
-            raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("trip: "))
-        if done.returncode:
-            raise ValueError(f"the measurement ended with code {done.returncode}, maybe for want of memory; take a lighter preset")
-        return json.loads(done.stdout)
+            while process.poll() is None:
+                if time.monotonic() > end:
+                    raise ValueError(f"the measurement took more than {PLAN_SECONDS // 60} minutes; take a lighter preset")
+                yield _how_far(told.read_text(errors="replace"))
+                time.sleep(LOOK_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+            self._plans.pop(str(visitor), None)
+        if process.returncode == 2:
+            raise ValueError(told.read_text(errors="replace").strip().splitlines()[-1].removeprefix("trip: "))
+        if process.returncode not in (0, STOPPED):
+            raise ValueError(f"the measurement ended with code {process.returncode}, maybe for want of memory; take a lighter preset")
+        if process.returncode == 0:
+            yield json.loads(plan.read_text())
+
+    def stop_plan(self, visitor: str) -> None:
+        """Ends the measuring of a visitor's plan, if there is one."""
+        if process := self._plans.get(str(visitor)):
+            process.terminate()
 
     def accelerator_status(self) -> str:
         """Who has the accelerator, in words."""
         running = self.store.jobs(ANY_VISITOR, State.RUNNING)
         if not running:
-            return "The accelerator is free"
+            return "The accelerator is busy with a measurement" if self.studio.worker.lease.locked() else FREE
         what = {"finetune": "A fine-tune", "animate": "A clip"}.get(running[0].kind, "Another job")
         return f"{what} has the accelerator: {running[0].words}"
 
@@ -205,6 +232,12 @@ class FinetuneStudio:
             f"{job.result['num_steps']} steps; base, rank, data digest and settings are in the file's metadata.\n\n"
             "`python -m trip animate PHOTO --prompt TEXT --lora lora.safetensors --output clip.mp4`\n"
         )
+
+
+def _how_far(told: str) -> tuple[float, str]:
+    """Share done and what comes next, off the bar of the command line."""
+    found = re.findall(r"([^\r\n|]+): +(\d+)%", told)
+    return (int(found[-1][1]) / 100, found[-1][0].strip()) if found else (0.0, "Loading the model")
 
 
 def _reason(error: Exception) -> str:

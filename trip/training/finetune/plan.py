@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -13,6 +14,7 @@ from trip.system.memory import available_memory, peak_memory, reset_peak_memory
 from trip.training.finetune.stage import ClipsStage
 from trip.training.loop import step_generator
 
+ProgressCallback = Callable[[float, str], None]
 PROBES = 2  # timed steps, after one that warms up
 KEPT_CHECKPOINTS = 2
 MEGABYTE = 2**20
@@ -63,22 +65,29 @@ class Memory:
         return self.free_mb > (1 + SPARE_SHARE) * self.needed_mb
 
 
-def measure_plan(stage: ClipsStage, settings: FinetuneSettings, folder: Path, encoding: float, num_held_out: int) -> Plan:
+def measure_plan(
+    stage: ClipsStage, settings: FinetuneSettings, folder: Path, encoding: float, num_held_out: int, on_progress: ProgressCallback
+) -> Plan:
     """Runs a few steps forwards and backwards, and one measurement; the weights stay as they are.
 
     stage         with some clips
     encoding      seconds that all of them will take to encode
     num_held_out  of them that are measured each time
+    on_progress   told the share done of a plan, whose clips are encoded, and what comes next
     """
     device = stage.pipe.device
+    on_progress(0.2, "Trying a step")
     memory, moments = measure_memory(stage), [time.monotonic()]
     for step in range(PROBES):
+        on_progress(0.4 + 0.2 * step / PROBES, "Timing steps")
         _step(stage, step)
         moments.append(time.monotonic())
     per_step = (moments[-1] - moments[0]) / PROBES
+    on_progress(0.6, "Timing a measurement")
     with torch.autocast(device.type, torch.bfloat16):
         stage.evaluate()
     evaluated = time.monotonic()
+    on_progress(0.8, "Timing a clip")
     stage.animated(1)
     per_sample = num_held_out / len(stage.held_out) * (evaluated - moments[-1]) + len(stage.photos) * (time.monotonic() - evaluated)
 

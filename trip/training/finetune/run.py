@@ -38,7 +38,7 @@ from trip.pipeline import TripPipeline
 from trip.settings import FINETUNE_PRESETS, FinetuneSettings
 from trip.system.files import atomic_write, atomic_write_text
 from trip.training import checkpoint
-from trip.training.finetune.plan import Plan, measure_memory, measure_plan
+from trip.training.finetune.plan import Plan, ProgressCallback, measure_memory, measure_plan
 from trip.training.finetune.stage import ClipsStage, last_record
 from trip.training.folder import run_lock
 from trip.training.loop import train
@@ -120,11 +120,12 @@ class FinetuneRun:
             yield from self._train_period(stage, Deadline(end, self.folder, asked))
         self.is_stopped = "stop" in asked
 
-    def plan(self) -> Plan:
+    def plan(self, on_progress: ProgressCallback = lambda done, text: None) -> Plan:
         """What the run would take, measured on a few pieces of its clips; nothing is trained, and nothing of it stays.
 
         Where memory is short, the plan names the preset of the most that fits.
         """
+        on_progress(0.0, "Encoding clips")
         self._to_device()
         with TemporaryDirectory(dir=self.folder) as aside:
             begun = time.monotonic()
@@ -132,7 +133,8 @@ class FinetuneRun:
                 list(self._encode(Path(aside) / name, clips, PLANNED_WINDOWS))
             seconds_each = (time.monotonic() - begun) / (2 * PLANNED_WINDOWS)
             encoding = seconds_each * (WINDOWS_EACH * len(self.clips) + HELD_OUT_WINDOWS)
-            plan = measure_plan(self._stage(Path(aside), self.settings), self.settings, self.folder, encoding, HELD_OUT_WINDOWS)
+            stage = self._stage(Path(aside), self.settings)
+            plan = measure_plan(stage, self.settings, self.folder, encoding, HELD_OUT_WINDOWS, on_progress)
             for name, values in () if plan.fits else reversed(FINETUNE_PRESETS.items()):
                 lighter = self.settings.model_copy(update=values)
                 memory = measure_memory(self._stage(Path(aside), lighter))

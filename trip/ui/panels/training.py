@@ -12,7 +12,7 @@ from trip.jobs.handlers.finetune import change, curve, samples_of
 from trip.jobs.store import Job, State
 from trip.media import MediaError, open_video
 from trip.ui import elements, page_state
-from trip.ui.finetune_studio import FinetuneStudio
+from trip.ui.finetune_studio import FREE, FinetuneStudio
 from trip.ui.panels.history import comparison_of
 from trip.ui.panels.layout import JobView
 from trip.ui.panels.result import or_toast
@@ -140,7 +140,8 @@ def _shown(finetunes: FinetuneStudio, job: Job | None) -> list[Any]:
     buttons += [gr.update(visible=job.state == State.PAUSED) for _ in WHILE_PAUSED]
     box = gr.update(visible=True)
     if job.state != State.DONE:
-        facts = f"<p>{html.escape(finetunes.accelerator_status())}</p>"
+        status = finetunes.accelerator_status()
+        facts = "" if job.state == State.QUEUED and status == FREE else f"<p>{html.escape(status)}</p>"  # it is taken up at once
         return [box, plot, _samples(finetunes, job), facts, *buttons, gr.update(visible=False), gr.update(), ""]
     path = finetunes.store.folder_of(job) / job.result["file"]
     file = gr.update(value=str(path) if path.is_file() else None, visible=path.is_file())

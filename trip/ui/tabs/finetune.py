@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from trip.settings import FINETUNE_PRESETS, FinetuneSettings
 from trip.ui import page_state
 from trip.ui.finetune_studio import FinetuneStudio
 from trip.ui.form import control
+from trip.ui.panels import progress
 from trip.ui.panels.result import or_toast
 
 COLUMNS = ["clip", "what happens in it", "test"]
@@ -129,6 +131,7 @@ def _asking(finetunes: FinetuneStudio, state: page_state.PageState, rows: gr.Sta
     with gr.Row():
         begin = gr.Button("Train", variant="primary", elem_id="train", scale=3, min_width=120)
         plan = gr.Button("Plan", elem_id="plan", scale=1, min_width=90)
+        stop = gr.Button("Stop", elem_id="plan-stop", scale=1, min_width=90, visible=False)
     estimate = gr.HTML(elem_id="plan-words", min_height=40)
     lighter = gr.Button(visible=False, size="sm", elem_id="lighter")
     with gr.Accordion("What to train", open=False, elem_id="what-to-train"):
@@ -143,11 +146,19 @@ def _asking(finetunes: FinetuneStudio, state: page_state.PageState, rows: gr.Sta
     def read_settings(values: dict[Component, Any]) -> FinetuneSettings:
         return or_toast(FinetuneSettings.checked, **{name: values[box] for name, box in settings.items()})
 
-    def show_plan(values: dict[Component, Any]) -> list[Any]:
-        clips = edited(values[rows], values[table]["data"])
-        plan = or_toast(finetunes.plan, values[state.visitor], clips, read_settings(values))
-        advice = gr.update(visible=bool(plan["advice"]), value=f"Take the preset {plan['advice']}: it fits")
-        return [plan_words(plan), advice, plan["advice"]]
+    def show_plan(values: dict[Component, Any]) -> Iterator[list[Any]]:
+        clips, asked = edited(values[rows], values[table]["data"]), read_settings(values)
+        shown, advised = "", None
+        try:
+            for part in finetunes.plan(values[state.visitor], clips, asked):
+                if isinstance(part, dict):
+                    shown, advised = plan_words(part), part["advice"]
+                else:
+                    yield [progress.panel(part[1], part[0]), gr.skip(), gr.skip(), gr.update(visible=False), gr.update(visible=True)]
+        except ValueError as error:
+            shown = f'<p role="alert">{html.escape(str(error))}</p>'
+        advice = gr.update(visible=bool(advised), value=f"Take the preset {advised}: it fits")
+        yield [shown, advice, advised, gr.update(visible=True), gr.update(visible=False)]
 
     def apply_preset(name: str) -> list[Any]:
         return ["", gr.update(visible=False), *(FINETUNE_PRESETS[name][box] for box in preset_boxes)]
@@ -158,7 +169,9 @@ def _asking(finetunes: FinetuneStudio, state: page_state.PageState, rows: gr.Sta
 
     inputs = {state.visitor, rows, table, *settings.values()}
     advised = gr.State(None)
-    plan.click(show_plan, inputs, [estimate, lighter, advised], preprocess=False, concurrency_limit=1, api_visibility="private")
+    shown = [estimate, lighter, advised, plan, stop]
+    plan.click(show_plan, inputs, shown, preprocess=False, concurrency_limit=None, show_progress="hidden", api_visibility="private")
+    stop.click(lambda visitor: finetunes.stop_plan(visitor), state.visitor, None, **page_state.QUICK)
     preset_boxes = list(FINETUNE_PRESETS["usual"])
     filled = [estimate, lighter, *(settings[box] for box in preset_boxes)]
     chosen.input(apply_preset, chosen, filled, **page_state.QUICK)
