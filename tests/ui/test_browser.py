@@ -605,4 +605,5 @@ def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scroll
     assert nameless == []
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.locator("#run")).to_be_visible()
+    expect(page.get_by_role("tab")).to_have_text(["Animate", "Text to video", "Edit", "Fine-tune"])
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -9,7 +9,11 @@ from typing import Any, Literal, get_args, get_origin
 import gradio as gr
 from gradio.components import Component
 
+from trip.media import read_photo
 from trip.settings import AnimateSettings, Request
+from trip.ui.page_state import QUICK, RAW
+from trip.ui.panels.result import or_toast
+from trip.ui.studio import LARGEST_PHOTO
 
 CHOICE_LABELS = {
     "ddim": "DDIM",
@@ -49,6 +53,15 @@ def leave_empty(page: gr.Blocks) -> None:
     """Has the browser send nothing for a number that is left empty. Gradio keeps an empty start out of the page, which is then a 0."""
     numbers = [box for box in page.blocks.values() if isinstance(box, gr.Number) and box.value is None]
     page.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill(null)")
+
+
+def refuse_broken(photo: gr.Image) -> None:
+    """A file that is no photo is told as soon as it is there, and does not stay in the form."""
+
+    def look(file: Any) -> None:
+        or_toast(read_photo, or_toast(uploaded, file), LARGEST_PHOTO)
+
+    photo.upload(look, photo, None, **RAW).failure(lambda: None, None, photo, **QUICK)
 
 
 def uploaded(file: Any) -> str | None:

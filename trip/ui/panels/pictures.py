@@ -22,7 +22,7 @@ from trip.first_frame.local_models import (
 from trip.jobs.store import Job, State
 from trip.media import read_photo
 from trip.settings import AnimateSettings, ControlSettings, EditSettings, PaintSettings, PictureSettings
-from trip.ui.form import control, uploaded
+from trip.ui.form import control, refuse_broken, uploaded
 from trip.ui.page_state import QUICK, RAW, PageState, follow_job
 from trip.ui.panels.layout import JobView
 from trip.ui.panels.result import or_toast
@@ -220,6 +220,7 @@ def candidates(studio: Studio, state: PageState, prefix: str, *kinds: str, label
     picture = gr.Image(
         label=label, type="filepath", image_mode=None, sources=["upload", "clipboard"], height=220, elem_id=f"{prefix}-picture", buttons=[]
     )
+    refuse_broken(picture)
     components = Candidates(gallery, picture, gr.HTML(elem_id=f"{prefix}-notes", visible=False), gr.State(""), gr.State([]), gr.State(None))
 
     def newest(visitor: str) -> list[Any]:

@@ -12,13 +12,14 @@ from gradio.components import Component
 
 from trip.jobs import batch
 from trip.jobs.store import Job
+from trip.media import read_photo
 from trip.settings import AnimateSettings
 from trip.ui import chips, elements, page_state
-from trip.ui.form import PAGE_DEFAULTS, control, uploaded
+from trip.ui.form import PAGE_DEFAULTS, control, refuse_broken, uploaded
 from trip.ui.page_state import RAW
 from trip.ui.panels import examples, presets
 from trip.ui.panels.result import or_toast
-from trip.ui.studio import Studio
+from trip.ui.studio import LARGEST_PHOTO, Studio
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
 CHOOSE_CLIP = "() => document.querySelector('input[type=file]:has(~ #restore-file)').click()"
@@ -165,6 +166,20 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
         box, filled["crop"] = filled["crop"], gr.update()
         return [photo, False, box, *(filled[name] for name in form.settings)]
 
+    def look_at(files: Any) -> Any:
+        """The photos among more files; the others are told."""
+        sound = []
+        for file in files or []:
+            try:
+                read_photo(uploaded(file), LARGEST_PHOTO)
+                sound.append(uploaded(file))
+            except ValueError as error:
+                gr.Warning(html.escape(str(error)))
+        return gr.skip() if len(sound) == len(files or []) else sound or None
+
+    for single in (form.photo, form.last_photo):
+        refuse_broken(single)
+    form.more_photos.upload(look_at, form.more_photos, form.more_photos, **RAW)
     crop, restored = form.settings["crop"], gr.State(None)
     placing = [form.photo.change, form.settings["aspect"].input]
     gr.on(placing, place_crop, [form.photo, form.settings["aspect"], restored], [crop, restored], **RAW)

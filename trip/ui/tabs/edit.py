@@ -10,7 +10,7 @@ from gradio.components import Component
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, ControlSettings, EditSettings
 from trip.ui import page_state
-from trip.ui.form import PAGE_DEFAULTS, control, uploaded
+from trip.ui.form import PAGE_DEFAULTS, control, refuse_broken, uploaded
 from trip.ui.page_state import QUICK, RAW
 from trip.ui.panels import figure, pictures
 from trip.ui.panels.layout import JobView
@@ -85,6 +85,7 @@ def _form(studio: Studio) -> Form:
     photo = gr.Image(
         label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170, elem_id="edit-photo", buttons=[]
     )
+    refuse_broken(photo)
     buttons: dict[str, gr.Button] = {}
     lacks: dict[str, pictures.Lack] = {}
     with gr.Tabs():
