@@ -7,7 +7,7 @@ import pytest
 
 from trip.settings import AnimateSettings
 from trip.ui.form import PAGE_DEFAULTS, control
-from trip.ui.tabs.animate import frames_for, lasting
+from trip.ui.tabs.animate import frames_for, lasting, prompts_of
 
 
 @pytest.mark.parametrize("name", AnimateSettings.model_fields)
@@ -80,3 +80,17 @@ def test_the_page_takes_the_photo_as_wide_as_it_is_and_programs_the_square():
     assert AnimateSettings().aspect == "1:1" and AnimateSettings(aspect=PAGE_DEFAULTS["aspect"]).aspect == "photo"
     with gr.Blocks(analytics_enabled=False):
         assert ("as my photo", "photo") in control("aspect").choices and ("the photo's own, up to 1080", "photo") in control("size").choices
+
+
+@pytest.mark.parametrize(
+    "prompt, num_photos, each",
+    [
+        ("the camera pans left\n\n zooms in ", 2, ["the camera pans left", "zooms in"]),
+        ("the camera pans left\nzooms in", 3, ["the camera pans left\nzooms in"] * 3),
+        ("the camera\npans left", 1, ["the camera\npans left"]),
+        ("the camera pans left", 2, ["the camera pans left"] * 2),
+        ("", 2, ["", ""]),
+    ],
+)
+def test_several_photos_have_a_line_of_the_prompt_each_where_there_are_as_many(prompt, num_photos, each):
+    assert prompts_of(prompt, num_photos) == each

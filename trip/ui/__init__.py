@@ -80,9 +80,7 @@ def build(studio: Studio) -> Page:
         state = page_state.build()
         page.visitor_component = state.visitor
         page.visitors.publish(map(str, examples.files()))
-        with gr.Row(elem_id="top"):
-            gr.HTML(f"<h1>{html.escape(PROMISE)}</h1>", elem_id="heading")
-            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0, min_width=70)
+        gr.HTML(f"<h1>{html.escape(PROMISE)}</h1>", elem_id="heading")
         notices = gr.HTML(elem_id="notices", visible=False)
         shared = layout.build(studio, state)
         with shared.forms, gr.Tabs() as tabs:
@@ -106,6 +104,8 @@ def build(studio: Studio) -> Page:
         with gr.Accordion("About", open=False, elem_id="about"):
             weights = gr.HTML("<p>Loading the model …</p>", elem_id="weights")
             gr.Markdown((ASSETS / "about.md").read_text(encoding="utf-8"))
+        with gr.Row(elem_id="foot"):
+            shade = gr.Button("Dark", size="sm", elem_id="shade", scale=0, min_width=70)
         for tab in (first, second, third, fourth):
             tab.select(None, js=f"() => tripTab('{tab.id}', '{tab.label} · {TITLE}')")
         shade.click(None, None, shade, js="() => tripShade(true)")

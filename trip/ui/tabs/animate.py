@@ -95,8 +95,9 @@ def _form() -> Form:
         settings["seed"] = control("seed")
         randomize = gr.Checkbox(True, label="A new seed for every clip", elem_id="randomize")
         more_photos = gr.File(
-            label="More photos, with the same settings", file_count="multiple", file_types=["image"], height=120, elem_id="more-photos"
-        )
+            label="More photos; as many lines of prompt give each its own", file_count="multiple", file_types=["image"], height=120,
+            elem_id="more-photos",
+        )  # fmt: skip
         last_photo = gr.Image(
             label="Last photo, where the clip arrives", type="filepath", image_mode=None, sources=["upload"], height=160, buttons=[],
             elem_id="last-photo",
@@ -121,6 +122,12 @@ def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
     if values[form.randomize]:
         raw["seed"] = None
     return AnimateSettings.checked(**raw)
+
+
+def prompts_of(prompt: str, num_photos: int) -> list[str]:
+    """The prompt of each of several photos: a line each where there are as many, or else all of it for every one."""
+    lines = [line.strip() for line in prompt.splitlines() if line.strip()]
+    return lines if len(lines) == num_photos > 1 else [prompt] * num_photos
 
 
 def lasting(num_frames: Any, fps: Any, defaults: dict[str, float]) -> float | None:
@@ -257,11 +264,11 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         more = {"lora": values[form.lora]} if values[form.lora] else {}
         more |= {"only_shown": values[form.only_shown] is True, "last_photo": or_toast(uploaded, values[form.last_photo])}
         jobs, refused, name = [], [], batch.new_batch()
-        for photo in photos:
+        for photo, prompt in zip(photos, prompts_of(settings.prompt, len(photos)), strict=True):
             try:
                 path = uploaded(photo)
                 joined = {batch.BATCH: {"name": name, "label": Path(path or "").stem}} if len(photos) > 1 else {}
-                jobs.append(ask(visitor, path, settings, **more, **joined))
+                jobs.append(ask(visitor, path, settings.model_copy(update={"prompt": prompt}), **more, **joined))
             except ValueError as error:
                 refused.append(str(error))
         if not jobs:
