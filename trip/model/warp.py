@@ -130,6 +130,7 @@ def encoded_after_moving(
     """As `moved` gives it for the photo's latent, but its pixels are moved, and latents are made of them then: b c+1 f h w.
 
     photo   its pixels, in [-1, 1]             b 3 H W
+    field   or what tells places at any time and size as a field does
     device  where the autoencoder works, where that is not where its weights are
     """
     pixels, visibility = moved(photo, field.enlarged(PIXEL_FINENESS), times).split([3, 1], dim=1)

@@ -31,7 +31,7 @@ MOST_SNR = 5.0  # of the loss weight min_snr (Hang et al. 2023)
 
 
 @dataclass(frozen=True)
-class _SwayingAsItDid:
+class _FieldWithTrueSway:
     """The motion of a batch as `MotionField` tells it, but of clips that sway the true one.
 
     displacements  from where a frame shows a place to where the photo has it   b 2 f g g, halves of the short side
@@ -232,7 +232,7 @@ class DenoiserStage:
         photo = batch["photo"].to(z_first.device).permute(0, 3, 1, 2) / 127.5 - 1 if kept else decode_video(vae, z_first)[:, :, 0]
 
         def moved_by(field: MotionField, times: Tensor) -> Tensor:
-            motion = _SwayingAsItDid.of(field, batch, self.model.unet.config.first_frame) if "motion" in batch else field
+            motion = _FieldWithTrueSway.of(field, batch, self.model.unet.config.first_frame) if "motion" in batch else field
             moved_photo = encoded_after_moving(vae, photo, motion, times)
             return moved_photo if z_shown is None else moved_photo + functional.pad(z_shown - z_first, (0, 0) * 3 + (0, 1))
 
