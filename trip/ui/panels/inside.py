@@ -11,8 +11,8 @@ from trip.ui.studio import Studio
 
 WORDS = (
     "At every step the *image noise prior* says what the noise would be if a frame still showed the photo, the *residual* is what the "
-    "3D-UNet says, and their fusion is what counts. The map shows how much of the prior the fusion took; below it is the clean clip that "
-    "each of them alone would mean at a step."
+    "3D-UNet says, and their fusion is what counts. The map shows how much of the prior the fusion took: where it is bright the photo "
+    "holds, where it is dark the network moves. Below it is the clean clip that each of them alone would mean at a step."
 )
 
 
