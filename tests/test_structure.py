@@ -23,7 +23,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "model": {"settings", "diffusion", "system"},
     "sampler": {"diffusion", "system"},
     "checkpoint": {"system"},
-    "output": {"media", "model"},
+    "output": {"diffusion", "media", "model"},
     "call": {"settings", "model", "output"},
     "loading": {"model", "checkpoint"},
     "pipeline": {"settings", "diffusion", "media", "model", "sampler", "output", "call", "loading", "__init__"},

@@ -108,10 +108,16 @@ class BrowserSession:
         self.page.reload()
         self.errors.clear()
 
+    def let_move(self) -> None:
+        """Opens the page as for somebody who has not asked for less motion."""
+        self.page.emulate_media(reduced_motion="no-preference")
+        self.reload()
+
 
 @pytest.fixture
 def session(app: App, browser: Browser) -> Iterator[BrowserSession]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # what plays and moves takes a core where no graphics card helps: only where a test is about it
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(SLOW)
     session = BrowserSession(context.new_page())
     session.page.on("console", lambda message: session.errors.append(message.text) if message.type == "error" else None)

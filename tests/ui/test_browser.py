@@ -25,6 +25,7 @@ def _run(page: Page, num_steps: int = 2) -> None:
 
 def test_an_uploaded_photo_becomes_a_playing_video(session, tmp_path):
     page = session.page
+    session.let_move()
     page.set_input_files("#photo input[type=file]", PHOTO)
     page.locator("#prompt textarea").fill("the camera pans right")
     expect(page.locator("#crop img")).to_be_visible()
@@ -272,8 +273,7 @@ CONTROLS = """() => {
 
 def test_the_first_screen_says_what_one_gets_shows_it_and_has_few_controls(session):
     page = session.page
-    page.reload()
-    session.errors.clear()
+    session.let_move()
     expect(page.locator("#heading")).to_have_text("Bring a photo, say what moves, get a clip")
     expect(page.locator("#progress")).to_have_text(EMPTY)
     video = page.locator("#result video")
@@ -306,8 +306,6 @@ def test_the_example_gives_way_to_the_first_job(session):
 
 def test_examples_stand_still_where_motion_is_to_be_reduced(session):
     page = session.page
-    page.emulate_media(reduced_motion="reduce")
-    session.reload()
     expect(page.locator("#examples img").first).to_be_visible()
     shown = page.locator("#examples img").evaluate_all("images => images.map(image => image.currentSrc.split('.').pop())")
     assert shown == ["jpg"] * 6
@@ -497,6 +495,7 @@ def test_a_prompt_without_a_known_word_asks_first_and_an_empty_one_takes_a_gentl
 
 def test_photo_chip_and_run_are_enough_by_keyboard_alone(session):
     page = session.page
+    session.let_move()
 
     def tab_to(place: str) -> None:
         for _ in range(20):
