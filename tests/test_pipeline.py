@@ -356,7 +356,7 @@ def test_a_clip_arrives_at_a_last_photo(pipe, timeless, photo, told_time):
 def test_the_usual_call_takes_a_last_image_for_all_clips_or_one_each(pipe, photo):
     last, told = Image.fromarray(255 - np.asarray(photo)), {"num_frames": 4, "num_inference_steps": 2, "seed": 3}
     one, both = pipe(photo, "pan", last_image=last, **told).clips, pipe(photo, ["pan", "zoom"], last_image=np.asarray(last), **told).clips
-    assert np.array_equal(one[0].frames, both[0].frames) and np.array_equal(both[0].frames[-1], both[1].frames[-1])
+    assert np.abs(one[0].frames.astype(int) - both[0].frames).max() <= 1 and np.array_equal(both[0].frames[-1], both[1].frames[-1])
     swapped = pipe([photo, last], "pan", last_image=[last, photo], **told).clips
     assert np.array_equal(swapped[0].frames[-1], swapped[1].frames[0])
     with pytest.raises(ValueError, match="last_image must be one, or as many as the clips, which are 3, not 2"):

@@ -266,7 +266,7 @@ CONTROLS = """() => {
         const { left, top, width, height } = one.getBoundingClientRect();
         return one.contains(one.getRootNode().elementFromPoint(left + width / 2, top + height / 2));
     });
-    const counted = seen.filter(one => !one.closest("#chips, #example, #examples"));
+    const counted = seen.filter(one => !(one.getRootNode().host ?? one).closest("#chips, #example, #examples"));
     return counted.map(one => one.ariaLabel || one.textContent.trim() || one.tagName);
 }"""  # on the first screen, chips and examples aside
 
@@ -581,10 +581,10 @@ def test_a_clip_that_is_done_is_told_says_its_time_alone_and_the_next_estimate_r
     page.evaluate(ELSEWHERE)
     page.locator("#run").click()
     expect(page.locator("#clip video")).to_be_visible()
-    expect(page).to_have_title("✓ Your clip is done – TRIP: photo to clip")
+    expect(page).to_have_title("✓ Your clip is done – Animate · TRIP: photo to clip")
     assert page.evaluate("rings") == 1
     page.evaluate("isAway = false; document.dispatchEvent(new Event('visibilitychange'))")
-    expect(page).to_have_title("TRIP: photo to clip")
+    expect(page).to_have_title("Animate · TRIP: photo to clip")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#copy-link").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("Copied")

@@ -75,6 +75,18 @@ def test_a_clip_arrives_at_a_last_photo_and_so_does_every_other_seed_and_the_fin
         studio.animate("me", str(PHOTO), SHORT.model_copy(update={"loop": True}), last_photo=str(last))
 
 
+def test_a_download_is_asked_for_where_the_page_may_and_a_model_is_named(studio):
+    with pytest.raises(ValueError, match="this page downloads no models"):
+        studio.fetch("me", "sdxl")
+    studio.fetches = True
+    for name in ("", None):
+        with pytest.raises(ValueError, match="choose a model first"):
+            studio.fetch("me", name)
+    job = studio.fetch("me", "sdxl")
+    assert (job.kind, job.settings) == ("fetch", {"name": "sdxl"})
+    assert len(studio.store.jobs()) == 1
+
+
 def test_best_of_has_seeds_of_its_own(studio):
     jobs = studio.best_of(clip(studio, seed=1).id, "me")
     assert [job.settings["seed"] for job in jobs] == [None] * BEST_OF

@@ -15,7 +15,7 @@ def new_batch() -> str:
 
 def parts_of(store: JobStore, visitor: str, name: str) -> list[Job]:
     """A visitor's jobs of a batch that are there, as they were asked for."""
-    found = [job for job in store.jobs(visitor) if name_of(job) == name] if name.startswith(PREFIX) else []
+    found = [job for job in store.jobs(visitor) if name_of(job) == name] if isinstance(name, str) and name.startswith(PREFIX) else []
     return sorted(found, key=lambda job: job.created)
 
 

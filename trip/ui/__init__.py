@@ -42,7 +42,7 @@ THEME = gr.themes.Default(
 LAUNCH = {
     "theme": THEME,
     "css_paths": ASSETS / "style.css",
-    "head": f"{elements.HEAD}<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
+    "head": elements.HEAD,
     "footer_links": ["api", "settings"],
     "max_file_size": "30mb",
     "show_error": True,

@@ -241,6 +241,16 @@ class Studio:
         """What a job went on from, and the fine-tune it was made with, as a job of the same kind is told; the draft is another seed's."""
         return {name: job.settings[name] for name in ("after", "lora") if name in job.settings}
 
+    def fetch(self, visitor: str, name: str | None) -> Job:
+        """Asks for the download of a model of the catalogue. ValueError, in one line, where none is named or the page downloads none."""
+        if not self.fetches:
+            raise ValueError("this page downloads no models")
+        if not name:
+            raise ValueError("choose a model first")
+        job = self.store.submit(visitor, "fetch", {"name": name})
+        self.worker.wake()
+        return job
+
     def clips(self, visitor: str, text: str = "") -> list[Job]:
         """A visitor's jobs that gave a clip, newest first; with these words in their prompt."""
         return [job for job in self.store.jobs(visitor, State.DONE, text=text) if "clip" in job.result]

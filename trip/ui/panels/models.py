@@ -45,13 +45,7 @@ def build(studio: Studio, state: page_state.PageState) -> JobView:
         return [cards_of(studio), gr.update(choices=lacking)]
 
     def ask(visitor: str, name: str | None) -> str:
-        if not studio.fetches:
-            raise gr.Error("this page downloads no models", print_exception=False)
-        if not name:
-            raise gr.Error("choose a model first", print_exception=False)
-        job = or_toast(studio.store.submit, visitor, "fetch", {"name": name})
-        studio.worker.wake()
-        return job.id
+        return or_toast(studio.fetch, visitor, name).id
 
     def fetched(studio: Studio, job: Job | None) -> list[Any]:
         return shown() if job and job.state.is_final else [gr.skip()] * 2

@@ -156,9 +156,7 @@ def follow_models(
         return [shown, gr.update(visible=bool(name) and studio.fetches), name, *off]
 
     def get(visitor: str, name: str) -> str:
-        job = or_toast(studio.store.submit, visitor, "fetch", {"name": name})
-        studio.worker.wake()
-        return job.id
+        return or_toast(studio.fetch, visitor, name).id
 
     gr.on(None, lambda *_: gr.update(choices=_choices(studio, schema)), fetched, boxes["picture_model"], **QUICK)
     gr.on(None, show_missing, [*(boxes[name] for name in names), fetched], [lack.words, lack.get, wanted, *asking], **RAW)
