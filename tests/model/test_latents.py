@@ -1,11 +1,12 @@
 """Pixels to latents and back."""
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny
 
 from trip.model.build import build_vae
-from trip.model.latents import colours_of, decode_video, encode_video, fit_colours, fold_statistics
+from trip.model.latents import colours_of, decode_video, encode_video, fit_colours, fold_statistics, round_trip, to_uint8
 from trip.settings import PRESETS
 
 STATISTICS = {"latents_mean": [0.5, -1.0, 0.0, 2.0], "latents_std": [2.0, 0.5, 1.0, 3.0]}
@@ -112,3 +113,18 @@ def test_diffusers_other_autoencoders_of_pictures_are_taken(kind, video):
     raw = raw.latents if kind is AutoencoderTiny else raw.latent_dist.mode()
     assert torch.allclose(latents[0].transpose(0, 1), 0.5 * raw, atol=1e-5)
     assert decode_video(vae, latents).shape == video.shape
+
+
+def test_pixels_are_whole_numbers_of_which_none_is_out_of_range():
+    levels = torch.tensor([-1.5, -1.0, -0.996, 0.0, 0.2, 1.0, 1.5]).view(1, 1, 7, 1, 1).expand(2, 3, 7, 4, 5)
+    pixels = to_uint8(levels)
+    assert pixels.dtype == np.uint8 and pixels.shape == (2, 7, 4, 5, 3)
+    assert pixels[1, :, 2, 3, 1].tolist() == [0, 0, 1, 128, 153, 255, 255]
+
+
+def test_a_clip_comes_back_as_the_autoencoder_has_it():
+    vae, frames = tiny_vae(), np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), dtype=np.uint8)
+    video = torch.from_numpy(frames.astype(np.float32) / 255 * 2 - 1).permute(3, 0, 1, 2)[None]
+    wanted = decode_video(vae, encode_video(vae, video))[0].permute(1, 2, 3, 0)
+    found = round_trip(vae, frames)
+    assert found.shape == frames.shape and np.abs(found - ((wanted.clamp(-1, 1) + 1) * 127.5).numpy()).max() < 0.51
