@@ -403,6 +403,8 @@ def test_examples_and_clips_of_the_history_come_into_view(session):
         page.locator("#options > button").click()
     page.locator("#history > button").click()
     cards = page.locator("#cards li")
+    page.wait_for_function("document.querySelectorAll('#cards img')[1]?.currentSrc.endsWith('/last.png')")
+    page.emulate_media(reduced_motion="no-preference")
     expect(cards.nth(1).locator("img")).to_have_js_property("naturalWidth", 144)
     assert cards.nth(1).locator("img").evaluate("image => image.currentSrc").endswith("/thumbnail.webp")
     cards.nth(1).get_by_role("button", name="Show").click()
