@@ -41,7 +41,7 @@ class MissingModel(ValueError):
         super().__init__(download_hint(name, models))
         missing = missing_cards(name, models)
         self.name = name
-        self.words = f"{_titles(missing)}: not on this machine yet, about {size_of(num_bytes_to_get(name, models))}; get it first"
+        self.words = f"{_titles(missing)}: not on this machine yet, about {size_of(_num_bytes(missing))}; get it first"
 
 
 def card_folder(card: Card, models: Path | None) -> Path | None:
@@ -158,7 +158,8 @@ def base_title(model: Model) -> str:
 
 def download_hint(name: str, models: Path | None) -> str:
     """What of a card is missing, and the command that gets it."""
-    missing, sizes = missing_cards(name, models), size_of(num_bytes_to_get(name, models))
+    missing = missing_cards(name, models)
+    sizes = size_of(_num_bytes(missing))
     begun = "; what is whole of it is kept" if any(_is_partial(card, models) for card in missing) else ""
     option = f" --models {models}" if models else ""
     return f"{_titles(missing)}: not on this machine; get it (about {sizes}) with: python -m trip models --fetch {name}{option}{begun}"
@@ -172,7 +173,11 @@ def missing_cards(name: str, models: Path | None) -> list[Card]:
 
 def num_bytes_to_get(name: str, models: Path | None) -> int:
     """Size of what is missing for a card."""
-    return sum(card.about_bytes for card in missing_cards(name, models))
+    return _num_bytes(missing_cards(name, models))
+
+
+def _num_bytes(missing: list[Card]) -> int:
+    return sum(card.about_bytes for card in missing)
 
 
 def _titles(missing: list[Card]) -> str:

@@ -45,7 +45,8 @@ from trip.system.files import LEAST_FREE_BYTES, atomic_write_text, check_room
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-KEPT_FILES = {"photo.png", "map.png", "last_photo.png", "log.txt", "clips", "run", CHECKPOINT}  # what of a job its next attempt begins with
+LAST_PHOTO = "last_photo.png"  # file of a job whose clip arrives at it
+KEPT_FILES = {"photo.png", "map.png", LAST_PHOTO, "log.txt", "clips", "run", CHECKPOINT}  # what of a job its next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
@@ -145,7 +146,7 @@ class JobStore:
         folder = self.folder_of(job)
         try:
             create_owned(folder)
-            for name, picture in (("photo.png", photo), ("map.png", map), ("last_photo.png", last_photo)):
+            for name, picture in (("photo.png", photo), ("map.png", map), (LAST_PHOTO, last_photo)):
                 if picture is not None:
                     picture.save(folder / name, compress_level=1)
             if clips is not None:

@@ -18,7 +18,7 @@ from trip.jobs.handlers.fetch import FetchHandler
 from trip.jobs.handlers.finetune import FinetuneHandler
 from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
 from trip.jobs.janitor import DRAFTS, Limits, tidy
-from trip.jobs.store import Job, JobStore, State
+from trip.jobs.store import LAST_PHOTO, Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import (
     GIF_SHORT,
@@ -343,7 +343,7 @@ class Studio:
 
     def last_photo_of(self, job: Job) -> str | None:
         """The photo that a job's clip was to arrive at, where there was one."""
-        path = self.store.folder_of(job) / "last_photo.png"
+        path = self.store.folder_of(job) / LAST_PHOTO
         return str(path) if path.exists() else None
 
     def clip_of(self, job: Job) -> Path:

@@ -22,7 +22,7 @@ from trip.jobs.handlers.estimate import Timings
 from trip.jobs.handlers.figure import FIGURE
 from trip.jobs.handlers.sampling import SUSPEND, SamplingResult, Step, sample, sample_once
 from trip.jobs.handlers.stream import compute_thread
-from trip.jobs.store import State
+from trip.jobs.store import LAST_PHOTO, State
 from trip.jobs.worker import Cancelled, JobContext
 from trip.media import (
     Clip,
@@ -125,7 +125,7 @@ class AnimateHandler:
 
         asked = {name: value for name, value in context.job.settings.items() if name not in (FIGURE, BATCH)}
         earlier = {name: self._file_of(context, name, asked.pop(name)) for name in EARLIER if name in asked}
-        photo, last_photo = self._photo(context), self._photo(context, "last_photo.png", is_there=False)
+        photo, last_photo = self._photo(context), self._last_photo(context)
         model, lora = self._weights(context, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), context.folder / "running", time.monotonic()
         context.report(0.0, "Loading the model")
@@ -161,13 +161,14 @@ class AnimateHandler:
         return is_long and context.store.others_wait(context.job) and has_room(context.folder, LEAST_FREE_BYTES)
 
     @staticmethod
-    def _photo(context: JobContext, name: str = "photo.png", is_there: bool = True) -> Image.Image | None:
-        if not is_there and not (context.folder / name).exists():
-            return None
+    def _photo(context: JobContext, name: str = "photo.png") -> Image.Image:
         try:
             return read_photo(context.folder / name)
         except ValueError as error:
             raise ValueError("the photo of this job is not there any more; choose it again") from error
+
+    def _last_photo(self, context: JobContext) -> Image.Image | None:
+        return self._photo(context, LAST_PHOTO) if (context.folder / LAST_PHOTO).exists() else None
 
     def _write(
         self,

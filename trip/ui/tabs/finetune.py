@@ -171,7 +171,7 @@ def _asking(finetunes: FinetuneStudio, state: page_state.PageState, rows: gr.Sta
     advised = gr.State(None)
     shown = [estimate, lighter, advised, plan, stop]
     plan.click(show_plan, inputs, shown, preprocess=False, concurrency_limit=None, show_progress="hidden", api_visibility="private")
-    stop.click(lambda visitor: finetunes.stop_plan(visitor), state.visitor, None, **page_state.QUICK)
+    stop.click(finetunes.stop_plan, state.visitor, None, **page_state.QUICK)
     preset_boxes = list(FINETUNE_PRESETS["usual"])
     filled = [estimate, lighter, *(settings[box] for box in preset_boxes)]
     chosen.input(apply_preset, chosen, filled, **page_state.QUICK)
