@@ -77,6 +77,22 @@
     tab = id;
   };
 
+  // What was filled in: taken up when the page opens, without a photo that is gone, and kept from then on.
+  let isFilled = false;
+  window.tripFill = async (names, now) => {
+    isFilled = true;
+    const kept = JSON.parse(localStorage.getItem("trip-form") ?? "{}");
+    if (kept.photo && !(await fetch(kept.photo.url, { method: "HEAD" }).catch(() => null))?.ok) delete kept.photo;
+    const isNew = (name, value) => name in kept && JSON.stringify(kept[name]) !== JSON.stringify(value);
+    const values = names.map((name, index) => (isNew(name, now[index]) ? kept[name] : { __type__: "update" }));
+    return [(kept.photo && kept.crop?.box) ?? null, ...values];
+  };
+  window.tripKeep = (crop, names, now) => {
+    const entries = names.map((name, index) => [name, now[index]]);
+    if (isFilled) localStorage.setItem("trip-form", JSON.stringify({ crop, ...Object.fromEntries(entries) }));
+    return [];
+  };
+
   // Light or dark: as the browser or the address has it until a person chooses.
   const shade = localStorage.getItem("trip-shade");
   if (shade && !new URL(location).searchParams.has("__theme")) document.body.classList.toggle("dark", shade === "dark");

@@ -185,11 +185,18 @@ def test_a_job_outlives_a_reload_and_its_clip_goes_on(session, tmp_path):
     page.set_input_files("#photo input[type=file]", PHOTO)
     expect(page.locator("#crop img")).to_be_visible()
     page.locator("#crop .frame").press("-")
+    place = page.locator("#crop .frame").get_attribute("style")
     page.locator("#prompt textarea").fill("the camera pans left")
     _run(page, num_steps=12)
     page.wait_for_url(re.compile(r"\?job="))
     session.reload()
     expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#crop img")).to_be_visible()  # and so does the form
+    expect(page.locator("#crop .frame")).to_have_attribute("style", place)
+    expect(page.locator("#prompt textarea")).to_have_value("the camera pans left")
+    page.locator("#options > button").click()
+    expect(page.locator("#num_steps input")).to_have_value("12")
+    page.locator("#options > button").click()
 
     page.locator("#clip trip-player").locator("button").first.focus()
     page.keyboard.press("Home")

@@ -284,11 +284,12 @@ def _foliage(source: Source, rng: np.random.Generator) -> SceneMotion:
 
 
 def _snowfall(source: Source, rng: np.random.Generator) -> SceneMotion:
-    """Flakes that fall and sway; near ones are larger and faster."""
+    """Soft flakes that fall and sway; near ones are larger and faster."""
     count = 90
     near = rng.uniform(0, 1, count) ** 2
     x, y, phase = rng.uniform(0, 1, (3, count))
-    fall, radius = 0.45 + 0.5 * near, 0.005 + 0.011 * near
+    fall, radius = 0.45 + 0.5 * near, 0.009 + 0.018 * near
+    softness = 0.006 * source.unit  # of the edge of a flake, pixels
 
     def draw(picture: np.ndarray, way: float) -> np.ndarray:
         coat = np.zeros(source.region.shape, np.uint8)
@@ -296,24 +297,26 @@ def _snowfall(source: Source, rng: np.random.Generator) -> SceneMotion:
         at_y = (y + fall * way) % 1.08 - 0.04
         for flake in (np.stack([at_x, at_y, radius], 1) * source.unit * 16).astype(int).tolist():
             cv2.circle(coat, flake[:2], flake[2], 255, -1, cv2.LINE_AA, 4)  # in sixteenths of a pixel
-        return _blended(picture, cv2.blur(coat, (3, 3)) * np.float32(0.9 / 255 * min(way / FADE_IN, 1)), (250, 250, 255))
+        coat = cv2.GaussianBlur(coat, (0, 0), softness)
+        return _blended(picture, coat * np.float32(0.95 / 255 * min(way / FADE_IN, 1)), (250, 250, 255))
 
     return SceneMotion(draw)
 
 
 def _rainfall(source: Source, rng: np.random.Generator) -> SceneMotion:
-    """Thin streaks that fall together, a little aslant."""
-    count, slant = 90, 0.08
+    """Streaks that fall together, a little aslant; near ones are longer, thicker and faster."""
+    count, slant = 70, 0.08
     near, x, y = rng.uniform(0, 1, (3, count))
-    fall, length = 1.6 + 0.6 * near, 0.06 + 0.06 * near
+    fall, length = 1.6 + 0.6 * near, 0.08 + 0.1 * near
+    width = np.maximum((0.006 + 0.008 * near**2) * source.unit, 1).round().astype(int)
 
     def draw(picture: np.ndarray, way: float) -> np.ndarray:
         coat = np.zeros(source.region.shape, np.uint8)
-        at_y = (y + fall * way) % 1.2 - 0.05
+        at_y = (y + fall * way) % 1.25 - 0.05
         ends = np.stack([x + slant * (at_y - length), at_y - length, x + slant * at_y, at_y], 1)
-        for streak in (ends * source.unit * 16).astype(int).tolist():
-            cv2.line(coat, streak[:2], streak[2:], 255, max(round(source.unit / 128), 1), cv2.LINE_AA, 4)  # in sixteenths of a pixel
-        return _blended(picture, coat * np.float32(0.55 / 255 * min(way / FADE_IN, 1)), (215, 222, 235))
+        for streak, thick in zip((ends * source.unit * 16).astype(int).tolist(), width.tolist(), strict=True):
+            cv2.line(coat, streak[:2], streak[2:], 255, thick, cv2.LINE_AA, 4)  # in sixteenths of a pixel
+        return _blended(picture, coat * np.float32(0.65 / 255 * min(way / FADE_IN, 1)), (215, 222, 235))
 
     return SceneMotion(draw)
 

@@ -8,7 +8,7 @@ import gradio as gr
 from trip.system.environment import ASSETS
 from trip.ui import api, elements, page_state
 from trip.ui.finetune_studio import FinetuneStudio
-from trip.ui.form import leave_empty
+from trip.ui.form import keep_values, leave_empty
 from trip.ui.panels import examples, figure, inside, layout, models, training
 from trip.ui.panels.result import or_toast
 from trip.ui.security.page import Page
@@ -111,7 +111,8 @@ def build(studio: Studio) -> Page:
         shade.click(None, None, shade, js="() => tripShade(true)")
         page.load(None, None, shade, js="() => tripShade()")
         leave_empty(page)
-        page.load(open_page, [state.earlier, state.job], [state.visitor, state.job], **page_state.QUICK)
+        opened = page.load(open_page, [state.earlier, state.job], [state.visitor, state.job], **page_state.QUICK)
+        keep_values(page, opened, form.settings["crop"], form.placed)
         page.load(show_notices, None, notices, **page_state.QUICK)
         page.load(card, None, weights, **page_state.QUICK)
     return page

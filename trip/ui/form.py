@@ -4,10 +4,12 @@ Titles, help, ranges and defaults come from the schema of the task, which is als
 these controls use `preprocess=False`, so that the page and the API hand over what came.
 """
 
+import json
 from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from trip.media import read_photo
 from trip.settings import AnimateSettings, Request
@@ -28,6 +30,7 @@ CHOICE_LABELS = {
 }
 OWN_LABELS = {("aspect", "photo"): "as my photo"}  # of one setting alone
 PAGE_DEFAULTS = {"aspect": "photo"}  # programs and stored settings keep the schema's
+KEPT = (gr.Textbox, gr.Number, gr.Slider, gr.Radio, gr.Dropdown, gr.Checkbox, gr.Image)  # whose values a browser keeps
 MOST_RADIOS = 3  # more choices drop down
 
 
@@ -53,6 +56,24 @@ def leave_empty(page: gr.Blocks) -> None:
     """Has the browser send nothing for a number that is left empty. Gradio keeps an empty start out of the page, which is then a 0."""
     numbers = [box for box in page.blocks.values() if isinstance(box, gr.Number) and box.value is None]
     page.load(None, None, numbers, js=f"() => Array({len(numbers)}).fill(null)")
+
+
+def keep_values(page: gr.Blocks, opened: Dependency, crop: Component, placed: Component) -> None:
+    """Has the browser keep what a person fills in, and the photo and frame of the Animate tab; a page that is opened again takes it up.
+
+    opened         after which it is taken up
+    crop, placed   the frame as it is, and where it is to be over the photo that comes
+    """
+    boxes = [box for box in page.blocks.values() if isinstance(box, KEPT) and _is_kept(str(box.elem_id))]
+    names = json.dumps([box.elem_id for box in boxes])
+    opened.then(None, boxes, [placed, *boxes], js=f"(...now) => tripFill({names}, now)")
+    gr.on([box.change for box in (crop, *boxes)], None, [crop, *boxes], js=f"(crop, ...now) => tripKeep(crop, {names}, now)")
+
+
+def _is_kept(name: str) -> bool:
+    if name.startswith(("paint-", "edit-", "control-", "finetune-")):
+        return not name.endswith(("-chips", "-picture", "-photo"))
+    return name in {"photo", "randomize", "only-shown", *AnimateSettings.model_fields}
 
 
 def refuse_broken(photo: gr.Image) -> None:

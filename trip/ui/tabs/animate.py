@@ -35,6 +35,7 @@ class Form:
     chips: gr.CheckboxGroup
     said: gr.HTML
     settings: dict[str, Component]
+    placed: gr.JSON  # where the frame over a photo that is filled in was, for the next look at it
     randomize: gr.Checkbox
     run: gr.Button
     draft: gr.Button
@@ -64,6 +65,7 @@ def _form() -> Form:
     with gr.Column(elem_id="photo-box"):  # the frame takes the place of what the photo came in by
         photo = gr.Image(label="Photo", type="filepath", image_mode=None, sources=["upload"], elem_id="photo", buttons=[])
         settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop", picker="#photo input[type=file]")}
+        placed = gr.JSON(visible=False)
     words = AnimateSettings.model_fields["prompt"].description
     settings["prompt"] = control("prompt", lines=2, max_lines=6, info=None, placeholder=words)
     chosen = gr.CheckboxGroup(
@@ -112,7 +114,7 @@ def _form() -> Form:
     # outside the options, which are not in the page before they are opened: clips are dropped anywhere
     restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
     asking = (run, draft, estimate, tried, restore, more_photos, last_photo, lora, only_shown)
-    return Form(photo, seconds, chosen, said, settings, randomize, *asking)
+    return Form(photo, seconds, chosen, said, settings, placed, randomize, *asking)
 
 
 def read_settings(form: Form, values: dict[Component, Any]) -> AnimateSettings:
@@ -149,8 +151,9 @@ def _is_positive(number: Any) -> bool:
 def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
 
-    def place_crop(photo: Any, aspect: str, box: tuple[float, ...] | None) -> list[Any]:
-        """The frame over a photo; where a clip was filled in, as it was placed for that."""
+    def place_crop(photo: Any, aspect: str, placed: Any) -> list[Any]:
+        """The frame over a photo; where a form was filled in, as it was placed there."""
+        box = or_toast(elements.chosen_box, placed)
         if aspect not in AnimateSettings.kind_of("aspect").__args__ or aspect == "photo":
             return [elements.crop_value(photo, None, box), None]
         across, down = map(int, aspect.split(":"))
@@ -187,12 +190,12 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     for single in (form.photo, form.last_photo):
         refuse_broken(single)
     form.more_photos.upload(look_at, form.more_photos, form.more_photos, **RAW)
-    crop, restored = form.settings["crop"], gr.State(None)
+    crop = form.settings["crop"]
     placing = [form.photo.change, form.settings["aspect"].input]
-    gr.on(placing, place_crop, [form.photo, form.settings["aspect"], restored], [crop, restored], **RAW)
+    gr.on(placing, place_crop, [form.photo, form.settings["aspect"], form.placed], [crop, form.placed], **RAW)
     changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
     gr.on([*changing, made.change], show_estimate, form.inputs, form.estimate, **RAW)
-    form.restore.upload(restore, form.restore, [form.photo, form.randomize, restored, *form.settings.values()], **page_state.QUICK)
+    form.restore.upload(restore, form.restore, [form.photo, form.randomize, form.placed, *form.settings.values()], **page_state.QUICK)
 
     def show_defaults() -> list[Any]:
         """An empty number means what the model was made for: say how much that is, once the model is loaded."""
