@@ -13,6 +13,8 @@
     play: "M7 4v16l13-8z",
     pause: "M6 4h4v16H6zM14 4h4v16h-4z",
     next: "M16 5h2v14h-2zM5 5v14l10-7z",
+    silent: "M3 9h4l5-4v14l-5-4H3zM15.6 8.2l6.2 6.2-1.4 1.4-6.2-6.2zM20.4 8.2l1.4 1.4-6.2 6.2-1.4-1.4z",
+    heard: "M3 9h4l5-4v14l-5-4H3zM14 8.5a4.5 4.5 0 0 1 0 7zM14 4.5a8 8 0 0 1 0 15v-2a6 6 0 0 0 0-11z",
     whole: "M4 4h6v2H6v4H4zM14 4h6v6h-2V6h-4zM4 14h2v4h4v2H4zM18 14h2v6h-6v-2h4z",
   };
 
@@ -137,7 +139,7 @@
       this.tracks.forEach(({ video }) => video.addEventListener("click", () => this.clicked()));
       const previous = button("Previous frame", () => this.step(this.index - 1), "previous");
       const next = button("Next frame", () => this.step(this.index + 1), "next");
-      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output, this.pace(), ...this.whole());
+      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output, this.pace(), ...this.sound(), ...this.whole());
       if (this.hasAttribute("bare")) {
         row.hidden = true;
         this.toggle = this.stage; // is a button of its own
@@ -159,6 +161,21 @@
       };
       tell();
       return made;
+    }
+
+    sound() {
+      if (!this.hasAttribute("sound")) return [];
+      const { video } = this.lead;
+      const made = button("Sound", () => {
+        video.muted = !video.muted;
+        tell();
+      }, "silent");
+      const tell = () => {
+        draw(made, video.muted ? "silent" : "heard");
+        made.setAttribute("aria-pressed", !video.muted);
+      };
+      tell();
+      return [made];
     }
 
     whole() {
@@ -282,7 +299,7 @@
   }
 
   class TripPlayer extends ClipElement {
-    static observedAttributes = ["src", "fps", "frames", "label"];
+    static observedAttributes = ["src", "fps", "frames", "label", "sound"];
 
     clips() {
       const number = (name, otherwise) => Number(this.getAttribute(name)) || otherwise;

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.test_sound import loudness, tone
 from trip.cli import main
 from trip.data.photos import is_held_out
 from trip.data.prompts import CAMERA_MOTIONS
@@ -105,6 +106,16 @@ def test_animate_arrives_at_a_last_photo(photo_file, photo, tiny_model, tmp_path
     assert np.abs(clip.frames[0].astype(int) - fit_photo(photo, *clip.frames.shape[1:3])).mean() < 8
     assert code_of("animate", photo_file, *words, "--loop") == 2 and "got both; choose one" in capsys.readouterr().err
     assert code_of("animate", photo_file, "--last-photo", tmp_path / "none.png", "--output", output) == 2
+
+
+def test_animate_puts_a_sound_beside_the_pictures(photo_file, tiny_model, tmp_path, capsys):
+    words = ["--sound", tone(tmp_path / "tone.wav", 9), "--num-steps", 1, "--num-frames", 4, "--fps", 4, "--model", tiny_model]
+    assert code_of("animate", photo_file, *words, "--output", tmp_path / "clip.mp4") == 0
+    clip = read_clip(tmp_path / "clip.mp4")
+    assert len(loudness(tmp_path / "clip.mp4")) == int(10 * len(clip.frames) / clip.fps) and clip.metadata["fps"] == 4
+    for output, sound in (("clip.gif", tmp_path / "tone.wav"), ("other.mp4", photo_file)):
+        assert code_of("animate", photo_file, "--sound", sound, "--output", tmp_path / output) == 2
+        assert "wanted a" in capsys.readouterr().err and not (tmp_path / output).exists()
 
 
 def test_animate_writes_what_the_network_drew_where_that_is_the_size(photo_file, photo, tiny_model, tmp_path):

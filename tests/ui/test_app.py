@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from app import main
+from tests.test_sound import loudness, tone
 from tests.training.test_finetune import write_moving_square
 from trip.cli.app import build_parser, parse
 from trip.media import embedded_photo, fit_photo, read_clip, read_metadata, read_photo
@@ -38,7 +40,7 @@ def animate(client: Client, photo: Path = PHOTO, **values: Any) -> tuple[str, in
 
 def test_programs_see_the_endpoints_meant_for_them(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    clips = ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs"]
+    clips = ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs", "/sound"]
     assert sorted(endpoints) == sorted([*clips, "/control_map", "/edit_and_animate", "/fine_tune", "/text_to_video"])
 
 
@@ -53,6 +55,17 @@ def test_animate_gives_a_clip_its_seed_and_its_settings(client):
     beside = {"job", "notes"}  # told with the settings, and none of them
     assert {name: stored[name] for name in settings if name not in beside} == {k: v for k, v in settings.items() if k not in beside}
     assert embedded_photo(stored).size == Image.open(PHOTO).size
+
+
+def test_a_program_gives_a_clip_a_sound_and_takes_it_away(client, tmp_path):
+    *_, settings = animate(client, fps=5)
+    path, _, again = client.predict(settings["job"], handle_file(tone(tmp_path / "tone.wav", 5)), api_name="/sound")
+    assert len(loudness(Path(path))) in (7, 8) and again == settings  # four frames at 5 a second
+    with pytest.raises(AppError, match="wanted a sound, got"):
+        client.predict(settings["job"], handle_file(PHOTO.with_name("chelsea.webp")), api_name="/sound")
+    path, *_ = client.predict(settings["job"], None, api_name="/sound")
+    with av.open(path) as container:
+        assert len(container.streams) == 1
 
 
 def test_a_clip_arrives_at_the_last_photo_that_a_program_names(client):

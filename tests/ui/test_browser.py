@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.test_sound import loudness, tone
 from tests.ui.conftest import fill, until
 from trip.media import read_clip, read_metadata
 
@@ -616,3 +617,31 @@ def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scroll
     expect(page.locator("#run")).to_be_visible()
     expect(page.get_by_role("tab")).to_have_text(["Animate", "Text to video", "Edit", "Fine-tune"])
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_clip_is_heard_with_a_sound_that_a_person_adds(session, tmp_path):
+    page = session.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    page.locator("#prompt textarea").fill("the camera pans right")
+    expect(page.locator("#crop img")).to_be_visible()
+    _run(page)
+    player, sound = page.locator("#clip trip-player"), page.locator("#clip").get_by_role("button", name="Sound")
+    expect(player).to_be_visible()
+    expect(page.locator("#add-sound")).to_have_text("Add sound")
+    expect(sound).to_have_count(0)
+    page.set_input_files("input[type=file]:has(~ #add-sound)", tone(tmp_path / "tone.wav", 9))
+    expect(sound).to_have_attribute("aria-pressed", "false")
+    sound.click()
+    expect(sound).to_have_attribute("aria-pressed", "true")
+    assert player.locator("video").evaluate("(video) => !video.muted")
+    assert len(loudness(_downloaded(page, "MP4", tmp_path))) > 3
+
+    (tmp_path / "words.mp3").write_text("no sound")
+    page.set_input_files("input[type=file]:has(~ #add-sound)", tmp_path / "words.mp3")
+    expect(page.locator(".toast-body")).to_contain_text("wanted a sound, got")
+    expect(sound).to_be_visible()
+    page.locator("#remove-sound").click()
+    expect(sound).to_have_count(0)
+    expect(page.locator("#remove-sound")).to_be_hidden()
+    expect(page.locator("#add-sound")).to_have_text("Add sound")
+    assert session.errors == [] and session.outside == []

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.test_sound import loudness, tone
 from trip.jobs.store import Job, State
 from trip.media import Clip, fit_photo, read_clip, read_metadata, read_photo, write_clip
 from trip.settings import AnimateSettings
@@ -73,6 +74,42 @@ def test_a_clip_arrives_at_a_last_photo_and_so_does_every_other_seed_and_the_fin
     assert studio.last_photo_of(gone_on) is None and studio.last_photo_of(other)
     with pytest.raises(ValueError, match="got both; choose one"):
         studio.animate("me", str(PHOTO), SHORT.model_copy(update={"loop": True}), last_photo=str(last))
+
+
+def test_a_clip_keeps_the_sound_it_was_given_and_so_do_those_that_are_made_of_it(studio, tmp_path):
+    job = clip(studio, seed=1)
+    silent = studio.clip_of(job)
+    studio.put_sound(job.id, "me", str(tone(tmp_path / "short.wav", 0.4)))
+    first = studio.clip_of(job)
+    assert len(loudness(first)) == 4 and studio.download(job.id, "me", "MP4") == first
+    studio.put_sound(job.id, "me", str(tone(tmp_path / "long.wav", 30)))
+    heard = studio.clip_of(job)
+    assert heard != first and not first.exists()
+    assert (read_clip(heard).frames == read_clip(silent).frames).all()
+
+    gone_on = finished(studio, studio.continue_clip(job.id, "me"))
+    loop = finished(studio, studio.rerun(job.id, "me", loop=True))
+    for one in (job, gone_on, loop):
+        seconds = one.result["num_frames"] / one.result["fps"]
+        assert len(loudness(studio.clip_of(one))) == pytest.approx(10 * seconds, abs=1)
+    assert gone_on.result["num_frames"] > 1.8 * job.result["num_frames"]
+    further = finished(studio, studio.continue_clip(gone_on.id, "me"))
+    assert len(loudness(studio.clip_of(further))) > len(loudness(studio.clip_of(gone_on)))
+
+    studio.put_sound(gone_on.id, "me", None)
+    assert studio.sound_of(gone_on) is None and studio.sound_of(further)
+    assert studio.clip_of(gone_on).name == gone_on.result["clip"]
+    assert [path.name for path in studio.store.folder_of(gone_on).glob("*sound*")] == []
+
+
+def test_a_sound_of_somebody_else_or_of_none_changes_nothing(studio, tmp_path):
+    job, broken = clip(studio), tmp_path / "broken.mp3"
+    broken.write_text("no sound")
+    with pytest.raises(ValueError, match="broken.mp3: wanted a sound"):
+        studio.put_sound(job.id, "me", str(broken))
+    with pytest.raises(ValueError, match="no such job of yours"):
+        studio.put_sound(job.id, "you", str(tone(tmp_path / "tone.wav", 1)))
+    assert studio.clip_of(job).name == job.result["clip"] and studio.sound_of(job) is None
 
 
 def test_a_download_is_asked_for_where_the_page_may_and_a_model_is_named(studio):

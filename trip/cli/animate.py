@@ -13,6 +13,7 @@ def add(verbs: Verbs) -> None:
     parser = verbs.add_parser("animate", help="a clip from a photo and a prompt")
     parser.add_argument("photo", metavar="PHOTO")
     parser.add_argument("--last-photo", metavar="PHOTO", help="the clip arrives at this photo; none: it goes where the motion takes it")
+    parser.add_argument("--sound", metavar="FILE", help="an .mp4 is heard with it, cut to its length: a sound, or a video that has one")
     add_settings(parser, AnimateSettings)
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="checkpoint folder or hub id; the embedded one where none is given")
     parser.add_argument("--lora", type=Path, metavar="RUN", help="folder or file of a fine-tune, whose changes are added to the model")
@@ -23,11 +24,16 @@ def add(verbs: Verbs) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does it."""
     settings = settings_in(options, AnimateSettings)
-    from trip.media import check_writable, read_photo
+    from trip.media import MediaError, check_sound, check_writable, read_photo, with_sound
 
     output, last = check_writable(options.output), None
+    if options.sound and output.suffix.lower() != ".mp4":
+        raise MediaError(f"--sound: wanted an .mp4 to put a sound into, got {output.name}; choose an .mp4")
+    sound = options.sound and check_sound(options.sound)
     if options.last_photo:
         settings.check_arrival()
         last = read_photo(options.last_photo)
     animate(options.model, read_photo(options.photo), settings, output, lora=options.lora, last_photo=last)
+    if sound:
+        with_sound(output, sound, output)
     print(output)

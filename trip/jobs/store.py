@@ -5,7 +5,7 @@ OUTPUT/jobs.sqlite        the table, in WAL mode
 OUTPUT/lock               held by the app that serves this folder
 OUTPUT/reserve            room that is kept for a full disk, see `reserve.py`
 OUTPUT/.jobs-own/ID       says that the app made the folder of that name, see `folders.py`
-OUTPUT/jobs/ID/           photo.png, map.png, last_photo.png, preview.jpg, log.txt and results of one job, once it is done
+OUTPUT/jobs/ID/           photo.png, map.png, last_photo.png, sound.m4a, preview.jpg, log.txt and results of one job, once it is done
                           job.json; ID cannot be guessed
 
 Nothing is deleted but what a row of the table names or what has the app's own mark. A row or a job.json that cannot
@@ -38,6 +38,7 @@ from trip.jobs.folders import JOB_FILE, create_owned, drop, is_id
 from trip.jobs.job import Job, State, job_from_row
 from trip.jobs.recovery import erase_secrets, recover, refuse_foreign_files
 from trip.jobs.reserve import Reserve, is_full
+from trip.jobs.sound import SOUND
 from trip.jobs.table import insert, open_table
 from trip.jobs.visitor import address_of, id_of_secret
 from trip.system.files import LEAST_FREE_BYTES, atomic_write_text, check_room
@@ -46,7 +47,16 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 LAST_PHOTO = "last_photo.png"  # file of a job whose clip arrives at it
-KEPT_FILES = {"photo.png", "map.png", LAST_PHOTO, "log.txt", "clips", "run", CHECKPOINT}  # what of a job its next attempt begins with
+KEPT_FILES = {
+    "photo.png",
+    "map.png",
+    LAST_PHOTO,
+    SOUND,
+    "log.txt",
+    "clips",
+    "run",
+    CHECKPOINT,
+}  # what of a job its next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
@@ -130,12 +140,14 @@ class JobStore:
         map: Image.Image | None = None,
         *,
         last_photo: Image.Image | None = None,
+        sound: Path | None = None,
         clips: Path | None = None,
     ) -> Job:
         """Takes in a job; ValueError, in one line, where too many wait or the disk is full.
 
         map         a control map, of jobs that draw over one
         last_photo  where a clip arrives
+        sound       what a clip is heard with, copied
         clips       folder that is copied, of jobs that learn
         """
         needed = sum(path.stat().st_size for path in clips.rglob("*") if path.is_file()) if clips else 0
@@ -149,6 +161,8 @@ class JobStore:
             for name, picture in (("photo.png", photo), ("map.png", map), (LAST_PHOTO, last_photo)):
                 if picture is not None:
                     picture.save(folder / name, compress_level=1)
+            if sound is not None:
+                shutil.copyfile(sound, folder / SOUND)
             if clips is not None:
                 shutil.copytree(clips, folder / "clips")
             with self.changing() as table:

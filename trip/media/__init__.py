@@ -20,6 +20,7 @@ from trip.media.files import MediaError, check_target
 from trip.media.flow import FlowFinder, agreement, blurred, carried, light_between
 from trip.media.photo import PHOTO_SUFFIXES, Box, fit_photo, fitted_part, read_photo, shown_part, write_picture
 from trip.media.shape import frame_shape
+from trip.media.sound import check_sound, with_sound, write_sound
 from trip.media.video import Video, open_video, oriented
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "boomerang",
     "carried",
     "check_joins",
+    "check_sound",
     "check_target",
     "check_writable",
     "fit_photo",
@@ -54,9 +56,11 @@ __all__ = [
     "shown_part",
     "smaller",
     "with_photo",
+    "with_sound",
     "write_clip",
     "write_continuation",
     "write_frames",
     "write_picture",
     "write_png_zip",
+    "write_sound",
 ]

@@ -68,12 +68,13 @@ class ComparedClip:
     still: str = ""
 
 
-def player(src: str | Path, fps: float, frames: int, label: str = "", *, bare: bool = False) -> str:
+def player(src: str | Path, fps: float, frames: int, label: str = "", *, bare: bool = False, sound: bool = False) -> str:
     """HTML of a clip in a loop that can be stepped by frames, with keys, mouse or touch; the arguments are those of `ComparedClip`.
 
-    bare  without the row of controls: a click plays and stops it
+    bare   without the row of controls: a click plays and stops it
+    sound  whether it has one; it is off until a person turns it on, as browsers want it
     """
-    more = {"bare": ""} if bare else {}
+    more = {name: "" for name, is_so in (("bare", bare), ("sound", sound)) if is_so}
     return _element("trip-player", src=address(src), fps=f"{fps:g}", frames=str(frames), label=label, **more)
 
 

@@ -18,6 +18,7 @@ from trip.jobs.handlers.fetch import FetchHandler
 from trip.jobs.handlers.finetune import FinetuneHandler
 from trip.jobs.handlers.pictures import SCHEMAS, PictureHandler
 from trip.jobs.janitor import DRAFTS, Limits, tidy
+from trip.jobs.sound import SOUND, heard_clip, put_sound, remove_sound
 from trip.jobs.store import LAST_PHOTO, Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import (
@@ -174,12 +175,14 @@ class Studio:
         settings: AnimateSettings,
         *,
         last_photo: str | None = None,
+        sound: Path | None = None,
         only_shown: bool = False,
         **more: Any,
     ) -> Job:
         """Asks for a clip. ValueError, in one line, where there is no photo to use or no room for the job.
 
         last_photo  where the clip arrives; none: it goes where the motion takes it
+        sound       of an earlier clip, that this one keeps
         only_shown  keep the part of the photo that is animated alone; else the job and its MP4 have the whole photo
         """
         if photo is None:
@@ -191,7 +194,7 @@ class Studio:
         if only_shown:
             image = shown_part(image, *self.pipeline().frame_shape(settings.aspect, image.size, settings.crop), settings.crop)
             settings = settings.model_copy(update={"crop": None})
-        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image, last_photo=last)
+        job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image, last_photo=last, sound=sound)
         self.worker.wake()
         return job
 
@@ -205,7 +208,8 @@ class Studio:
         job = self.store.get(job_id, visitor)
         settings = AnimateSettings.checked(**self.settings_of(job).model_dump() | changes)
         more = {batch.BATCH: group} if group else {}
-        return self.animate(visitor, self.photo_of(job), settings, last_photo=self.last_photo_of(job), **self._after(job), **more)
+        more |= {"last_photo": self.last_photo_of(job), **self._kept(job)}
+        return self.animate(visitor, self.photo_of(job), settings, **more)
 
     def best_of(self, job_id: str, visitor: str) -> list[Job]:
         """The same photo and settings with BEST_OF seeds more, a batch to choose from; fewer where no more may wait, ValueError where
@@ -227,19 +231,20 @@ class Studio:
         used = self.settings_of(job)
         settings = used.model_copy(update={"num_steps": min(1000, FINAL_STEPS * used.num_steps)})
         more = {"last_photo": self.last_photo_of(job), "draft": job.id}
-        return self.animate(visitor, self.photo_of(job), settings, **more, **self._after(job))
+        return self.animate(visitor, self.photo_of(job), settings, **more, **self._kept(job))
 
     def continue_clip(self, job_id: str, visitor: str, prompt: str | None = None) -> Job:
         """A clip that goes on from the last frame of another one, and shows both."""
         job = self._done(job_id, visitor)
         used = self.settings_of(job)
         settings = used.model_copy(update={"seed": None, "crop": None, "loop": False, "prompt": used.prompt if prompt is None else prompt})
-        return self.animate(visitor, self.last_frame(job_id, visitor), settings, **{**self._after(job), "after": job.id})
+        return self.animate(visitor, self.last_frame(job_id, visitor), settings, **{**self._kept(job), "after": job.id})
 
-    @staticmethod
-    def _after(job: Job) -> dict[str, Any]:
-        """What a job went on from, and the fine-tune it was made with, as a job of the same kind is told; the draft is another seed's."""
-        return {name: job.settings[name] for name in ("after", "lora") if name in job.settings}
+    def _kept(self, job: Job) -> dict[str, Any]:
+        """What a job went on from, the fine-tune it was made with and its sound, as a job of the same kind is told; the draft is another
+        seed's.
+        """
+        return {name: job.settings[name] for name in ("after", "lora") if name in job.settings} | {"sound": self.sound_of(job)}
 
     def fetch(self, visitor: str, name: str | None) -> Job:
         """Asks for the download of a model of the catalogue. ValueError, in one line, where none is named or the page downloads none."""
@@ -347,8 +352,23 @@ class Studio:
         return str(path) if path.exists() else None
 
     def clip_of(self, job: Job) -> Path:
-        """A done job's clip."""
-        return self.store.folder_of(job) / job.result["clip"]
+        """A done job's clip, with its sound where it was given one."""
+        return heard_clip(self.store.folder_of(job) / job.result["clip"])
+
+    def put_sound(self, job_id: str, visitor: str, source: str | None) -> Job:
+        """Gives a done clip the sound of a file, which clips that are made of it keep, or none; ValueError where the file has none."""
+        job = self._done(job_id, visitor)
+        clip = self.store.folder_of(job) / job.result["clip"]
+        with self._converting:
+            check_room(clip.parent, clip.stat().st_size)
+            put_sound(clip, source) if source else remove_sound(clip)
+        self._drop_zips(visitor)
+        return job
+
+    def sound_of(self, job: Job) -> Path | None:
+        """What a job's clip is heard with, where a person gave it a sound."""
+        path = self.store.folder_of(job) / SOUND
+        return path if path.exists() else None
 
     def last_frame(self, job_id: str, visitor: str) -> str:
         """The last frame of a done clip, as a photo."""

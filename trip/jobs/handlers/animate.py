@@ -22,6 +22,7 @@ from trip.jobs.handlers.estimate import Timings
 from trip.jobs.handlers.figure import FIGURE
 from trip.jobs.handlers.sampling import SUSPEND, SamplingResult, Step, sample, sample_once
 from trip.jobs.handlers.stream import compute_thread
+from trip.jobs.sound import join_sound
 from trip.jobs.store import LAST_PHOTO, State
 from trip.jobs.worker import Cancelled, JobContext
 from trip.media import (
@@ -187,6 +188,7 @@ class AnimateHandler:
         drawn = write_clip(Clip(output.frames, output.fps, as_drawn), context.folder / f"drawn-{seed}.mp4")
         frames = self._rendering(output, settings, earlier.get("after"))
         path, num_frames, shown = self._render(context, frames, photo, earlier.get("after"))
+        join_sound(path)
         measured = clip_metrics(shown, fit_photo(photo, *frames.shape, settings.crop))
         self.timings.add(replace(sampled.timing, rendering=time.monotonic() - rendering))
         return {

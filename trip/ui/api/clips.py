@@ -42,7 +42,7 @@ def clip_response(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, An
 def publish(studio: Studio) -> None:
     """Adds the endpoints to the current `gr.Blocks`."""
     clips = ClipEndpoints(studio)
-    for endpoint in (clips.animate, clips.continue_clip):
+    for endpoint in (clips.animate, clips.continue_clip, clips.sound):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
     for endpoint in (clips.jobs, clips.job, clips.cancel, clips.estimate, clips.compare):
         gr.api(endpoint, api_name=endpoint.__name__, queue=False)
@@ -140,6 +140,16 @@ class ClipEndpoints:
         """
         asked = await asyncio.to_thread(or_toast, self.studio.continue_clip, job, visitor_of(request), prompt or None)
         return clip_response(self.studio, await wait_for_job(self.studio, asked))
+
+    async def sound(self, job: str, file: FileData | None = None, request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
+        """Give a clip a sound, cut to its length, which clips that are made of it keep.
+
+        Args:
+            job: id of a job that is done
+            file: a sound, or a video that has one; none: the clip is silent again
+        """
+        source = None if file is None else or_toast(uploaded, file)
+        return clip_response(self.studio, await asyncio.to_thread(or_toast, self.studio.put_sound, job, visitor_of(request), source))
 
     def jobs(self, request: gr.Request = None) -> list[dict[str, Any]]:
         """All jobs of yours, those that wait first."""

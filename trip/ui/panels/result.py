@@ -31,13 +31,15 @@ class ResultPanel:
     formats: gr.Radio
     download: gr.DownloadButton
     next_prompt: gr.Textbox
+    add_sound: gr.UploadButton
+    remove_sound: gr.Button
     last_frame: gr.Button
     actions: dict[str, gr.Button]
 
     @property
     def outputs(self) -> list[gr.blocks.Block]:
         """What `shown` gives values to, in that order."""
-        return [self.clip, self.below, self.drawn, self.facts, self.formats, self.download]
+        return [self.clip, self.below, self.drawn, self.facts, self.formats, self.download, self.add_sound, self.remove_sound]
 
 
 def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
@@ -70,6 +72,8 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
             download = gr.DownloadButton("Download", elem_id="download", size="sm", scale=1, min_width=110)
         with gr.Row():
             last_frame = gr.Button("Last frame as photo", size="sm", min_width=120, elem_id="last-frame")
+            add_sound = gr.UploadButton("Add sound", file_types=["audio", "video"], size="sm", min_width=90, elem_id="add-sound")
+            remove_sound = gr.Button("No sound", size="sm", min_width=90, elem_id="remove-sound", visible=False)
             link = gr.Button("Copy link", size="sm", min_width=90, elem_id="copy-link")
         facts = gr.HTML(elem_id="facts")
 
@@ -80,13 +84,22 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
         job = find_job(studio, visitor, job_id)
         return gr.skip() if job is None or "clip" not in job.result else player_of(studio, job, as_drawn=as_drawn)
 
+    def put_sound(visitor: str, job_id: str, file: str | None) -> list[Any]:
+        return shown(studio, or_toast(studio.put_sound, job_id, visitor, file))
+
+    def drop_sound(visitor: str, job_id: str) -> list[Any]:
+        return put_sound(visitor, job_id, None)
+
     def tell_copied() -> None:
         gr.Info("Copied. The link opens for you alone, in this browser")
 
     link.click(tell_copied, None, None, js="() => { tripCopy(); return []; }", **QUICK)
     formats.input(converted, [state.visitor, state.job, formats], download, **QUICK)
     drawn.input(view, [state.visitor, state.job, drawn], clip, **QUICK)
-    return ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, last_frame, actions)
+    panel = ResultPanel(clip, below, drawn, facts, formats, download, next_prompt, add_sound, remove_sound, last_frame, actions)
+    add_sound.upload(put_sound, [state.visitor, state.job, add_sound], panel.outputs, **QUICK)
+    remove_sound.click(drop_sound, [state.visitor, state.job], panel.outputs, **QUICK)
+    return panel
 
 
 def or_toast(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
@@ -116,9 +129,10 @@ def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str
 def shown(studio: Studio, job: Job | None) -> list[Any]:
     """Values for `ResultPanel.outputs`."""
     if job is None or job.state != State.DONE or "clip" not in job.result:
-        return [gr.update(visible=False), gr.update(visible=False), False, "", gr.update(), gr.update()]
-    player = gr.update(value=player_of(studio, job), visible=True)
-    return [player, gr.update(visible=True), False, facts_of(job), "MP4", _offered(studio.clip_of(job), "MP4")]
+        return [gr.update(visible=False), gr.update(visible=False), False, "", *[gr.update()] * 4]
+    player, has_sound = gr.update(value=player_of(studio, job), visible=True), studio.sound_of(job) is not None
+    sounds = gr.UploadButton("Other sound" if has_sound else "Add sound", value=None), gr.update(visible=has_sound)
+    return [player, gr.update(visible=True), False, facts_of(job), "MP4", _offered(studio.clip_of(job), "MP4"), *sounds]
 
 
 def player_of(studio: Studio, job: Job, *, as_drawn: bool = False) -> str:
@@ -128,7 +142,8 @@ def player_of(studio: Studio, job: Job, *, as_drawn: bool = False) -> str:
     label = " · ".join(filter(None, [label_of(job), label]))
     if as_drawn and "drawn" in result:
         return elements.player(studio.drawn_of(job), result["drawn_fps"], result["drawn_frames"], f"{label}, as the network drew it")
-    return elements.player(studio.clip_of(job), result["fps"], result["num_frames"], label)
+    has_sound = studio.sound_of(job) is not None
+    return elements.player(studio.clip_of(job), result["fps"], result["num_frames"], label, sound=has_sound)
 
 
 def _offered(path: Path, name: str) -> gr.DownloadButton:
