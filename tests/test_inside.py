@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trip.diffusion import add_noise, image_noise_prior, linear_fusion
-from trip.inside import AGREE, Inside, InsideRecorder, fusion_share, heat_map, sheet
+from trip.inside import AGREE, Inside, InsideRecorder, clean_clips, fusion_share, share_map
 from trip.media import fit_photo
 from trip.model.fusion import NoiseFusion
 from trip.model.latents import encode_video
@@ -211,49 +211,46 @@ def test_other_files_are_refused_in_one_line(recorded, tmp_path):
 # drawing
 
 
-def cell(picture: np.ndarray, step: int, frame: int, shape: tuple[int, int]) -> np.ndarray:
-    """Colour of one cell of a heat map of steps and frames."""
-    across, down = 560 // shape[0], 320 // shape[1]
-    return picture[34 + int((frame + 0.5) * down), 44 + int((step + 0.5) * across)].astype(int)
-
-
-def test_heat_map_shows_steps_to_the_right_and_frames_downwards():
-    share = np.array([[0.0, 0.5, 1.0], [1.0, np.nan, 0.0]])
-    picture = heat_map(made(share))
-    assert picture.dtype == np.uint8 and picture.ndim == 3
-    dark, bright = cell(picture, 0, 0, share.shape), cell(picture, 0, 2, share.shape)
+def test_a_share_map_shows_steps_to_the_right_and_frames_downwards():
+    drawn = share_map(made(np.array([[0.0, 0.5, 1.0], [1.0, np.nan, 0.0]])))
+    assert drawn.cells.shape == (3, 2, 3) and drawn.cells.dtype == np.uint8
+    assert (drawn.low, drawn.high, drawn.is_beyond, drawn.has_gaps) == (0, 1, (False, False), True)
+    dark, bright = drawn.cells[0, 0].astype(int), drawn.cells[2, 0].astype(int)
     assert bright.sum() > dark.sum() + 200  # told apart by lightness alone
-    assert np.array_equal(cell(picture, 1, 0, share.shape), bright) and np.array_equal(cell(picture, 1, 2, share.shape), dark)
-    assert cell(picture, 1, 1, share.shape).tolist() == list(AGREE)
-    assert dark.sum() < cell(picture, 0, 1, share.shape).sum() < bright.sum()
+    assert np.array_equal(drawn.cells[0, 1], bright) and np.array_equal(drawn.cells[2, 1], dark)
+    assert drawn.cells[1, 1].tolist() == list(AGREE)
+    assert dark.sum() < drawn.cells[1, 0].sum() < bright.sum()
 
 
-def test_scale_of_the_heat_map_grows_with_the_shares():
+def test_the_scale_of_a_share_map_grows_with_the_shares():
     share = np.full((4, 4), 0.5)
-    inner = cell(heat_map(made(share)), 0, 0, share.shape)
+    inner = share_map(made(share)).cells[0, 0]
     share[1:3] = [[3.0] * 4, [-2.0] * 4]
-    assert np.array_equal(cell(heat_map(made(share)), 0, 0, share.shape), inner)  # the middle of 0 .. 1 and of -2 .. 3
-    assert cell(heat_map(made(share)), 1, 0, share.shape).sum() > inner.sum() > cell(heat_map(made(share)), 2, 0, share.shape).sum()
+    drawn = share_map(made(share))
+    assert (drawn.low, drawn.high, drawn.is_beyond) == (-2, 3, (False, False))
+    assert np.array_equal(drawn.cells[0, 0], inner)  # the middle of 0 .. 1 and of -2 .. 3
+    assert drawn.cells[0, 1].sum() > inner.sum() > drawn.cells[0, 2].sum()
+    share = np.full((10, 10), 0.5)
+    share[0, 0], share[0, 1] = 40, -40
+    drawn = share_map(made(share))
+    assert (drawn.low, drawn.high, drawn.is_beyond, drawn.has_gaps) == (0, 1, (True, True), False)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (300, 64), (50, 16)])
-def test_heat_maps_of_any_length_can_be_drawn(shape):
-    share = np.linspace(0, 1, shape[0] * shape[1]).reshape(shape)
-    picture = heat_map(made(share))
-    assert picture.shape[0] >= 34 + 6 * shape[1] and picture.shape[1] >= 44 + 6 * shape[0]
-    assert heat_map(made(share * np.nan)).shape == picture.shape
+def test_the_share_map_of_a_clip_whose_paths_agree_is_grey():
+    drawn = share_map(made(np.full((2, 3), np.nan)))
+    assert (drawn.cells == AGREE).all() and drawn.has_gaps and drawn.is_beyond == (False, False)
 
 
-def test_sheet_has_a_row_a_path(pipe, recorded):
-    picture = sheet(recorded, int(recorded.picture_steps[2]), pipe.decode)
+def test_each_path_has_the_clip_that_it_means(pipe, recorded):
+    clips = clean_clips(recorded, int(recorded.picture_steps[2]), pipe.decode)
     clean = {"prior": recorded.photo.repeat(5, axis=1), "residual": recorded.residual[2], "fused": recorded.fused[2]}
-    for row, z_0 in enumerate(clean.values()):
-        for column, pixels in enumerate(pipe.decode(torch.from_numpy(z_0[None]).float())[0]):
-            top, left = 46 + 36 * row, 64 + 36 * column
-            assert np.abs(picture[top : top + 32, left : left + 32].astype(int) - pixels).max() <= 1
-    assert picture.dtype == np.uint8 and (picture[:46] < 128).any()
+    assert list(clips) == list(clean)
+    for name, z_0 in clean.items():
+        pixels = pipe.decode(torch.from_numpy(z_0[None]).float())[0]
+        assert clips[name].shape == pixels.shape and clips[name].dtype == np.uint8
+        assert np.abs(clips[name].astype(int) - pixels).max() <= 1
 
 
 def test_a_step_without_pictures_is_named(pipe, recorded):
     with pytest.raises(ValueError, match="^no pictures of step 2; choose 0, 1, 3, 4, 6, 7$"):
-        sheet(recorded, 2, pipe.decode)
+        clean_clips(recorded, 2, pipe.decode)

@@ -10,7 +10,6 @@ from typing import Any, Self
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from trip.diffusion import predict_z_0
@@ -19,7 +18,7 @@ from trip.system.files import atomic_write
 MOST_STEPS = MOST_FRAMES = 6  # that clean clips are kept of
 SAME = 1e-5  # paths that differ by less than this share of their size agree: the rest is rounding
 PATHS = ("prior", "residual", "eps")
-AGREE = (222, 222, 222)  # colour where there is no share: none of viridis
+AGREE = (150, 150, 150)  # colour where there is no share: none of viridis
 
 
 @dataclass(frozen=True)
@@ -128,42 +127,33 @@ def fusion_share(prior: Tensor, residual: Tensor, eps: Tensor) -> Tensor:
     return share.where(length > SAME**2 * (prior.square() + residual.square()).sum(axes), torch.nan)
 
 
-def heat_map(inside: Inside) -> np.ndarray:
-    """Picture of the share of the prior, frames downwards and steps to the right: h w 3, uint8.
+@dataclass(frozen=True)
+class ShareMap:
+    """The share of the prior as colours.
 
-    The scale holds 0 .. 1 and nine tenths of the shares; where some lie beyond, the label at that end says so.
+    cells      a pixel for each frame, downwards, and step, to the right    f s 3, uint8
+    low, high  shares of the darkest and the brightest colour: 0 .. 1, and further where nine tenths of the shares reach further
+    is_beyond  whether some lie below the one, and above the other
+    has_gaps   whether somewhere both paths said the same, so that there is no share: grey
     """
-    num_steps, num_frames = inside.share.shape
-    across, down = max(6, 560 // num_steps), max(6, 320 // num_frames)  # pixels of a cell
-    left, top, width, height = 44, 34, across * num_steps, down * num_frames
+
+    cells: np.ndarray
+    low: float
+    high: float
+    is_beyond: tuple[bool, bool]
+    has_gaps: bool
+
+
+def share_map(inside: Inside) -> ShareMap:
+    """What `Inside.share` looks like."""
     known = inside.share[np.isfinite(inside.share)]
     low, high = (min(0.0, np.percentile(known, 5)), max(1.0, np.percentile(known, 95))) if known.size else (0.0, 1.0)
-
-    canvas = np.full((top + height + 62, left + width + 150, 3), 255, np.uint8)
-    cells = _colours((inside.share.T - low) / (high - low)).repeat(down, axis=0).repeat(across, axis=1)
-    canvas[top : top + height, left : left + width] = cells
-    bar = left + width + 24
-    canvas[top : top + height, bar : bar + 18] = _colours(np.linspace(1, 0, height)[:, None])
-
-    picture = Image.fromarray(canvas)
-    write = _writer(picture)
-    for frame in range(0, num_frames, -(-num_frames // 10)):
-        write((left - 6, top + (frame + 0.5) * down), str(frame), "rm")
-    for step in range(0, num_steps, -(-num_steps // 12)):
-        write((left + (step + 0.5) * across, top + height + 5), str(step + 1), "ma")
-    write((4, 8), "frame (0 is the photo)", "la")
-    write((left + width / 2, top + height + 22), "step: from noise to the clip", "ma")
-    write((bar, 8), "share of the prior", "la")
-    beyond = {low: "<= " * bool((known < low).any()), high: ">= " * bool((known > high).any())}
-    for value, y in ((high, top + 6), ((low + high) / 2, top + height / 2), (low, top + height - 6)):
-        write((bar + 24, y), f"{beyond.get(value, '')}{value:.2f}", "lm")
-    if known.size < inside.share.size:
-        write((left, top + height + 42), "grey: both paths say the same, so there is no share", "la")
-    return np.array(picture)
+    beyond = bool((known < low).any()), bool((known > high).any())
+    return ShareMap(colours((inside.share.T - low) / (high - low)), float(low), float(high), beyond, known.size < inside.share.size)
 
 
-def sheet(inside: Inside, step: int, decode: Callable[[Tensor], np.ndarray]) -> np.ndarray:
-    """Picture of the clips that prior, residual and fusion imply at one of `picture_steps`, a row each: h w 3, uint8.
+def clean_clips(inside: Inside, step: int, decode: Callable[[Tensor], np.ndarray]) -> dict[str, np.ndarray]:
+    """The clips that prior, residual and fusion imply at one of `picture_steps`: n h w 3 each, uint8.
 
     decode  clean latents b c f h w -> pixels b f h w 3, uint8, such as `TripPipeline.decode`
     """
@@ -173,33 +163,15 @@ def sheet(inside: Inside, step: int, decode: Callable[[Tensor], np.ndarray]) -> 
     residual, fused = inside.residual[index], inside.fused[index]
     pictures = decode(torch.from_numpy(np.concatenate([residual, fused, inside.photo], axis=1)).float().unsqueeze(0))[0]
     count = len(inside.picture_frames)
-    rows = {"prior": pictures[[-1] * count], "residual": pictures[:count], "fused": pictures[count : 2 * count]}
-    fused = rows["fused"]
-    left, top, gap = 64, 46, 4
-    height, width = fused.shape[1] + gap, fused.shape[2] + gap  # of a place
-    picture = Image.new("RGB", (max(left + len(fused) * width, 240), top + 3 * height), "white")
-    write = _writer(picture)
-    write((4, 6), f"step {step + 1} of {len(inside.timesteps)}, t = {inside.timesteps[step]}", "la")
-    for column, frame in enumerate(inside.picture_frames):
-        write((left + (column + 0.5) * width, top - 4), f"frame {frame}" if width > 50 else str(frame), "md")
-    for row, (name, pictures) in enumerate(rows.items()):
-        write((left - 6, top + (row + 0.5) * height), name, "rm")
-        for column, pixels in enumerate(pictures):
-            picture.paste(Image.fromarray(pixels), (left + column * width, top + row * height))
-    return np.array(picture)
+    return {"prior": pictures[[-1] * count], "residual": pictures[:count], "fused": pictures[count : 2 * count]}
 
 
-def _evenly(count: int, most: int) -> np.ndarray:
-    """At most so many of 0 .. count - 1, first and last among them."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int) if count > 1 else np.zeros(1, int)
-
-
-def _colours(values: np.ndarray) -> np.ndarray:
+def colours(values: np.ndarray) -> np.ndarray:
     """Viridis, which is as readable without red and green: h w -> h w 3, uint8; 0 dark, 1 bright, NaN grey."""
     levels = np.nan_to_num(values * 255).round().clip(0, 255).astype(np.uint8)
     return np.where(np.isnan(values)[..., None], np.uint8(AGREE), cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])
 
 
-def _writer(picture: Image.Image) -> Any:
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
-    return lambda place, text, anchor: draw.text(place, text, fill=(30, 30, 30), font=font, anchor=anchor)
+def _evenly(count: int, most: int) -> np.ndarray:
+    """At most so many of 0 .. count - 1, first and last among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int) if count > 1 else np.zeros(1, int)

@@ -43,7 +43,7 @@ def test_no_tab_and_no_panel_has_a_serious_finding_of_axe_in_light_and_in_the_da
     page = session.page
     _run(session)
     page.evaluate(OPEN)
-    expect(page.locator("#share img")).to_have_count(1)
+    expect(page.locator("#share img")).to_have_count(2)
     shade = page.locator("#shade")
     for scheme, other, rules in (("light", "Dark", {}), ("dark", "Light", {"runOnly": ["color-contrast"]})):
         expect(shade).to_have_text(other)
@@ -76,3 +76,33 @@ def test_the_tab_key_goes_as_the_eye_does_shows_where_it_is_and_leaves_no_list_o
     assert [stop["name"] for stop in stops if not stop["rings"]] == []
     pairs = list(zip(stops, stops[1:], strict=False))
     assert [(one["name"], other["name"]) for one, other in pairs if other["bottom"] <= one["top"] and other["left"] < one["right"]] == []
+
+
+def test_inside_trip_is_legible_on_a_phone_and_in_the_dark(session):
+    page = session.page
+    _run(session)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#shade").click()
+    page.locator("#inside > button").click()
+    share, paths = page.locator("#share figure"), page.locator("#paths figure")
+    expect(share.locator("img")).to_have_count(2)
+    expect(paths.locator("img")).to_have_count(3)
+    widths = page.evaluate("[...document.querySelectorAll('#share figure > img, #paths img')].map((picture) => picture.clientWidth)")
+    assert min(widths) > 250 and page.evaluate("document.documentElement.scrollWidth") <= 390
+    numbers = share.locator(".frames span, .steps span").all()
+    assert [number.inner_text() for number in numbers] == ["0", "1", "2", "3", "1", "2"]
+    boxes = [number.bounding_box() for number in numbers]
+    picture = share.locator("> img").bounding_box()
+    for box in boxes:
+        assert box["height"] >= 12 and not _overlap(box, picture)
+        assert not any(_overlap(box, other) for other in boxes if other is not box)
+
+    page.locator("#inside-step label").first.click()
+    expect(paths.locator("figcaption")).to_contain_text("at step 1 of 2")
+
+
+def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two boxes have more than an edge in common."""
+    return all(
+        min(one[at] + one[long], other[at] + other[long]) - max(one[at], other[at]) > 1 for at, long in (("x", "width"), ("y", "height"))
+    )

@@ -613,10 +613,11 @@ def test_every_control_has_a_name_and_a_phone_shows_them_without_sideways_scroll
             .map(box => box.outerHTML)"""
     )
     assert nameless == []
-    page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.locator("#run")).to_be_visible()
-    expect(page.get_by_role("tab")).to_have_text(["Animate", "Text to video", "Edit", "Fine-tune"])
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for width, height in ((390, 844), (768, 1024)):
+        page.set_viewport_size({"width": width, "height": height})
+        expect(page.locator("#run")).to_be_visible()
+        expect(page.get_by_role("tab")).to_have_text(["Animate", "Text to video", "Edit", "Fine-tune"])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_clip_is_heard_with_a_sound_that_a_person_adds(session, tmp_path):
