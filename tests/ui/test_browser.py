@@ -326,6 +326,12 @@ SHOWN = """(names) => names.filter(name => {
     const inside = box.height > 0 && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth;
     return !(inside && document.querySelector(name).contains(document.elementFromPoint(...middle)));
 })"""  # of parts of the page, those that are not whole on the screen, or are covered
+COVERED = """() => {
+    const result = document.getElementById("result"), { left, top, width, height } = result.getBoundingClientRect(), spots = [];
+    for (let x = 0.05; x < 1; x += 0.05) for (let y = 0.05; y < 1; y += 0.05) spots.push([left + x * width, top + y * height]);
+    const seen = spots.filter(([x, y]) => y < innerHeight).map(([x, y]) => document.elementFromPoint(x, y));
+    return seen.filter(part => !result.contains(part)).map(part => part.outerHTML.slice(0, 200));
+}"""  # what lies over the result
 FIRST_SCREEN = ["#photo-box", "#prompt", "#run", "#result"]
 
 
@@ -352,6 +358,10 @@ def test_photo_prompt_run_and_result_are_in_view_before_during_and_after_a_run(s
     _settled(page)
     assert page.evaluate(SHOWN, [*FIRST_SCREEN, "#clip"]) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    for tab in ("Text to video", "Edit", "Fine-tune"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        _settled(page)
+        assert page.evaluate(COVERED) == [], tab
 
 
 def _with_steps(page: Page, num_steps: int) -> None:
