@@ -22,6 +22,7 @@ MAY_IMPORT = {  # part of trip -> parts that it may import, besides itself
     "data": {"media", "settings", "system"},
     "model": {"settings", "diffusion", "system"},
     "sampler": {"diffusion", "system"},
+    "prior": {"diffusion", "model"},
     "checkpoint": {"system"},
     "output": {"diffusion", "media", "model"},
     "call": {"settings", "model", "output"},

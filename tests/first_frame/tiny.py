@@ -35,9 +35,9 @@ def make_models(folder: Path) -> Path:
     lightning.parent.mkdir()
     save_file(_unet(xl=True).state_dict(), lightning)
     _refiner().save_pretrained(folder / "sdxl-refiner")
-    sd = _sd(StableDiffusionPipeline)
+    sd = stable_diffusion(StableDiffusionPipeline)
     sd.save_pretrained(folder / "sd15")
-    _sd(StableDiffusionInstructPix2PixPipeline, channels=8).save_pretrained(folder / "ip2p")
+    stable_diffusion(StableDiffusionInstructPix2PixPipeline, channels=8).save_pretrained(folder / "ip2p")
     _sdxl(StableDiffusionXLInstructPix2PixPipeline, channels=8).save_pretrained(folder / "ip2p-xl")
     _controlnet(sd.unet).save_pretrained(folder / "control-sd15-canny")
     _controlnet(sdxl.unet).save_pretrained(folder / "control-sdxl-canny", variant="fp16")
@@ -96,7 +96,7 @@ def _refiner() -> StableDiffusionXLImg2ImgPipeline:
     )  # fmt: skip
 
 
-def _sd(kind: type, channels: int = 4) -> StableDiffusionPipeline:
+def stable_diffusion(kind: type, channels: int = 4) -> StableDiffusionPipeline:
     return kind(
         vae=_vae(), text_encoder=CLIPTextModel(_text_config()), tokenizer=_tokenizer(), unet=_unet(xl=False, channels=channels),
         scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),

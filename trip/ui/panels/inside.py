@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from trip.inside import Inside, clean_clips, colours, share_map
 from trip.ui.page_state import QUICK, PageState
@@ -78,7 +77,7 @@ def _in_words(inside: Inside) -> str:
     return f"Share of the prior, mean over the frames: {first} at the first step, {last} at the last"
 
 
-def paths(inside: Inside, step: int, decode: Callable[[Tensor], np.ndarray]) -> str:
+def paths(inside: Inside, step: int, decode: Callable[..., np.ndarray]) -> str:
     """HTML of the clean clip that each path alone would mean at one step."""
     frames = [str(frame) for frame in inside.picture_frames]
     numbers = "".join(f"<span>{frame}</span>" for frame in frames)
