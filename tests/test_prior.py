@@ -81,6 +81,36 @@ def test_a_prediction_means_what_the_scheduler_takes_it_for(scheduler, clips):
     torch.testing.assert_close(level.clean(level.meant(z, z_t), z_t), z, atol=1e-4, rtol=1e-4)
 
 
+def test_at_every_step_a_prediction_means_what_the_scheduler_takes_it_for(scheduler, clips):
+    scheduler.set_timesteps(6)
+    for t in scheduler.timesteps:
+        z_t = torch.randn(CLIP)
+        scheduler.scale_model_input(z_t, t) if hasattr(scheduler, "scale_model_input") else None
+        level = noise_level(scheduler, t)
+        predicted = level.meant(clips[1], z_t)
+        if scheduler.config.get("prediction_type") not in (None, "flow_prediction"):
+            torch.testing.assert_close(
+                level.alpha_bar, scheduler.alphas_cumprod[int(t)].double().clamp_min(1e-12), rtol=5e-3, atol=1e-6
+            )  # Euler is told times between whole ones
+        if hasattr(scheduler, "convert_model_output"):
+            scheduler._init_step_index(t)
+            taken = scheduler.convert_model_output(predicted, sample=z_t)
+        else:
+            step = scheduler.step(predicted, t, z_t)
+            taken = step.pred_original_sample if hasattr(step, "pred_original_sample") else clips[1]
+        torch.testing.assert_close(taken, clips[1], atol=2e-3, rtol=1e-3)
+
+
+def test_the_shares_of_each_name_hold_less_than_the_one_before(clips):
+    z, moved = clips
+    scheduler = _set(SCHEDULERS["ddim epsilon"])
+    level, z_t = noise_level(scheduler, scheduler.timesteps[2]), torch.randn(CLIP)
+    network = level.meant(moved, z_t)
+    away = [(level.clean(ImagePrior(z, shares).hold(network, z_t, level, 0.2), z_t) - z).square().mean() for shares in SHARES.values()]
+    assert list(SHARES) == ["still", "usual", "free"] and away[0] < away[1] < away[2] < (moved - z).square().mean()
+    assert [shares.ends for shares in SHARES.values()] == [1, 0.6, 0.4]
+
+
 def test_the_whole_prior_gives_the_photo_held_still(scheduler, clips):
     z, moved = clips
     torch.testing.assert_close(sampled(scheduler, moved, ImagePrior(z, HELD)), z, atol=2e-3, rtol=0)
@@ -176,6 +206,19 @@ def test_start_noise_has_the_low_frequencies_of_the_photo(clips):
     assert abs(float(start_noise(flat, level, eps).std()) - 1) < 0.05
 
 
+@pytest.mark.parametrize("cutoff", [0.1, 0.25])
+def test_start_noise_by_frequency(cutoff):
+    """A wave of a known frequency comes through as the filter says."""
+    level = noise_level(_set(SCHEDULERS["ddim epsilon"]), 999)
+    wave = torch.cos(2 * torch.pi * 3 * torch.arange(32) / 32).expand(1, 1, 4, 32, 32)
+    low = torch.exp(torch.tensor(-((3 / 16) ** 2) / (2 * cutoff**2)))
+    made = start_noise(wave, level, torch.zeros(wave.shape), cutoff)
+    torch.testing.assert_close(made, level.alpha_bar.sqrt().float() * low * wave, atol=1e-5, rtol=1e-3)
+    eps = torch.cos(2 * torch.pi * 3 * torch.arange(32) / 32).view(-1, 1).expand(1, 1, 4, 32, 32)
+    made = start_noise(torch.zeros(wave.shape), level, eps, cutoff)
+    torch.testing.assert_close(made, eps * (1 - low * (1 - (1 - level.alpha_bar).sqrt().float())), atol=1e-5, rtol=1e-3)
+
+
 def test_what_is_no_clip_or_no_prediction_is_told(clips):
     with pytest.raises(ValueError, match="wanted latents as b c f h w, got .* see encode_photo"):
         ImagePrior(torch.zeros(1, 4, 8, 8))
@@ -195,6 +238,26 @@ def test_a_picture_autoencoder_gives_the_photo_in_every_frame(pipe):
     photo = torch.rand(1, 3, 32, 32) * 2 - 1
     z = encode_photo(pipe.vae, photo, 5)
     assert z.shape[2] == 5 and (z == z[:, :, :1]).all()
+
+
+def test_an_autoencoder_of_clips_is_given_the_photo_held_and_scales_as_its_pipeline_does():
+    torch.manual_seed(0)
+    photo = torch.rand(1, 3, 64, 64) * 2 - 1
+    video = photo.unsqueeze(2).repeat(1, 1, 9, 1, 1)
+    vae = wan().vae
+    mean, deviation = (torch.tensor(vae.config[name]).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
+    with torch.no_grad():
+        torch.testing.assert_close(encode_photo(vae, photo, 9), (vae.encode(video).latent_dist.mode() - mean) / deviation)
+    vae = diffusers.AutoencoderKLCogVideoX(
+        block_out_channels=(4, 4, 4, 4),
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        scaling_factor=0.7,
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(encode_photo(vae, photo, 9), vae.encode(video).latent_dist.mode() * 0.7)
 
 
 def text_to_video() -> diffusers.DiffusionPipeline:
