@@ -17,8 +17,9 @@ from tests.test_sound import loudness, tone
 from trip.jobs.store import Job, State
 from trip.media import Clip, fit_photo, read_clip, read_metadata, read_photo, write_clip
 from trip.settings import AnimateSettings
+from trip.ui.clip_files import FORMATS
 from trip.ui.finetune_studio import FinetuneStudio
-from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
+from trip.ui.studio import BEST_OF, FINAL_STEPS, Studio
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "examples" / "astronaut.jpg"

@@ -13,8 +13,9 @@ from trip.jobs.handlers.figure import label_of
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings
 from trip.ui import elements
+from trip.ui.clip_files import FORMATS
 from trip.ui.page_state import QUICK, PageState, find_job
-from trip.ui.studio import BEST_OF, FINAL_STEPS, FORMATS, Studio
+from trip.ui.studio import BEST_OF, FINAL_STEPS, Studio
 
 KEPT = ((30.0, "keeps the photo well"), (22.0, "keeps the photo in part"), (float("-inf"), "keeps little of the photo"))  # from so many dB
 PREDICTED_DB = 22.0  # a draft that comes so close to its final looks like it
