@@ -310,7 +310,7 @@ def test_a_visitor_has_one_zip_at_a_time_and_none_that_the_disk_has_no_room_for(
     new = clip(studio)
     assert studio.download_all("me") != first and not first.exists()
     asked = []
-    monkeypatch.setattr("trip.ui.studio.check_room", lambda folder, num_bytes: asked.append(num_bytes))
+    monkeypatch.setattr("trip.ui.clip_files.check_room", lambda folder, num_bytes: asked.append(num_bytes))
     studio.download_all("me")
     assert asked == [sum(studio.clip_of(job).stat().st_size for job in (old, new))]
 
