@@ -139,7 +139,8 @@
       this.tracks.forEach(({ video }) => video.addEventListener("click", () => this.clicked()));
       const previous = button("Previous frame", () => this.step(this.index - 1), "previous");
       const next = button("Next frame", () => this.step(this.index + 1), "next");
-      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, this.output, this.pace(), ...this.sound(), ...this.whole());
+      const more = [this.output, this.pace(), ...this.sound(), ...this.whole()];
+      const row = node("div", { class: "row clock" }, previous, this.toggle, next, this.slider, ...more);
       if (this.hasAttribute("bare")) {
         row.hidden = true;
         this.toggle = this.stage; // is a button of its own

@@ -47,16 +47,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 LAST_PHOTO = "last_photo.png"  # file of a job whose clip arrives at it
-KEPT_FILES = {
-    "photo.png",
-    "map.png",
-    LAST_PHOTO,
-    SOUND,
-    "log.txt",
-    "clips",
-    "run",
-    CHECKPOINT,
-}  # what of a job its next attempt begins with
+KEPT_FILES = {"photo.png", "map.png", LAST_PHOTO, SOUND, "log.txt", "clips", "run", CHECKPOINT}  # what a job's next attempt begins with
 SERVED = {".mp4", ".gif", ".webp", ".png", ".zip", ".safetensors"}  # kinds of files of a job that its visitor may fetch, and no others
 _TAKE = "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, fraction = 0, words = 'Starting' WHERE id = ?"
 
