@@ -77,15 +77,17 @@
     tab = id;
   };
 
-  // What was filled in: taken up when the page opens, without a photo that is gone, and kept from then on.
+  // What was filled in: taken up when the page opens, but for a photo that is gone and what somebody has filled in by then; and kept from
+  // then on.
   let isFilled = false;
-  window.tripFill = async (names, now) => {
+  window.tripFill = async (names, fresh, now) => {
     isFilled = true;
     const kept = JSON.parse(localStorage.getItem("trip-form") ?? "{}");
     if (kept.photo && !(await fetch(kept.photo.url, { method: "HEAD" }).catch(() => null))?.ok) delete kept.photo;
-    const isNew = (name, value) => name in kept && JSON.stringify(kept[name]) !== JSON.stringify(value);
-    const values = names.map((name, index) => (isNew(name, now[index]) ? kept[name] : { __type__: "update" }));
-    return [(kept.photo && kept.crop?.box) ?? null, ...values];
+    const alike = (one, other) => JSON.stringify(one || null) === JSON.stringify(other || null);
+    const isTaken = names.map((name, index) => name in kept && alike(now[index], fresh[index]) && !alike(kept[name], now[index]));
+    const values = names.map((name, index) => (isTaken[index] ? kept[name] : { __type__: "update" }));
+    return [isTaken[names.indexOf("photo")] ? kept.crop?.box ?? null : null, ...values];
   };
   window.tripKeep = (crop, names, now) => {
     const entries = names.map((name, index) => [name, now[index]]);

@@ -65,8 +65,8 @@ def keep_values(page: gr.Blocks, opened: Dependency, crop: Component, placed: Co
     crop, placed   the frame as it is, and where it is to be over the photo that comes
     """
     boxes = [box for box in page.blocks.values() if isinstance(box, KEPT) and _is_kept(str(box.elem_id))]
-    names = json.dumps([box.elem_id for box in boxes])
-    opened.then(None, boxes, [placed, *boxes], js=f"(...now) => tripFill({names}, now)")
+    names, fresh = json.dumps([box.elem_id for box in boxes]), json.dumps([box.value for box in boxes])
+    opened.then(None, boxes, [placed, *boxes], js=f"(...now) => tripFill({names}, {fresh}, now)")
     gr.on([box.change for box in (crop, *boxes)], None, [crop, *boxes], js=f"(crop, ...now) => tripKeep(crop, {names}, now)")
 
 
