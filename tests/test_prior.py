@@ -40,6 +40,7 @@ SCHEDULERS = {
     "unipc flow": UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
 }
 CLIP = (1, 4, 5, 6, 6)
+SMALL_UNET = {"sample_size": 8, "block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1}
 
 
 @pytest.fixture(params=list(SCHEDULERS))
@@ -263,10 +264,7 @@ def test_an_autoencoder_of_clips_is_given_the_photo_held_and_scales_as_its_pipel
 def text_to_video() -> diffusers.DiffusionPipeline:
     """ModelScope's classes."""
     unet = diffusers.UNet3DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        layers_per_block=1,
+        **SMALL_UNET,
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
         cross_attention_dim=8,
@@ -277,10 +275,7 @@ def text_to_video() -> diffusers.DiffusionPipeline:
 
 def motion_unet(width: int = 8) -> diffusers.UNetMotionModel:
     return diffusers.UNetMotionModel(
-        sample_size=8,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        layers_per_block=1,
+        **SMALL_UNET,
         down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
         up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
         cross_attention_dim=width,
