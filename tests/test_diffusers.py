@@ -299,7 +299,7 @@ def test_an_interrupted_call_gives_what_there_is(pipe, photo, name):
         ({"prompt": ["a", 5]}, "prompt must be a text or a list of texts"),
         ({"negative_prompt": ["a", "b", "c"], "prompt": ["a", "b"]}, "prompt must be one, or as many as the clips, which are 3, not 2"),
         ({"num_inference_steps": "many"}, "Steps must be a whole number from 1 to 1,000, not many"),
-        ({"num_frames": 1}, "Frames must be a whole number from 2 to 64, not 1"),
+        ({"num_frames": 1}, "Frames must be a whole number from 2 to 128, not 1"),
         ({"guidance_scale": "high"}, "Guidance must be a number"),
         ({"num_videos_per_prompt": 0}, "num_videos_per_prompt must be a whole number from 1, not 0"),
         ({"generator": 5}, "generator must be a torch.Generator or a list of them, not 5"),

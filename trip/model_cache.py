@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 EMBEDDED = ASSETS / "embedded"
 DEVICE_SHARE = 0.85  # of an accelerator's memory that weights may take; the rest is for what they work on
 MEMORY_SHARE = 0.75  # of the machine's
+WORKING = 1.5  # times its weights, what a part that works takes about
 _creating = threading.Lock()
 
 
@@ -49,8 +50,11 @@ class Movable(Protocol):
 
 def num_bytes_of(model: Movable) -> int:
     """Bytes of its weights."""
-    modules = [part for part in model.components.values() if isinstance(part, torch.nn.Module)]
-    return sum(weight.nbytes for module in modules for weight in (*module.parameters(), *module.buffers()))
+    return sum(_num_bytes(part) for part in model.components.values() if isinstance(part, torch.nn.Module))
+
+
+def _num_bytes(module: torch.nn.Module) -> int:
+    return sum(weight.nbytes for weight in (*module.parameters(), *module.buffers()))
 
 
 @dataclass(eq=False)
@@ -70,7 +74,8 @@ class ModelCache:
 
     before a model is opened, or moved to the accelerator, those that nobody uses are put away, least recently used first, until it
     fits. From an accelerator they go to the machine's memory; from there they are forgotten, unless they are kept.
-    A model that is too large for the accelerator even alone works from the machine's memory, part by part.
+    A model that is too large for the accelerator even alone works from the machine's memory, part by part; where a part is too large
+    with what it works on, layer by layer.
 
     on                where the models work
     num_bytes         room there
@@ -134,7 +139,11 @@ class ModelCache:
             return
         self._make_room(entry.num_bytes, on_device=True)
         if entry.num_bytes > self.num_bytes and isinstance(entry.model, DiffusionPipeline) and not on_spaces_gpu():
-            entry.model.enable_model_cpu_offload(device=self.on)
+            parts = [part for part in entry.model.components.values() if isinstance(part, torch.nn.Module)]
+            if WORKING * max(map(_num_bytes, parts)) > self.num_bytes:
+                entry.model.enable_sequential_cpu_offload(device=self.on)
+            else:
+                entry.model.enable_model_cpu_offload(device=self.on)
         else:
             entry.model.to(self.on)
         entry.is_on_device = True

@@ -12,9 +12,10 @@ the same in both.
 
 import functools
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from torch import Tensor
 
 from trip.diffusion import prior_share
 from trip.model.latents import encode_video
+
+OF_PICTURES = AutoencoderKL | AutoencoderKLTemporalDecoder | AutoencoderTiny  # autoencoders that know no time, or decode it alone
 
 CLIP = "b c f h w"
 LAYOUTS = {  # how pipelines hold a clip while they sample
@@ -36,7 +39,6 @@ LAYOUTS = {  # how pipelines hold a clip while they sample
     "CogVideoXPipeline": "b f c h w",
     "CogVideoXImageToVideoPipeline": "b f c h w",
     "LTXPipeline": "b (f h w) c",
-    "LTXImageToVideoPipeline": "b (f h w) c",
 }
 
 
@@ -89,23 +91,34 @@ class ImagePrior:
         """
         if gone >= self.shares.ends:
             return prediction
-        size = dict(zip("bcfhw", self.z.shape, strict=True))
-        known = {name: size[name] for name in "fhw" if name in self.layout}
-        network, seen = (rearrange(part, f"{self.layout} -> {CLIP}", **known).float() for part in (prediction, z_t))
+        network, seen, num_frames = self._as_clip(prediction), self._as_clip(z_t), self.z.shape[2]
         prior = level.meant(self.z.to(network), seen)
         if self.feedback:
             network = network + (prior - network)[:, :, :1]
-        times = torch.arange(size["f"], device=network.device).float()[None]
+        times = torch.arange(num_frames, device=network.device).float()[None]
         shares = self.shares
         lam = prior_share(
             level.alpha_bar.to(network).view(1),
             times,
-            num_frames=max(size["f"], 2),
+            num_frames=max(num_frames, 2),
             lam_first=shares.lam_first,
             lam_last=shares.lam_last,
             motion_variance=shares.motion_variance,
         )
         return rearrange(torch.lerp(network, prior, lam), f"{CLIP} -> {self.layout}").to(prediction.dtype)
+
+    def clean(self, prediction: Tensor, z_t: Tensor, level: "NoiseLevel") -> Tensor:
+        """The clean clip that a prediction means, both in `layout`: b c f h w, float32."""
+        return level.clean(self._as_clip(prediction), self._as_clip(z_t))
+
+    def _as_clip(self, part: Tensor) -> Tensor:
+        size = dict(zip("bcfhw", self.z.shape, strict=True))
+        return rearrange(part, f"{self.layout} -> {CLIP}", **{name: size[name] for name in "fhw" if name in self.layout}).float()
+
+    def held_step(self, scheduler: SchedulerMixin, timestep: Tensor | float, prediction: Tensor, z_t: Tensor) -> Tensor:
+        """The same at a scheduler's step."""
+        gone = step_index(scheduler, timestep) / len(scheduler.timesteps)
+        return self.hold(prediction, z_t, noise_level(scheduler, timestep), gone)
 
 
 @dataclass(frozen=True)
@@ -158,37 +171,49 @@ def step_index(scheduler: SchedulerMixin, timestep: Tensor | float) -> int:
 
 
 @contextmanager
-def held_by(scheduler: SchedulerMixin, prior: ImagePrior) -> Iterator[None]:
-    """Inside, every step of the scheduler gets a prediction that the prior holds, so that any pipeline that samples with it does."""
-    step = scheduler.step
-    signature = inspect.signature(step)
+def each_step(scheduler: SchedulerMixin, change: Callable[[SchedulerMixin, Tensor | float, Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """Inside, every step of the scheduler, or of a copy of it, takes what `change` makes of the prediction.
 
-    @functools.wraps(step)  # pipelines look at what it takes
-    def held(*arguments: Any, **more: Any) -> Any:
+    change  (scheduler, timestep, prediction, z_t) -> prediction
+    """
+    signature = inspect.signature(scheduler.step)
+
+    @functools.wraps(type(scheduler).step)  # pipelines look at what it takes
+    def step(own: SchedulerMixin, *arguments: Any, **more: Any) -> Any:
         call = signature.bind(*arguments, **more)
-        timestep = call.arguments["timestep"]
-        gone = step_index(scheduler, timestep) / len(scheduler.timesteps)
-        level, z_t = noise_level(scheduler, timestep), call.arguments["sample"]
-        call.arguments["model_output"] = prior.hold(call.arguments["model_output"], z_t, level, gone)
-        return step(*call.args, **call.kwargs)
+        given = call.arguments
+        given["model_output"] = change(own, given["timestep"], given["model_output"], given["sample"])
+        return type(own).step(own, *call.args, **call.kwargs)
 
-    scheduler.step = held
+    scheduler.step = MethodType(step, scheduler)
     try:
         yield
     finally:
         del scheduler.step
 
 
-@torch.no_grad()
-def encode_photo(vae: torch.nn.Module, photo: Tensor, num_frames: int) -> Tensor:
+def held_by(scheduler: SchedulerMixin, prior: ImagePrior) -> AbstractContextManager[None]:
+    """Inside, every step of the scheduler gets a prediction that the prior holds, so that any pipeline that samples with it does."""
+    return each_step(scheduler, prior.held_step)
+
+
+def encode_photo(vae: torch.nn.Module, photo: Tensor, num_frames: int, device: torch.device | None = None) -> Tensor:
     """The photo's latent in every frame, as the model scales latents: 1 3 h w in [-1, 1] -> 1 c f h w, float32.
 
-    vae  of pictures, or of clips, which is given the photo repeated: it may make fewer frames of them
+    vae     of pictures, or of clips, which is given the photo repeated: it may make fewer frames of them
+    device  where the autoencoder computes, where that is not where it lies
     """
-    video = photo.unsqueeze(2)
-    if isinstance(vae, AutoencoderKL | AutoencoderKLTemporalDecoder | AutoencoderTiny):
-        return encode_video(vae, video).expand(-1, -1, num_frames, -1, -1)
-    z = vae.encode(video.repeat(1, 1, num_frames, 1, 1).to(vae.device, vae.dtype)).latent_dist.mode().float()
+    if isinstance(vae, OF_PICTURES):
+        return encode_clip(vae, photo.unsqueeze(2), device).expand(-1, -1, num_frames, -1, -1)
+    return encode_clip(vae, photo.unsqueeze(2).expand(-1, -1, num_frames, -1, -1), device)
+
+
+@torch.no_grad()
+def encode_clip(vae: torch.nn.Module, video: Tensor, device: torch.device | None = None) -> Tensor:
+    """The latents of a clip, as the model scales them: 1 3 f h w in [-1, 1] -> 1 c f h w, float32; see `encode_photo`."""
+    if isinstance(vae, OF_PICTURES):
+        return encode_video(vae, video, device=device)
+    z = vae.encode(video.to(device or vae.device, vae.dtype)).latent_dist.mode().float()
     for name in ("latents_mean", "latents_std"):
         values = vae.config.get(name) if vae.config.get(name) is not None else getattr(vae, name, None)
         if values is not None:

@@ -119,7 +119,7 @@ def test_empty_and_long_prompts_work(client, prompt):
     [
         ({"motion": 5}, "Motion must be a number from 0 to 2, not 5"),
         ({"motion": "nan"}, "Motion must be a number from 0 to 2, not nan"),
-        ({"num_frames": 1}, "Frames must be a whole number from 2 to 64, not 1"),
+        ({"num_frames": 1}, "Frames must be a whole number from 2 to 128, not 1"),
         ({"scheduler": "euler"}, "Sampler must be ddim or dpm++ or unipc, not euler"),
     ],
 )

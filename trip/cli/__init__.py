@@ -12,6 +12,7 @@ from trip.cli import (
     ablate,
     animate,
     bench,
+    compare,
     control,
     data,
     edit,
@@ -29,7 +30,7 @@ from trip.cli import (
 from trip.cli.verbs import VerbParser
 
 VERBS = (
-    *(animate, text_to_video, edit, control, figure9, models),
+    *(animate, text_to_video, edit, control, figure9, compare, models),
     *(data, encode, train, train_editor, finetune, evaluate, tables, ablate, study, bench),
 )
 

@@ -15,7 +15,8 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--last-photo", metavar="PHOTO", help="the clip arrives at this photo; none: it goes where the motion takes it")
     parser.add_argument("--sound", metavar="FILE", help="an .mp4 is heard with it, cut to its length: a sound, or a video that has one")
     add_settings(parser, AnimateSettings)
-    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="checkpoint folder or hub id; the embedded one where none is given")
+    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="a checkpoint, folder or hub id; or a video model by others (see: models)")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of models by others, beside the hub's cache")
     parser.add_argument("--lora", type=Path, metavar="RUN", help="folder or file of a fine-tune, whose changes are added to the model")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.mp4|FILE.gif|FILE.webp")
     parser.set_defaults(run=run)
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     if options.last_photo:
         settings.check_arrival()
         last = read_photo(options.last_photo)
-    animate(options.model, read_photo(options.photo), settings, output, lora=options.lora, last_photo=last)
+    animate(options.model, read_photo(options.photo), settings, output, lora=options.lora, last_photo=last, models=options.models)
     if sound:
         with_sound(output, sound, output)
     print(output)

@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from trip.cli.data import add_window, check_counts
@@ -15,6 +16,7 @@ from trip.settings import AnimateSettings
 from trip.system.files import check_run_folder
 
 if TYPE_CHECKING:
+    from trip.backbones.backbone import Backbone
     from trip.evaluation.clips import Asked, GeneratedClip
     from trip.pipeline import TripPipeline
 
@@ -23,7 +25,8 @@ def add(measures: Verbs) -> None:
     """What the verb takes."""
     parser = measures.add_parser("generate", help="animate the first frame of every clip of a data set; the same command goes on")
     parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("--model", metavar="FOLDER_OR_ID")
+    parser.add_argument("--model", metavar="FOLDER_OR_ID", help="a checkpoint, or a video model by others (see: models)")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of models by others, beside the hub's cache")
     parser.add_argument("--lora", type=Path, metavar="RUN")
     parser.add_argument("--output", type=Path, required=True, metavar="RUN")
     add_window(parser)
@@ -58,16 +61,30 @@ def run(options: argparse.Namespace) -> None:
     asked = {name: getattr(options, name) for name in ("num_steps", "guidance_scale", "scheduler")}
     AnimateSettings.checked(**asked)
     check_run_folder(options.output)
+    from trip.backbones.opening import acquire
+    from trip.evaluation.generation import chosen_entries
+
+    chosen = chosen_entries(options.data, options.layout, options.split, options.num_clips, options.seed, options.categories)
+    _choose_gpu()
+    with acquire(options.model, options.lora, options.models) as pipe:
+        _generate(options, pipe, asked, chosen, part, num_parts)
+
+
+def _generate(
+    options: argparse.Namespace,
+    pipe: "TripPipeline | Backbone",
+    asked: dict[str, Any],
+    chosen: tuple[str, str | None, int | None, list[Any]],
+    part: int,
+    num_parts: int,
+) -> None:
     import torch
 
     from trip.data.cache import digest
-    from trip.evaluation.generation import NETWORKS_OWN, Request, begin, chosen_entries, generate
+    from trip.evaluation.generation import NETWORKS_OWN, Request, begin, generate
     from trip.evaluation.scores import PHOTO
 
-    layout, split, num_clips, found = chosen_entries(
-        options.data, options.layout, options.split, options.num_clips, options.seed, options.categories
-    )
-    pipe = _opened(options)
+    layout, split, num_clips, found = chosen
     settings = {**asked, **clock(pipe, options.fps), "num_frames": options.num_frames}
     request = Request(
         data=layout if layout != "folder" else options.data.resolve().name,
@@ -92,7 +109,8 @@ def run(options: argparse.Namespace) -> None:
         settings=settings,
     )
     begin(options.output, request)
-    kinds = [options.only] if options.only else ["network", "rendered"] if options.first_frame == "photo" else ["network"]
+    is_rendered = options.first_frame == "photo" and _is_trip(pipe)
+    kinds = [options.only] if options.only else ["network", "rendered"] if is_rendered else ["network"]
     counts = {}
     with tqdm(total=len(range(part, len(found), num_parts)), unit="clip", desc="generate") as bar:
         making = generate(options.output, found, animator(pipe, settings, options), request, kinds=kinds, part=part, num_parts=num_parts)
@@ -103,18 +121,25 @@ def run(options: argparse.Namespace) -> None:
     print(options.output)
 
 
-def _opened(options: argparse.Namespace) -> "TripPipeline":
+def _choose_gpu() -> None:
     import torch
-
-    from trip.model_cache import load_pipeline
 
     if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    return load_pipeline(options.model, options.lora)
 
 
-def clock(pipe: "TripPipeline", fps: float) -> dict[str, float]:
+def _is_trip(pipe: "TripPipeline | Backbone") -> bool:
+    from trip.pipeline import TripPipeline
+
+    return isinstance(pipe, TripPipeline)
+
+
+def clock(pipe: "TripPipeline | Backbone", fps: float) -> dict[str, float]:
     """Settings under which frames are so many to the second; ValueError where the checkpoint cannot."""
+    if not _is_trip(pipe):
+        if pipe.kind.word("fps") or abs(pipe.kind.fps / fps - 1) < 1e-6:
+            return {"fps": fps}
+        raise ValueError(f"--fps: {pipe.model_name} draws {pipe.kind.fps:g} frames a second, got {fps:g}; choose that --fps")
     unet, own = pipe.unet.config, pipe.config.fps
     if unet.frame_embedding and own / fps <= 2:  # frames are told their times
         return {"fps": fps, "motion": own / fps}
@@ -124,14 +149,21 @@ def clock(pipe: "TripPipeline", fps: float) -> dict[str, float]:
     raise ValueError(f"--fps: {pipe.model_name} draws {own:g} frames a second, wanted {least}, got {fps:g}; choose another --fps")
 
 
-def animator(pipe: "TripPipeline", settings: dict, options: argparse.Namespace) -> "Callable[[Asked], GeneratedClip]":
-    """What makes a clip of a first frame and its sentence."""
+def animator(pipe: "TripPipeline | Backbone", settings: dict, options: argparse.Namespace) -> "Callable[[Asked], GeneratedClip]":
+    """What makes a clip of a first frame and its sentence; of a video model by others its own frames alone, the photo in the first one's
+    place where frame 0 is to be the photo.
+    """
     from trip.evaluation.clips import GeneratedClip
+    from trip.media import fit_photo
     from trip.render import Rendering
 
     def animate(asked: "Asked") -> "GeneratedClip":
         clip = pipe.animate(asked.photo, AnimateSettings.checked(prompt=asked.prompt, seed=asked.seed, **settings))
         frames = clip.frames
+        if not _is_trip(pipe):
+            if options.first_frame == "photo":
+                frames = np.concatenate([fit_photo(clip.photo, *frames.shape[1:3])[None], frames[1:]])
+            return GeneratedClip(frames)
         if options.first_frame == "network":
             frames = frames.copy()
             frames[0] = clip.decoded_photo

@@ -101,11 +101,16 @@ def animate(
     title: str = "animate",
     lora: Path | None = None,
     last_photo: "Image.Image | None" = None,
+    models: Path | None = None,
 ) -> Any:
-    """The clip of a picture, written where there is an output; with a bar."""
-    from trip.model_cache import acquire_pipeline
+    """The clip of a picture, written where there is an output; with a bar.
 
-    with acquire_pipeline(model, lora) as pipe:
+    model   a TRIP checkpoint or a video model by others; the embedded one where none is given
+    models  folder of models by others, beside the hub's cache
+    """
+    from trip.backbones.opening import acquire
+
+    with acquire(model, lora, models) as pipe:
         settings = pipe.resolve(settings)
         with tqdm(total=settings.num_steps, desc=title, unit="step") as bar:
             clip = pipe.animate(image, settings, last_photo, callback_on_step_end=lambda *_: bar.update())

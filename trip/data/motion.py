@@ -63,6 +63,23 @@ def camera_at(motions: tuple[Motion, ...], time: float) -> tuple[np.ndarray, boo
     return matrix, not has_parallax(motions)
 
 
+def photo_in_motion(pixels: np.ndarray, motions: tuple[Motion, ...], times: np.ndarray) -> np.ndarray:
+    """A photo as the camera shows it, mirrored at its borders: f h w 3, uint8. Parallax is left out.
+
+    pixels  the photo             h w 3, uint8
+    times   in reference frames   f
+    """
+    height, width = pixels.shape[:2]
+    middle, unit = np.array([width - 1, height - 1]) / 2, width / 2
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    frames = np.empty((len(times), *pixels.shape), np.uint8)
+    for frame, time in zip(frames, times, strict=True):
+        turn, shift = np.split(camera_at(motions, float(time))[0].astype(np.float64), [2], axis=1)
+        matrix = np.hstack([turn, middle[:, None] + unit * shift - turn @ middle[:, None]])
+        frame[:] = cv2.warpAffine(pixels, matrix, (width, height), flags=how, borderMode=cv2.BORDER_REFLECT_101)
+    return frames
+
+
 @dataclass(frozen=True)
 class View:
     """The square part of a photo that the first frame of a clip shows, in pixels of the photo and fractions of them.

@@ -7,6 +7,7 @@ The order of MOTIONS is part of the checkpoint: the text encoder learns its indi
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -244,6 +245,32 @@ def has_parallax(motions: tuple[Motion, ...]) -> bool:
 def moves_scene(motions: tuple[Motion, ...]) -> bool:
     """Whether places of the photo go another way than the camera alone leads: parallax, and scenes that carry things along."""
     return has_parallax(motions) or any(motion.name in DISPLACING for motion in motions)
+
+
+def camera_told(text: str) -> tuple[Motion, ...]:
+    """The camera motion that a text tells by one of the wordings that clips are captioned with; none where it tells none, or says more
+    than one at once.
+    """
+    padded = f" {' '.join(re.findall(r'[a-z]+', text.lower()))} "
+    found = {sentence: motion for sentence, motion in _camera_sentences().items() if f" {sentence} " in padded}
+    parts = {one for one in found for other in found if one != other and f" {one} " in f" {other} "}
+    whole = {motion for sentence, motion in found.items() if sentence not in parts}
+    return tuple(whole) if len(whole) == 1 else ()
+
+
+@cache
+def _camera_sentences() -> dict[str, Motion]:
+    """Every wording of a camera motion, its words alone. One that tells two motions, as "move up" does of some, tells the first."""
+    sentences: dict[str, Motion] = {}
+    for name in CAMERA_MOTIONS:
+        for pace_name, slots in PACE_WORDS.items():
+            motion = Motion(name, SPEEDS.get(pace_name, 1.0))
+            for wording in MOTIONS[name].wordings:
+                slot = re.search(r"\{(\w+)\}", wording)
+                for word in slots[slot[1]] if slot else ("",):
+                    text = wording.replace(slot[0], word) if slot else wording
+                    sentences.setdefault(" ".join(re.findall(r"[a-z]+", text.lower())), motion)
+    return sentences
 
 
 def words_of(text: str) -> set[str]:

@@ -47,6 +47,18 @@ def side_by_side(clips: Sequence[Sequence[np.ndarray]], labels: Sequence[str], h
     return np.stack(frames)
 
 
+def on_one_clock(clips: Sequence[Sequence[np.ndarray]], rates: Sequence[float], rate: float) -> list[list[np.ndarray]]:
+    """Clips of different frame rates as frames at one rate, each as long as it lasts.
+
+    rates  frames per second, of each
+    """
+    together = []
+    for clip, own in zip(clips, rates, strict=True):
+        count = max(round(len(clip) / own * rate), 1)
+        together.append([clip[min(int(index * own / rate + 1e-6), len(clip) - 1)] for index in range(count)])
+    return together
+
+
 def _labelled(frame: np.ndarray, label: str, height: int) -> np.ndarray:
     width = round(frame.shape[1] * height / frame.shape[0])
     frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)

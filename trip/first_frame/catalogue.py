@@ -1,5 +1,5 @@
-"""Models by others: those that make first frames and those that judge clips. What each is for, where it comes from, how large it is and
-under which licence.
+"""Models by others: those that make first frames, those that make clips, and those that judge them. What each is for, where it comes from,
+how large it is and under which licence.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Literal
 from trip.system.environment import ASSETS
 
 MB, GB = 10**6, 10**9
-Task = Literal["paint", "refine", "edit", "control", "annotate", "judge"]
+Task = Literal["paint", "refine", "edit", "control", "annotate", "judge", "video"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class Card:
     folder          where an embedded model lies
     archive         where it comes from, where that is not the hub
     note            what a person should know
+    is_free         whether anybody may use it for anything; of others the licence is said before they are fetched
+    pipeline        class of diffusers that a model for clips opens as
+    shape, num_frames  of its clips, height and width in pixels; none: as its files or that class have both
+    memory          GB that a clip takes of an accelerator's, computed: with all parts there, part by part, layer by layer
     """
 
     title: str
@@ -71,6 +75,19 @@ class Card:
     folder: Path | None = None
     archive: Archive | None = None
     note: str = ""
+    is_free: bool = True
+    pipeline: str = ""
+    shape: tuple[int, int] | None = None
+    num_frames: int | None = None
+    memory: tuple[float, float, float] | None = None
+
+    @property
+    def memory_words(self) -> str:
+        """How it goes on accelerators of several sizes, for people; empty where nothing is known."""
+        if self.memory is None:
+            return ""
+        whole, in_turn, by_layer = self.memory
+        return f"computed memory of a GPU: {whole:g} GB, part by part {in_turn:g} GB, layer by layer (slow) {by_layer:g} GB"
 
     @property
     def source(self) -> str:
@@ -83,6 +100,9 @@ class Card:
 RAIL_PP, RAIL_M = "CreativeML Open RAIL++-M", "CreativeML Open RAIL-M"
 SDXL = {"family": "sdxl", "size": 1024, "guidance_scale": 5.0}
 FAST = {"guidance_scale": 1.0, "family": "sdxl"}
+
+
+LCM_LORA = "AnimateLCM_sd15_t2v_lora.safetensors"
 
 
 def _lightning(steps: int) -> Card:
@@ -106,9 +126,11 @@ def _sdxl_control(annotator: str, repo: str, licence: str) -> Card:
     )  # fmt: skip
 
 
-def _annotator(name: str, title: str, about_bytes: int, *files: str, note: str = "") -> Card:
+def _annotator(name: str, title: str, about_bytes: int, *files: str, note: str = "", is_free: bool = True) -> Card:
     licence = 'its page on the hub says "other"'
-    return Card(title, "annotate", "lllyasviel/Annotators", about_bytes, licence, files=files, annotator=name, note=note)
+    return Card(
+        title, "annotate", "lllyasviel/Annotators", about_bytes, licence, files=files, annotator=name, note=note, is_free=is_free
+    )  # fmt: skip
 
 
 CARDS: dict[str, Card] = {
@@ -119,7 +141,7 @@ CARDS: dict[str, Card] = {
     ),
     "sdxl-turbo": Card(
         "SDXL-Turbo", "paint", "stabilityai/sdxl-turbo", 6940 * MB, "Stability AI non-commercial community licence",
-        size=512, num_steps=2, **FAST, note="1 to 4 steps; not for commercial use without a licence of Stability AI",
+        size=512, num_steps=2, **FAST, note="1 to 4 steps; not for commercial use without a licence of Stability AI", is_free=False,
     ),
     "sdxl-lightning-2": _lightning(2),
     "sdxl-lightning-4": _lightning(4),
@@ -162,7 +184,7 @@ CARDS: dict[str, Card] = {
     "annotator-normal": _annotator("normal", "Surface normals (BAE)", 291 * MB, "scannet.pt"),
     "annotator-pose": _annotator(
         "pose", "Body pose (OpenPose)", 510 * MB, "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth",
-        note="OpenPose is for non-commercial use only",
+        note="OpenPose is for non-commercial use only", is_free=False,
     ),
     "annotator-mlsd": _annotator("mlsd", "Straight lines (M-LSD)", 6 * MB, "mlsd_large_512_fp32.pth"),
     "annotator-depth": Card(
@@ -172,6 +194,54 @@ CARDS: dict[str, Card] = {
     "annotator-segment": Card(
         "UperNet, ADE20K classes", "annotate", "openmmlab/upernet-convnext-tiny", 241 * MB, "MIT",
         files=("config.json", "preprocessor_config.json", "model.safetensors"), annotator="segment",
+    ),
+    # a clip; sizes are of weights in half precision where there are such, and memory is computed: `trip.backbones.memory`
+    "animatediff": Card(
+        "AnimateDiff v1-5-3 on Stable Diffusion 1.5", "video", "guoyww/animatediff-motion-adapter-v1-5-3", 1670 * MB, "Apache-2.0",
+        files=("config.json", "diffusion_pytorch_model.safetensors"), needs=("sd15",), num_steps=25, pipeline="AnimateDiffPipeline",
+        memory=(5.2, 4.7, 2.3), note="16 frames of 512 x 512; animatediff+NAME has another model of that family as its base",
+    ),
+    "animatelcm": Card(
+        "AnimateLCM on Stable Diffusion 1.5", "video", "wangfuyun/AnimateLCM", 1810 * MB, "as its page on the hub says",
+        files=("config.json", "diffusion_pytorch_model.safetensors", LCM_LORA), needs=("sd15",), num_steps=6, guidance_scale=1.5,
+        pipeline="AnimateDiffPipeline", memory=(5.2, 4.7, 2.3), note="the same in 4 to 8 steps",
+    ),
+    "text2video-zero": Card(
+        "Text2Video-Zero on Stable Diffusion 1.5", "video", "stable-diffusion-v1-5/stable-diffusion-v1-5", 2130 * MB, RAIL_M,
+        num_steps=50, pipeline="TextToVideoZeroPipeline", memory=(3.2, 2.8, 1.2),
+        note="sees no photo; a baseline of the paper's Table 1",
+    ),
+    "modelscope": Card(
+        "ModelScopeT2V 1.7B", "video", "ali-vilab/text-to-video-ms-1.7b", 3670 * MB, "CC BY-NC 4.0", num_steps=50, guidance_scale=9.0,
+        pipeline="TextToVideoSDPipeline", memory=(4.4, 3.5, 0.8), is_free=False,
+        note="not for commercial use; the base of the paper's 3D-UNet; 256 x 256",
+    ),
+    "zeroscope": Card(
+        "zeroscope v2 576w", "video", "cerspense/zeroscope_v2_576w", 3670 * MB, "CC BY-NC 4.0", num_steps=50, guidance_scale=9.0,
+        pipeline="TextToVideoSDPipeline", memory=(6.6, 5.8, 3.0), shape=(320, 576), num_frames=24, is_free=False,
+        note="not for commercial use; its weights on the hub are pickles, which are not fetched: see --convert",
+    ),
+    "i2vgen-xl": Card(
+        "I2VGen-XL", "video", "ali-vilab/i2vgen-xl", 4950 * MB, "MIT", num_steps=50, guidance_scale=9.0, pipeline="I2VGenXLPipeline",
+        memory=(14.5, 12.4, 9.6), note="sees the photo; 1280 x 704",
+    ),
+    "wan-ti2v-5b": Card(
+        "Wan 2.2 TI2V-5B", "video", "Wan-AI/Wan2.2-TI2V-5B-Diffusers", 24_200 * MB, "Apache-2.0", num_steps=50, guidance_scale=5.0,
+        pipeline="WanImageToVideoPipeline", memory=(29.6, 15.4, 7.5), note="sees the photo; 1280 x 704, 121 frames",
+    ),
+    "cogvideox-i2v": Card(
+        "CogVideoX-5B I2V", "video", "zai-org/CogVideoX-5b-I2V", 21_100 * MB, "CogVideoX licence", num_steps=50, guidance_scale=6.0,
+        pipeline="CogVideoXImageToVideoPipeline", memory=(25.1, 14.0, 4.3), is_free=False,
+        note="sees the photo; 720 x 480 alone, 49 frames; commercial use wants a registration",
+    ),
+    "ltx": Card(
+        "LTX-Video 2B", "video", "Lightricks/LTX-Video", 14_200 * MB, "LTX-Video Open Weights licence", num_steps=50, guidance_scale=3.0,
+        pipeline="LTXImageToVideoPipeline", memory=(17.4, 9.5, 3.4), is_free=False, note="sees the photo; 704 x 512, 121 frames",
+    ),
+    "svd-xt": Card(
+        "Stable Video Diffusion XT", "video", "stabilityai/stable-video-diffusion-img2vid-xt", 4510 * MB, "Stability AI community licence",
+        num_steps=25, guidance_scale=3.0, pipeline="StableVideoDiffusionPipeline", memory=(14.2, 11.4, 9.7), is_free=False,
+        note="sees the photo, reads no sentence; 1024 x 576; gated; large companies need a licence",
     ),
 }  # fmt: skip
 

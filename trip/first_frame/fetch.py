@@ -85,7 +85,7 @@ def _files_to_download(card: Card, sizes: dict[str, int], target: dict[str, Any]
         return ["config.json", *_weights(card, "", sizes)]
     index = index_of(Path(hf_hub_download(card.repo, INDEX, **target)).parent) or {}
     files = [INDEX]
-    for part, has_weights in parts_of(index):
+    for part, has_weights in parts_of(index, card.task):
         files += [file for file in sizes if file.startswith(f"{part}/") and file.endswith(SMALL) and ".index." not in file]
         files += _weights(card, f"{part}/", sizes) if has_weights else []
     return files

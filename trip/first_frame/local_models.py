@@ -13,7 +13,8 @@ from trip.data.instructions import told_edits
 from trip.first_frame.catalogue import CARDS, JUDGES, Card, Task, cards, size_of
 from trip.settings import ControlSettings, EditSettings, PaintSettings, PictureSettings
 
-UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of pipelines that nothing here asks for
+SEES_PHOTO = {"feature_extractor", "image_encoder"}  # parts through which some video models see it
+UNUSED = {"safety_checker", *SEES_PHOTO}  # parts of pipelines that no picture asks for
 WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
 INDEX = "model_index.json"
 EXTRAS = {"lora": "loras", "embedding": "embeddings"}  # setting -> folder in the models folder
@@ -46,12 +47,12 @@ class MissingModel(ValueError):
 
 def card_folder(card: Card, models: Path | None) -> Path | None:
     """The folder in which all files of a card are; none where some are missing."""
-    return next((folder for folder in _folders(card, models) if not missing_parts(folder, card)), None)
+    return next((folder for folder in folders_of(card, models) if not missing_parts(folder, card)), None)
 
 
 def is_available(name: str, models: Path | None) -> bool:
     """Whether a card of the catalogue can be used: all its files are here, and of a lone U-Net the rest of the model as well."""
-    wanted = (*CARDS[name].needs, name) if CARDS[name].task == "paint" else (name,)
+    wanted = (*CARDS[name].needs, name) if CARDS[name].task in ("paint", "video") else (name,)
     return all(card_folder(CARDS[one], models) for one in wanted)
 
 
@@ -80,7 +81,7 @@ def find_model(name: str, models: Path | None, task: Task, *, anywhere: bool = F
     if name in CARDS:
         raise ValueError(f"{name} is no model to {task} with; choose from {', '.join(known)}")
     card = replace(_unknown_card(task), title=name, repo=name if is_safe_name(name) and "/" in name else None)
-    folders = [Path(name)] if anywhere and Path(name).is_dir() else list(_folders(card, models)) if is_safe_name(name) else []
+    folders = [Path(name)] if anywhere and Path(name).is_dir() else list(folders_of(card, models)) if is_safe_name(name) else []
     if folder := next((folder for folder in folders if folder.is_dir()), None):
         if missing := missing_parts(folder, card):
             raise ValueError(f"{name}: wanted a whole model to {task} with, but it lacks {', '.join(missing)}; copy or fetch it again")
@@ -194,7 +195,7 @@ def missing_parts(folder: Path, card: Card) -> list[str]:
         return [INDEX]
     return [
         f"{part} (wanted as safetensors)" if needs_weights else part
-        for part, needs_weights in parts_of(index)
+        for part, needs_weights in parts_of(index, card.task)
         if not (folder / part).is_dir() or (needs_weights and not _has_weights(folder / part))
     ]
 
@@ -213,10 +214,11 @@ def index_of(folder: Path) -> dict | None:
     return index if isinstance(index, dict) else None
 
 
-def parts_of(index: dict) -> Iterator[tuple[str, bool]]:
-    """The parts of a pipeline that are used, and whether each has weights."""
+def parts_of(index: dict, task: Task = "paint") -> Iterator[tuple[str, bool]]:
+    """The parts of a pipeline that are used for a task, and whether each has weights."""
+    unused = UNUSED - SEES_PHOTO if task == "video" else UNUSED
     for part, value in index.items():
-        if not part.startswith("_") and isinstance(value, list) and value[0] is not None and part not in UNUSED:
+        if not part.startswith("_") and isinstance(value, list) and value[0] is not None and part not in unused:
             yield part, not str(value[1]).endswith(WITHOUT_WEIGHTS)
 
 
@@ -247,12 +249,12 @@ def is_safe_name(name: str) -> bool:
     return name.count("/") <= 1 and all(part and not part.startswith(".") and "\\" not in part for part in name.split("/"))
 
 
-def _folders(card: Card, models: Path | None) -> Iterator[Path]:
+def folders_of(card: Card, models: Path | None) -> Iterator[Path]:
     """Where a card's files may be."""
     if card.folder:
         yield card.folder
     elif models:
-        names = [name for name, other in (CARDS | JUDGES).items() if other == card] or [card.title]
+        names = [name for name, other in (CARDS | JUDGES).items() if other == card or _is_same_pipeline(other, card)] or [card.title]
         yield from (models / name for name in (*names, *((folder_name(card.repo), card.repo.split("/")[1]) if card.repo else ())))
     if card.archive:
         yield from (default_folder(name) for name, other in JUDGES.items() if other == card)
@@ -264,6 +266,10 @@ def _folders(card: Card, models: Path | None) -> Iterator[Path]:
             return
         if isinstance(cached, str):
             yield Path(cached).parent
+
+
+def _is_same_pipeline(card: Card, other: Card) -> bool:
+    return card.repo is not None and card.repo == other.repo and not card.files and not other.files
 
 
 def default_folder(name: str) -> Path:
@@ -281,4 +287,4 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _is_partial(card: Card, models: Path | None) -> bool:
-    return any(folder.is_dir() for folder in _folders(card, models))
+    return any(folder.is_dir() for folder in folders_of(card, models))

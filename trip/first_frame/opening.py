@@ -54,11 +54,11 @@ def open_pipeline(model: Model, models: Path | None = None, controlnet: Model | 
     if controlnet:
         if controlnet.card.family != model.card.family:
             raise ValueError(f"{controlnet.name} is not made for {model.name}; choose a ControlNet for {base_title(model)}")
-        more["controlnet"] = _open(controlnet.name, lambda: _load_component(ControlNetModel, controlnet.folder))
+        more["controlnet"] = opened(controlnet.name, lambda: _load_component(ControlNetModel, controlnet.folder))
     folder = _base_folder(model, models)
     if model.card.files:
-        more["unet"] = _open(model.name, lambda: _load_unet(folder / "unet", model.folder / model.card.files[0]))
-    pipe = _open(model.name, lambda: _load_pipeline(PIPELINES[task, model.card.family], folder, more))
+        more["unet"] = opened(model.name, lambda: _load_unet(folder / "unet", model.folder / model.card.files[0]))
+    pipe = opened(model.name, lambda: _load_pipeline(PIPELINES[task, model.card.family], folder, more))
     _check_task(pipe, task, model.name)
     if model.card.files:  # SDXL-Lightning: its own page asks for this sampler
         pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
@@ -73,7 +73,7 @@ def num_bytes_on_disk(model: Model, models: Path | None = None, controlnet: Mode
     """What the weights of a pipeline will take in memory, read from the heads of its files."""
     folder = _base_folder(model, models)
     folders = [folder / part for part, has_weights in parts_of(index_of(folder) or {}) if has_weights]
-    numbers = sum(_count_parameters(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
+    numbers = sum(count_parameters(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
     return numbers * precision(device()).itemsize
 
 
@@ -105,7 +105,7 @@ def _load_unet(folder: Path, weights: Path) -> UNet2DConditionModel:
     return unet.eval()
 
 
-def _open(name: str, opener: Callable[[], Any]) -> Any:
+def opened(name: str, opener: Callable[[], Any]) -> Any:
     """What the opener gives; what it raises becomes one line."""
     for library in (diffusers, transformers):  # what people should know is told in notes and errors
         library.utils.logging.disable_progress_bar()
@@ -125,7 +125,7 @@ def _check_task(pipe: DiffusionPipeline, task: str, name: str) -> None:
         raise ValueError(f"{name}: wanted a model to {task} with, found {kinds.get(sides, 'one of another kind')}; choose another")
 
 
-def _count_parameters(folder: Path) -> int:
+def count_parameters(folder: Path) -> int:
     """How many numbers the weights in a folder have, by one variant of them."""
     files = sorted(folder.glob("*.fp16*.safetensors")) or [file for file in folder.glob("*.safetensors") if "non_ema" not in file.name]
     total = 0

@@ -36,7 +36,7 @@ class AnimateSettings(Request):
     )
     negative_prompt: str = Field("", title="Negative prompt", description="What the clip should keep away from", max_length=10_000)
     motion: float = Field(1.0, ge=0, le=2, title="Motion", description="0 holds still, 1 is as told, 2 moves twice as far")
-    num_frames: int | None = Field(None, ge=2, le=64, title="Frames", description="Length of the clip, the photo included")
+    num_frames: int | None = Field(None, ge=2, le=128, title="Frames", description="Length of the clip, the photo included")
     fps: float | None = Field(
         None, ge=1, le=60, title="Frames per second", description="How fast the network's frames play: fewer make a longer clip"
     )

@@ -3,7 +3,6 @@
 No device is needed and none is measured: real allocators round up, and kernels take workspaces of their own.
 """
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from trip.model.build import build_fusion, build_unet, build_vae
 from trip.model.denoiser import Condition, Denoiser
 from trip.settings import ModelSettings
+from trip.system.held_bytes import HeldBytes
 
 ADAM, AVERAGE = 8, 4  # bytes a weight, in float32
 
@@ -63,7 +62,7 @@ def cost_of_a_clip(model: ModelSettings, *, precision: str, checkpointing: bool,
         timestep, alpha_bar = torch.zeros(1, dtype=torch.long), torch.empty(1)
     if checkpointing:
         denoiser.unet.enable_gradient_checkpointing()
-    with _as_on_a_gpu(precision), _Held() as held:
+    with _as_on_a_gpu(precision), HeldBytes() as held:
         with FlopCounterMode(display=False) as counter:  # not around the backward pass: it holds on to what is recomputed there
             eps_hat = denoiser(z_0, timestep, alpha_bar, condition).eps
         loss = eps_hat.float().square().mean()
@@ -113,27 +112,3 @@ def _as_on_a_gpu(precision: str) -> Iterator[None]:
     finally:
         for name, function in before.items():
             setattr(F, name, function)
-
-
-class _Held(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.alive: set[int] = set()
-
-    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self.alive:
-                storage = tensor.untyped_storage()
-                self.alive.add(storage._cdata)
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
-        return out
-
-    def _gone(self, name: int, size: int) -> None:
-        self.alive.discard(name)
-        self.now -= size

@@ -9,9 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trip.backbones.kinds import class_of
+from trip.backbones.local import VideoModel, find_video_model, video_models_here
 from trip.jobs import batch, recycle_bin
 from trip.jobs.folders import UPLOADS
-from trip.jobs.handlers.animate import AnimateHandler
+from trip.jobs.handlers import figure
+from trip.jobs.handlers.animate import VIDEO_MODEL, AnimateHandler
 from trip.jobs.handlers.estimate import Estimate, Timings
 from trip.jobs.handlers.fetch import FetchHandler
 from trip.jobs.handlers.finetune import FinetuneHandler
@@ -21,6 +24,7 @@ from trip.jobs.store import Job, JobStore, State
 from trip.jobs.worker import Worker
 from trip.media import read_photo, shown_part
 from trip.settings import AnimateSettings
+from trip.settings.base import shortened
 from trip.system.environment import on_spaces_gpu
 from trip.system.files import LEAST_FREE_BYTES, has_room
 from trip.training.requests import ask
@@ -43,7 +47,7 @@ FINAL_STEPS = 3  # times as many as a draft
 class Studio(ClipFiles):
     """The model behind the page, and the jobs of its visitors.
 
-    model    folder or hub id of a checkpoint; none: the embedded one
+    model    folder or hub id of a checkpoint; none: the embedded one. The folder of a video model by others is the first choice beside it
     outputs  folder of the jobs and their results
     limits   what may stay in it
     models   folder of the models that make first frames, beside the hub's cache
@@ -54,12 +58,14 @@ class Studio(ClipFiles):
     def __init__(
         self, model: str | None, outputs: Path, limits: Limits | None = None, *, models: Path | None = None, fetches: bool = False
     ):
-        self.model, self.outputs, self.models, self.fetches = model, Path(outputs), models, fetches
+        self.first_choice = model if model and class_of(Path(model)) else ""
+        self.model = None if self.first_choice else model
+        self.outputs, self.models, self.fetches = Path(outputs), models, fetches
         super().__init__(JobStore(self.outputs))
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
-        handlers = {"animate": AnimateHandler(model, self.timings), "finetune": FinetuneHandler(model)}
+        handlers = {"animate": AnimateHandler(self.model, self.timings, models), "finetune": FinetuneHandler(self.model)}
         handlers |= dict.fromkeys(SCHEMAS, PictureHandler(models))
         if fetches:
             handlers["fetch"] = FetchHandler(models)
@@ -135,6 +141,19 @@ class Studio(ClipFiles):
             return (), False
         return tuple(name for name in CHIPS if any(map(pipe.reads_whole, telling_words(name)))), pipe.spells_other_words
 
+    def video_models(self) -> list[VideoModel]:
+        """The video models by others that are on this machine, the one the app was started with first."""
+        first = [self.video_model(self.first_choice)] if self.first_choice else []
+        return [*first, *video_models_here(self.models)]
+
+    def video_model(self, name: Any) -> VideoModel:
+        """The one of that name; ValueError, in one line, where there is none: visitors name no folders."""
+        model = find_video_model(name, self.models, anywhere=name == self.first_choice) if isinstance(name, str) and name else None
+        if model is None:
+            names = ", ".join(one.name for one in self.video_models() if one.name != self.first_choice)
+            raise ValueError(f"there is no video model {shortened(name)!r} here; choose {names or 'TRIP, which is all there is'}")
+        return model
+
     def _shape_of(self, settings: AnimateSettings) -> tuple[str, str, int, int]:
         from trip.system.accelerator import device
 
@@ -169,6 +188,8 @@ class Studio(ClipFiles):
         """
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
+        if VIDEO_MODEL in more:
+            self._check_by_others(settings, last_photo, more)
         image, last = read_photo(photo, LARGEST_PHOTO), None
         if last_photo is not None:
             settings.check_arrival()
@@ -180,9 +201,16 @@ class Studio(ClipFiles):
         self.worker.wake()
         return job
 
+    def _check_by_others(self, settings: AnimateSettings, last_photo: str | None, more: dict[str, Any]) -> None:
+        title = self.video_model(more[VIDEO_MODEL]).title
+        wanted = {"Close the loop": settings.loop, "a last photo": last_photo is not None, "a fine-tune": "lora" in more}
+        if names := [name for name, value in wanted.items() if value]:
+            raise ValueError(f"{title} cannot do with {' and '.join(names)}; leave that off, or choose TRIP")
+
     def draft(self, visitor: str, photo: "str | Image.Image | None", settings: AnimateSettings, **more: Any) -> Job:
         """Asks for a clip of few steps, which `finish_draft` makes whole."""
-        steps = settings.num_steps or self.defaults().get("num_steps", 1)
+        kind = self.video_model(more[VIDEO_MODEL]).kind if VIDEO_MODEL in more else None
+        steps = settings.num_steps or (kind.num_steps if kind else self.defaults().get("num_steps", 1))
         return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}), **more)
 
     def rerun(self, job_id: str, visitor: str, *, group: dict[str, str] | None = None, **changes: Any) -> Job:
@@ -207,6 +235,20 @@ class Studio(ClipFiles):
                 break
         return jobs
 
+    def compare_models(self, job_id: str, visitor: str) -> Job:
+        """The same photo, prompt and seed by every video model that is here, TRIP's own first, shown on one clock; gives the last job.
+
+        What a clip's own settings ask of TRIP alone is left to each model: frames, rate, steps, guidance, sampler, size.
+        """
+        job, others = self._done(job_id, visitor), self.video_models()
+        if not others:
+            raise ValueError("there is no other video model on this machine yet; see Models for how to get one")
+        settings = self.settings_of(job).model_copy(update=dict.fromkeys(("num_frames", "fps", "num_steps", "guidance_scale")))
+        settings = settings.model_copy(update={"scheduler": "ddim", "fusion": "trained", "size": "auto", "loop": False})
+        asked = {"TRIP": {}} | {model.title: {VIDEO_MODEL: model.name} for model in others}
+        photo = self.photo_of(job)
+        return figure.ask(asked, [], lambda more, **joined: self.animate(visitor, photo, settings, **more, **joined))
+
     def finish_draft(self, job_id: str, visitor: str) -> Job:
         """A draft's clip with the same seed and more steps."""
         job = self._done(job_id, visitor)
@@ -223,10 +265,10 @@ class Studio(ClipFiles):
         return self.animate(visitor, self.last_frame(job_id, visitor), settings, **{**self._kept(job), "after": job.id})
 
     def _kept(self, job: Job) -> dict[str, Any]:
-        """What a job went on from, the fine-tune it was made with and its sound, as a job of the same kind is told; the draft is another
-        seed's.
+        """What a job went on from, the fine-tune or model it was made with and its sound, as a job of the same kind is told; the draft is
+        another seed's.
         """
-        return {name: job.settings[name] for name in ("after", "lora") if name in job.settings} | {"sound": self.sound_of(job)}
+        return {name: job.settings[name] for name in ("after", "lora", VIDEO_MODEL) if name in job.settings} | {"sound": self.sound_of(job)}
 
     def fetch(self, visitor: str, name: str | None) -> Job:
         """Asks for the download of a model of the catalogue. ValueError, in one line, where none is named or the page downloads none."""

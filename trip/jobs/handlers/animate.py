@@ -54,6 +54,7 @@ THUMBNAIL, THUMBNAIL_FILE = 144, "thumbnail.webp"  # pixels of the short side; t
 RENDERING = 0.9  # of a job's progress: the clip is rendered from there on
 WATCHED = "watched"  # file of a running job whose inside somebody looks at
 TURN_SECONDS = 60.0  # of sampling, while others wait
+VIDEO_MODEL = "video_model"  # setting of a job: the video model by others that makes its clip
 EARLIER = ("after", "draft")  # settings of a job that name an earlier one
 
 
@@ -90,13 +91,15 @@ class AnimateHandler:
     """Makes "animate" jobs with one checkpoint.
 
     A job's settings are those of `AnimateSettings`, and may name earlier jobs: `after`, whose clip this one goes on from with its
-    last frame as the photo, `draft`, of which this is the final, and `lora`, a fine-tune to make it with. Its result: `clip` (file
-    name), `drawn` (the same as the network drew it), `thumbnail` (small), `seed`, `settings` as they were used, `figures` for people,
-    `seconds`, and with a draft `draft_db`, how like it the final is.
+    last frame as the photo, `draft`, of which this is the final, and `lora`, a fine-tune to make it with. VIDEO_MODEL names one by others
+    that makes it. Its result: `clip` (file name), `drawn` (the same as the network drew it), `thumbnail` (small), `seed`, `settings` as
+    they were used, `figures` for people, `seconds`, and with a draft `draft_db`, how like it the final is.
+
+    models  folder of models by others, beside the hub's cache
     """
 
-    def __init__(self, model: str | None, timings: Timings):
-        self.model, self.timings = model, timings
+    def __init__(self, model: str | None, timings: Timings, models: Path | None = None):
+        self.model, self.timings, self.models = model, timings, models
         self._sampling: Callable[..., Iterator[Step | SamplingResult]] | None = None
 
     @property
@@ -127,13 +130,17 @@ class AnimateHandler:
         asked = {name: value for name, value in context.job.settings.items() if name not in (FIGURE, BATCH)}
         earlier = {name: self._file_of(context, name, asked.pop(name)) for name in EARLIER if name in asked}
         photo, last_photo = self._photo(context), self._last_photo(context)
-        model, lora = self._weights(context, asked.pop("lora", None))
+        by_others = asked.pop(VIDEO_MODEL, None)
+        model, lora = (by_others, None) if by_others else self._weights(context, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), context.folder / "running", time.monotonic()
+        if by_others and settings.size == "auto":
+            settings = settings.model_copy(update={"size": "model"})
         context.report(0.0, "Loading the model")
-        expected, is_preempted = self.timings.estimate(settings).seconds, False
+        expected, is_preempted = None if by_others else self.timings.estimate(settings).seconds, False
         ticket.touch()
         try:
-            with closing(self.sampling(model, photo, settings, str(ticket), lora, last_photo)) as steps:
+            models = self.models and str(self.models)
+            with closing(self.sampling(model, photo, settings, str(ticket), lora, last_photo, models)) as steps:
                 for step in steps:
                     if isinstance(step, SamplingResult):
                         break
@@ -142,7 +149,8 @@ class AnimateHandler:
                     context.report(RENDERING * step.number / step.num_steps, words, step.preview)
                     if step.inside and (context.folder / WATCHED).exists():
                         step.inside.save(context.folder / INSIDE)
-                    if not is_preempted and step.number < step.num_steps and self._should_preempt(context, begun):
+                    can_wait = not (is_preempted or by_others) and step.number < step.num_steps
+                    if can_wait and self._should_preempt(context, begun):
                         is_preempted = ticket.write_text(SUSPEND) > 0
         except Interrupted as error:
             if is_preempted:
@@ -182,7 +190,8 @@ class AnimateHandler:
         expected: float | None,
     ) -> dict[str, Any]:
         output, seed, rendering = sampled.output, sampled.output.metadata["seed"], time.monotonic()
-        sampled.inside.save(context.folder / INSIDE)
+        if sampled.inside:
+            sampled.inside.save(context.folder / INSIDE)
         (context.folder / WATCHED).unlink(missing_ok=True)
         as_drawn = with_photo(output.metadata | {"size": "model"}, photo)
         drawn = write_clip(Clip(output.frames, output.fps, as_drawn), context.folder / f"drawn-{seed}.mp4")
@@ -202,7 +211,7 @@ class AnimateHandler:
             "seed": seed,
             "settings": output.metadata,
             "notes": list(output.notes),
-            "figures": [_own_pixels(frames.photo_share), *measured.rows()],
+            "figures": [*([_own_pixels(frames.photo_share)] if sampled.inside else []), *measured.rows()],
             "photo_kept_db": measured.photo_kept_db,
             "motion_pixels": measured.motion.median,
             "draft_db": clip_psnr(output.frames, _last(len(output.frames), earlier["draft"])) if "draft" in earlier else None,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trip.evaluation.sheets import side_by_side
+from trip.evaluation.sheets import on_one_clock, side_by_side
 from trip.jobs.store import Job, JobStore
 from trip.media import Clip, read_clip, write_clip
 
@@ -13,15 +13,22 @@ FIGURE = "figure"  # setting of an "animate" job: which figure it is part of, it
 
 
 def ask(pictures: dict[str, Any], missing: list[str], animate: Callable[..., Job]) -> Job:
-    """Asks for a clip of each picture and gives the last of their jobs.
+    """Asks for a clip of each picture and gives the last of their jobs. What is refused is missing; ValueError where all are.
 
-    pictures  label -> picture
+    pictures  label -> picture, or what else the clips differ in
     missing   what the figure lacks, a line each
     animate   asks for one clip: called with a picture and the setting that joins them
     """
-    name = secrets.token_urlsafe(9)
-    jobs = [animate(picture, **{FIGURE: {"name": name, "label": label, "missing": missing}}) for label, picture in pictures.items()]
-    return jobs[-1]
+    name, job, refusal, missing = secrets.token_urlsafe(9), None, None, list(missing)
+    for label, picture in pictures.items():
+        try:
+            job = animate(picture, **{FIGURE: {"name": name, "label": label, "missing": missing}})
+        except ValueError as error:
+            refusal = error
+            missing.append(f"{label}: {error}")
+    if job is None:
+        raise refusal
+    return job
 
 
 def parts_of(store: JobStore, job: Job) -> list[Job]:
@@ -43,7 +50,8 @@ def written(store: JobStore, done: list[Job]) -> Path:
     target = store.folder_of(done[-1]) / f"side-by-side-{len(done)}.mp4"
     if not target.exists():
         clips = [read_clip(store.folder_of(job) / job.result["clip"]) for job in done]
-        frames = side_by_side([clip.frames for clip in clips], [label_of(job) for job in done])
+        rates = [clip.fps for clip in clips]
+        frames = side_by_side(on_one_clock([clip.frames for clip in clips], rates, max(rates)), [label_of(job) for job in done])
         metadata = {key: value for key, value in clips[0].metadata.items() if key != "photo"}
-        write_clip(Clip(frames, clips[0].fps, metadata), target)
+        write_clip(Clip(frames, max(rates), metadata), target)
     return target

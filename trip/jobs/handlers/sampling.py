@@ -20,6 +20,7 @@ from trip.jobs.handlers.stream import streamed
 from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
+    from trip.backbones.backbone import Backbone
     from trip.inside import Inside
     from trip.output import AnimatedClip
     from trip.pipeline import TripPipeline
@@ -33,23 +34,25 @@ SUSPEND = "suspend"  # in the ticket: keep what there is, and end
 class Step:
     """Where sampling stands after a denoising step.
 
-    preview  frames as they look by now, blurred   f h w 3, uint8
+    preview  frames as they look by now, blurred, where that can be told   f h w 3, uint8
     inside   what both paths said so far, at the steps that clean clips are kept of
     """
 
     number: int
     num_steps: int
     seconds: float
-    preview: np.ndarray
+    preview: np.ndarray | None
     inside: "Inside | None" = None
 
 
 @dataclass(frozen=True)
 class SamplingResult:
-    """What sampling gives: the clip, what its steps said, what it took, and of that the seconds of earlier turns."""
+    """What sampling gives: the clip, what its steps said, where TRIP's own model made it, what it took, and of that the seconds of earlier
+    turns.
+    """
 
     output: "AnimatedClip"
-    inside: "Inside"
+    inside: "Inside | None"
     timing: Timing
     earlier: float = 0.0
 
@@ -61,19 +64,26 @@ def sample(
     ticket: str,
     lora: str | None = None,
     last_photo: Image.Image | None = None,
+    models: str | None = None,
 ) -> Iterator[Step | SamplingResult]:
     """Where the clip stands after each denoising step, and the finished clip last.
+
+    model   a TRIP checkpoint, or a video model by others; none: the embedded checkpoint
 
     ticket  path of the ticket: once it is gone, sampling ends within one step and raises `trip.pipeline.Interrupted`;
             so it does once it reads SUSPEND, and what it takes to go on lies in that folder then
     lora    file of a fine-tune, whose changes are added to the model
     last_photo  where the clip arrives
+    models      folder of models by others, beside the hub's cache
     """
 
     def work(on_step: Callable[[Step], None]) -> SamplingResult:
-        from trip.model_cache import acquire_pipeline
+        from trip.backbones.backbone import Backbone
+        from trip.backbones.opening import acquire
 
-        with acquire_pipeline(model, lora) as pipe:
+        with acquire(model, lora, models and Path(models)) as pipe:
+            if isinstance(pipe, Backbone):
+                return _sample_by_others(pipe, photo, settings, ticket, on_step, last_photo)
             checkpoint = SamplingCheckpoint.load(Path(ticket).parent, pipe)
             used = checkpoint.settings if checkpoint else pipe.resolve(settings)
             return _sample_with_retry(pipe, photo, used, ticket, on_step, checkpoint, last_photo)
@@ -155,6 +165,43 @@ def sample_once(
         num_bytes=max(peak, memory_in_use()),
     )
     return SamplingResult(output, recorder.result(), timing, earlier)
+
+
+def _sample_by_others(
+    pipe: "Backbone",
+    photo: Image.Image,
+    settings: AnimateSettings,
+    ticket: str,
+    on_step: Callable[[Step], None],
+    last_photo: Image.Image | None,
+) -> SamplingResult:
+    """The same by a video model of others: it ends within a step, and cannot be suspended."""
+    from trip.pipeline import Interrupted
+    from trip.system.accelerator import device
+    from trip.system.memory import is_out_of_memory, memory_in_use
+
+    settings, begun, peak = pipe.resolve(settings), time.monotonic(), 0
+    stepped = begun
+
+    def after_step(pipe: "Backbone", step: int, timestep: int, tensors: dict) -> None:
+        nonlocal stepped, peak
+        pipe.interrupt = _read_ticket(ticket) is None
+        peak = max(peak, memory_in_use())
+        on_step(Step(step + 1, settings.num_steps, time.monotonic() - stepped, pipe.preview(tensors.get("z_0"))))
+        stepped = time.monotonic()
+
+    try:
+        output = pipe.animate(photo, settings, last_photo, callback_on_step_end=after_step)
+    except Interrupted as stop:
+        raise Interrupted(str(stop)) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(f"there is not enough memory for {pipe.model_name}; choose a smaller model") from error
+    num_frames, height, width = output.frames.shape[:3]
+    passes = settings.num_steps * (2 if settings.guidance_scale > 1 else 1)
+    seconds, num_bytes = time.monotonic() - begun, max(peak, memory_in_use())
+    return SamplingResult(output, None, Timing(pipe.model_name, str(device()), height * width * num_frames, passes, seconds, num_bytes))
 
 
 def _read_ticket(ticket: str) -> str | None:

@@ -4,11 +4,14 @@ A program sees its own jobs: those asked for with the cookie that its client was
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
+from trip.jobs.handlers import figure
+from trip.jobs.handlers.animate import VIDEO_MODEL
 from trip.jobs.store import Job, State
 from trip.settings import AnimateSettings, FinetuneSettings
 from trip.ui.form import uploaded
@@ -42,7 +45,7 @@ def clip_response(studio: Studio, job: Job) -> tuple[FileData, int, dict[str, An
 def publish(studio: Studio) -> None:
     """Adds the endpoints to the current `gr.Blocks`."""
     clips = ClipEndpoints(studio)
-    for endpoint in (clips.animate, clips.continue_clip, clips.sound):
+    for endpoint in (clips.animate, clips.continue_clip, clips.compare_models, clips.sound):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
     for endpoint in (clips.jobs, clips.job, clips.cancel, clips.estimate, clips.compare):
         gr.api(endpoint, api_name=endpoint.__name__, queue=False)
@@ -76,6 +79,7 @@ class ClipEndpoints:
         size: str = "auto",
         frame_rate: float = 24.0,
         last_photo: FileData | None = None,
+        video_model: str | None = None,
         request: gr.Request = None,
     ) -> tuple[FileData, int, dict[str, Any]]:
         """Turn a photo into a short clip that follows a sentence, and wait for it.
@@ -101,6 +105,7 @@ class ClipEndpoints:
                 untouched); auto: as large as the photo is, up to 768
             frame_rate: frames per second of the clip, which plays no longer or shorter for it
             last_photo: a photo that the clip arrives at; none: it goes where the motion takes it
+            video_model: a video model by others that is on this machine, by its name; none: TRIP
 
         Returns:
             the clip as MP4, its seed, and the settings that made it with the id of its job and notes, such as
@@ -126,7 +131,8 @@ class ClipEndpoints:
         )
         tuned = {"lora": or_toast(self.studio.finetune, lora, visitor_of(request)).id} if lora else {}
         last = None if last_photo is None else or_toast(uploaded, last_photo)
-        more = {**tuned, "only_shown": only_shown is True, "last_photo": last}
+        other = {VIDEO_MODEL: video_model} if video_model else {}
+        more = {**tuned, **other, "only_shown": only_shown is True, "last_photo": last}
         async with self.reading:
             job = await asyncio.to_thread(or_toast, self.studio.animate, visitor_of(request), or_toast(uploaded, image), settings, **more)
         return clip_response(self.studio, await wait_for_job(self.studio, job))
@@ -140,6 +146,29 @@ class ClipEndpoints:
         """
         asked = await asyncio.to_thread(or_toast, self.studio.continue_clip, job, visitor_of(request), prompt or None)
         return clip_response(self.studio, await wait_for_job(self.studio, asked))
+
+    async def compare_models(self, job: str, request: gr.Request = None) -> tuple[FileData, list[dict[str, Any]]]:
+        """Make the clip of a job with every video model that is on this machine, TRIP first, and wait.
+
+        Args:
+            job: id of a job that is done
+
+        Returns:
+            the clips side by side on one clock as MP4, and for each model its title, the id of its job, its figures, seconds and, where it
+                made no clip, why
+        """
+        visitor = visitor_of(request)
+        last = await asyncio.to_thread(or_toast, self.studio.compare_models, job, visitor)
+        parts = figure.parts_of(self.studio.store, last)
+        for part in parts:
+            with suppress(gr.Error):  # one that fails is told of below
+                await wait_for_job(self.studio, part)
+        parts = [self.studio.store.get(part.id) for part in parts]
+        done = [part for part in parts if part.state == State.DONE]
+        if len(done) < 2:
+            raise gr.Error(next((part.error for part in parts if part.error), "the clips were stopped"), print_exception=False)
+        path = await asyncio.to_thread(figure.written, self.studio.store, done)
+        return FileData(path=str(path)), [{"model": figure.label_of(part), **job_summary(part)} for part in parts]
 
     async def sound(self, job: str, file: FileData | None = None, request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
         """Give a clip a sound, cut to its length, which clips that are made of it keep.

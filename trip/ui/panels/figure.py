@@ -1,5 +1,6 @@
 """Figure 9 of the paper on the page: a photo, its newest edit and its newest drawing, animated alike and shown on one clock."""
 
+import html
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from trip.ui.panels import pictures
 from trip.ui.panels.layout import JobView
 from trip.ui.studio import Studio
 
+MEASURED = ("First frame", "Photo kept", "Flicker", "Motion")  # figures that are shown beside each other
 TO_COME = {  # kind of job -> what is left out where there is none of it
     "edit": "no edit of this photo yet: say what to change and press Edit",
     "control": "no drawing over this photo's map yet: say what to draw and press Draw",
@@ -81,5 +83,19 @@ def _shown(studio: Studio, job: Job | None) -> list[Any]:
         elements.ComparedClip(studio.clip_of(part), figure.label_of(part), part.result["fps"], part.result["num_frames"]) for part in done
     ]
     left_out = [f"Left out: {line}" for line in job.settings[figure.FIGURE]["missing"]]
-    clips = elements.compare(shown, "Side by side, with one seed and one sentence")
+    left_out += [f"Left out: {figure.label_of(part)}: {part.error}" for part in parts if part.state == State.FAILED]
+    clips = elements.compare(shown, "Side by side, with one seed and one sentence") + _figures(done)
     return [gr.update(visible=True), clips, pictures.notes_list(left_out), gr.update(value=str(figure.written(studio.store, done)))]
+
+
+def _figures(done: list[Job]) -> str:
+    """HTML of what was measured of each clip, and how long it took."""
+    names = [label for label, _, _ in done[0].result["figures"] if label in MEASURED]
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in ("Clip", "Seconds", *names))
+    rows = []
+    for part in done:
+        values = {label: value for label, value, _ in part.result["figures"]}
+        cells = [f"{part.result['seconds']:.1f}", *(values.get(name, "–") for name in names)]
+        row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        rows.append(f'<tr><th scope="row">{html.escape(figure.label_of(part))}</th>{row}</tr>')
+    return f'<table class="trip-settings" id="figure-table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

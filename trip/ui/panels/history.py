@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from trip.jobs import batch
+from trip.jobs.handlers.animate import VIDEO_MODEL
 from trip.jobs.handlers.figure import label_of
 from trip.jobs.store import Job, State
 from trip.ui import elements
@@ -157,6 +158,7 @@ def title(job: Job) -> str:
     """A done job in a few words."""
     settings = job.result["settings"]
     more = [label_of(job), "fine-tuned" if "lora" in job.settings else ""]
+    more += [job.result["settings"]["model"]] if VIDEO_MODEL in job.settings else []
     words = [settings["prompt"] or "no prompt", f"{settings['num_steps']} steps", f"seed {job.result['seed']}", *filter(None, more)]
     return " · ".join(words)
 

@@ -1,4 +1,4 @@
-"""The models that make first frames: a card each, whether it is here, and how to get it."""
+"""The models by others, for first frames and for clips: a card each, whether it is here, and how to get it."""
 
 import html
 from typing import Any
@@ -14,8 +14,8 @@ from trip.ui.panels.result import or_toast
 from trip.ui.studio import Studio
 
 WORDS = (
-    "Text to video and Edit use models by others, which are not part of this app. Nothing is downloaded unless you ask for it: with "
-    "`python -m trip models --fetch NAME`"
+    "Text to video, Edit and the choice of another model for clips use models by others, which are not part of this app. Nothing is "
+    "downloaded unless you ask for it: with `python -m trip models --fetch NAME`"
 )
 HERE = ", or here; clips wait meanwhile, and *Stop* keeps the files that are whole."
 TASKS = {
@@ -24,12 +24,13 @@ TASKS = {
     "edit": "By an instruction",
     "control": "Over a control map",
     "annotate": "Control maps",
+    "video": "Clips",
 }
 
 
 def build(studio: Studio, state: page_state.PageState) -> JobView:
     """Lay out the panel, folded; gives what a download ends in."""
-    with gr.Accordion("Models for first frames", open=False, elem_id="models") as folded:
+    with gr.Accordion("Models by others", open=False, elem_id="models") as folded:
         gr.Markdown(WORDS + (HERE if studio.fetches else "."))
         with gr.Row(equal_height=True, visible=studio.fetches):
             wanted = gr.Dropdown([], label="Not here yet", elem_id="models-wanted", scale=3, min_width=200)
@@ -38,7 +39,7 @@ def build(studio: Studio, state: page_state.PageState) -> JobView:
 
     def shown() -> list[Any]:
         lacking = [
-            (f"{card.title}, about {size_of(card.about_bytes)}", name)
+            (f"{card.title}, about {size_of(card.about_bytes)}{'' if card.is_free else f', {card.licence}'}", name)
             for name, card in cards().items()
             if not card_folder(card, studio.models)
         ]
@@ -69,6 +70,11 @@ def _card(studio: Studio, name: str, card: Card) -> str:
     place = "on this machine" if here else f"not here, about {size_of(card.about_bytes)}"
     repo = html.escape(card.repo or "")
     source = f'<a href="{html.escape(card.source)}" target="_blank" rel="noopener">{repo}</a>' if repo else "embedded"
-    facts = [f"<code>{name}</code>", html.escape(card.licence), source, *([html.escape(card.note)] if card.note else [])]
+    facts = [
+        f"<code>{name}</code>",
+        html.escape(card.licence),
+        source,
+        *(html.escape(words) for words in (card.note, card.memory_words) if words),
+    ]
     words = f"<b>{html.escape(card.title)}</b> <span>{place}</span><small>{' · '.join(facts)}</small>"
     return f'<li class="{"here" if here else "missing"}">{words}</li>'

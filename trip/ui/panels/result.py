@@ -53,6 +53,9 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
                 "finish": gr.Button("Finish", size="sm", min_width=60, elem_id="finish"),
                 "loop": gr.Button("Loop", size="sm", min_width=60, elem_id="loop"),
                 "best": gr.Button(f"Best of {BEST_OF}", size="sm", min_width=60, elem_id="best"),
+                "compare": gr.Button(
+                    "Compare models", size="sm", min_width=110, elem_id="compare-models", visible=bool(studio.video_models())
+                ),
             }
         gr.Markdown(
             f"**Again** takes a new seed, **Finish** the same seed with {FINAL_STEPS} times the steps, **Loop** comes back to the photo, "
@@ -119,6 +122,8 @@ def next_job(studio: Studio, action: str, visitor: str, job_id: str, prompt: str
         return or_toast(studio.continue_clip, job_id, visitor, prompt.strip() or None).id
     if action == "finish":
         return or_toast(studio.finish_draft, job_id, visitor).id
+    if action == "compare":
+        return or_toast(studio.compare_models, job_id, visitor).id
     if action == "best":
         jobs = or_toast(studio.best_of, job_id, visitor)
         if len(jobs) < BEST_OF:

@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from trip.jobs import batch
+from trip.jobs.handlers.animate import VIDEO_MODEL
 from trip.jobs.store import Job
 from trip.media import read_photo
 from trip.settings import AnimateSettings
@@ -22,6 +23,8 @@ from trip.ui.panels.result import or_toast
 from trip.ui.studio import LARGEST_PHOTO, Studio
 
 NO_LORA = ("none: the model as it is", "")  # of the fine-tunes to choose from
+OWN_MODEL = ("TRIP", "")  # of the models to choose from
+BY_OTHERS = "Others draw at their own size and pace; the motion slider says how much TRIP's prior holds those that see no photo"
 CHOOSE_CLIP = "() => document.querySelector('input[type=file]:has(~ #restore-file)').click()"
 CROPPED = "Otherwise the rest of the photo is used where the camera goes there, and the whole photo is inside the MP4"
 
@@ -45,6 +48,7 @@ class Form:
     more_photos: gr.File
     last_photo: gr.Image
     lora: gr.Dropdown
+    video_model: gr.Dropdown
     only_shown: gr.Checkbox
 
     @property
@@ -55,13 +59,13 @@ class Form:
 
 def build(studio: Studio, state: page_state.PageState, made: gr.HTML) -> Form:
     """Lay out the tab inside the current `gr.Blocks` and wire it; `made` changes with every clip that is done."""
-    form = _form()
+    form = _form(studio)
     _wire_form(studio, form, made)
     _wire_asking(studio, state, form)
     return form
 
 
-def _form() -> Form:
+def _form(studio: Studio) -> Form:
     with gr.Column(elem_id="photo-box"):  # the frame takes the place of what the photo came in by
         photo = gr.Image(label="Photo", type="filepath", image_mode=None, sources=["upload"], elem_id="photo", buttons=[])
         settings: dict[str, Component] = {"crop": elements.crop_box(elem_id="crop", picker="#photo input[type=file]")}
@@ -73,6 +77,10 @@ def _form() -> Form:
     )
     said = gr.HTML(visible=False, elem_id="said")
     lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
+    others = [(f"{model.title}, by others", model.name) for model in studio.video_models()]
+    video_model = gr.Dropdown(
+        [OWN_MODEL, *others], value=studio.first_choice, visible=bool(others), label="Model", info=BY_OTHERS, elem_id="video-model"
+    )
     with gr.Row(elem_id="asking"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         estimate = gr.HTML(elem_id="estimate")
@@ -113,7 +121,7 @@ def _form() -> Form:
             gr.Button("Fill in from a clip made here", size="sm", elem_id="restore").click(None, js=CHOOSE_CLIP)
     # outside the options, which are not in the page before they are opened: clips are dropped anywhere
     restore = gr.UploadButton(file_types=["video"], visible="hidden", elem_id="restore-file")
-    asking = (run, draft, estimate, tried, restore, more_photos, last_photo, lora, only_shown)
+    asking = (run, draft, estimate, tried, restore, more_photos, last_photo, lora, video_model, only_shown)
     return Form(photo, seconds, chosen, said, settings, placed, randomize, *asking)
 
 
@@ -245,7 +253,8 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         prompt, (known, is_closed) = str(values[box] or "").strip(), studio.words()
         if not prompt and (gentle := chips.gentle(known)):
             return gentle, chips.taken(gentle), False
-        is_strange = prompt and known and is_closed and not values[form.lora] and not chips.is_told(prompt, known)
+        is_other = values[form.lora] or values[form.video_model]  # which know other words
+        is_strange = prompt and known and is_closed and not is_other and not chips.is_told(prompt, known)
         if is_strange and prompt != values[asked_about]:
             return prompt, chips.offer(prompt, known), True
         return prompt, "", False
@@ -264,7 +273,7 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         values = {**values, box: values[box] or prompt}
         visitor, settings = values[state.visitor], or_toast(read_settings, form, values)
         photos = values[form.more_photos] or [values[form.photo]]
-        more = {"lora": values[form.lora]} if values[form.lora] else {}
+        more = {name: values[box] for name, box in (("lora", form.lora), (VIDEO_MODEL, form.video_model)) if values[box]}
         more |= {"only_shown": values[form.only_shown] is True, "last_photo": or_toast(uploaded, values[form.last_photo])}
         jobs, refused, name = [], [], batch.new_batch()
         for photo, prompt in zip(photos, prompts_of(settings.prompt, len(photos)), strict=True):
@@ -287,7 +296,7 @@ def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> Non
         return run_clip(values, studio.draft)
 
     asked_about = gr.State("")  # a prompt that told no motion
-    inputs = form.inputs | {state.visitor, form.more_photos, form.last_photo, form.lora, form.only_shown, asked_about}
+    inputs = form.inputs | {state.visitor, form.more_photos, form.last_photo, form.lora, form.video_model, form.only_shown, asked_about}
     outputs = [state.job, form.more_photos, form.last_photo, box, form.said, asked_about]
     triggers = [form.run.click, box.submit]
     page_state.follow_job(studio, state, gr.on(triggers, run_clip, inputs, outputs, **RAW))

@@ -1,0 +1,88 @@
+"""Opens video models by others, as diffusers' pipelines: safetensors only, in the precision of the device, nothing fetched."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKLWan, DDIMScheduler, DiffusionPipeline, LCMScheduler, MotionAdapter
+
+from trip.backbones.backbone import Backbone
+from trip.backbones.local import VideoModel, find_video_model
+from trip.first_frame.catalogue import LCM_LORA
+from trip.first_frame.local_models import index_of, parts_of
+from trip.first_frame.opening import count_parameters, opened
+from trip.model_cache import acquire_pipeline, shared_cache
+from trip.pipeline import TripPipeline
+from trip.system.accelerator import device, precision
+
+ADAPTED = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "clip_sample": False}  # AnimateDiff's
+LCM_WEIGHT = 0.8  # of AnimateLCM's LoRA, as its page has it
+
+
+@contextmanager
+def acquire(
+    name: str | Path | None, lora: str | Path | None = None, models: Path | None = None, *, anywhere: bool = True
+) -> Iterator[TripPipeline | Backbone]:
+    """What animates photos under that name, ready to work: a TRIP checkpoint, or a video model by others.
+
+    Raises ValueError, in one line, where there is nothing that opens.
+    """
+    model = find_video_model(str(name), models, anywhere=anywhere) if name else None
+    if model is None:
+        with acquire_pipeline(name, lora) as pipe:
+            yield pipe
+        return
+    if lora is not None:
+        raise ValueError(f"a fine-tune is of TRIP's own weights, and {model.title} is another model; choose one of them")
+    key = ("video", str(model.folder), str(model.adapter))
+    with shared_cache().acquire(key, lambda: open_pipeline(model), num_bytes_on_disk(model)) as pipe:
+        yield Backbone(pipe, model.kind, model.title)
+
+
+def open_pipeline(model: VideoModel) -> DiffusionPipeline:
+    """Its pipeline, in memory, not yet where it works. Raises ValueError, in one line, where it does not open."""
+    pipe = opened(model.name, lambda: _load(model))
+    if hasattr(pipe.vae, "use_slicing"):
+        pipe.vae.enable_slicing()
+    if hasattr(pipe.vae, "use_tiling") and not hasattr(pipe, "unet"):  # autoencoders of clips, which take most of their memory at once
+        pipe.vae.enable_tiling()
+    if isinstance(pipe.vae, AutoencoderKLWan):
+        pipe.vae.float()  # its own pages ask for it
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _load(model: VideoModel) -> DiffusionPipeline:
+    kind, dtype, more = getattr(diffusers, model.class_name), precision(device()), {}
+    if model.adapter:
+        more = {"motion_adapter": MotionAdapter.from_pretrained(model.adapter, use_safetensors=True, dtype=dtype, local_files_only=True)}
+        more |= {"feature_extractor": None, "image_encoder": None}
+    elif model.class_name == "TextToVideoZeroPipeline":
+        more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipe = kind.from_pretrained(model.folder, **_files_in(model.folder), dtype=dtype, **more)
+    if model.class_name == "I2VGenXLPipeline" and not hasattr(pipe.text_encoder, "text_model"):
+        object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)  # where the class looks for it; transformers 5 dropped it
+    if model.adapter:
+        pipe.register_modules(motion_adapter=None)  # its weights are in the U-Net by now
+        is_fast = (model.adapter / LCM_LORA).is_file()
+        pipe.scheduler = (LCMScheduler if is_fast else DDIMScheduler)(**ADAPTED | ({} if is_fast else {"timestep_spacing": "linspace"}))
+        if is_fast:
+            pipe.load_lora_weights(str(model.adapter), weight_name=LCM_LORA, adapter_name="lcm")
+            pipe.set_adapters(["lcm"], [LCM_WEIGHT])
+    return pipe
+
+
+def _files_in(folder: Path) -> dict[str, Any]:
+    variant = "fp16" if any(folder.glob("*/*.fp16*.safetensors")) else None
+    return {"use_safetensors": True, "variant": variant, "local_files_only": True}
+
+
+def num_bytes_on_disk(model: VideoModel) -> int:
+    """What its weights will take in memory, read from the heads of its files."""
+    index = index_of(model.folder) or {}
+    folders = [model.folder / part for part, has_weights in parts_of(index, "video") if has_weights]
+    folders += [model.adapter] if model.adapter else []
+    return sum(map(count_parameters, folders)) * (torch.finfo(precision(device())).bits // 8)
