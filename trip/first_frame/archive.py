@@ -53,17 +53,15 @@ def convert_pickles(folder: Path) -> list[Path]:
     """Writes the pickled weights in the parts of a pipeline's folder as safetensors beside them, and gives the new files; of a pickle
     nothing but tensors is read. ValueError, in one line, where there are none, or they hold anything else.
     """
-    pickles = [path for path in sorted(folder.glob("*/*.bin")) if not path.with_suffix(".safetensors").exists()]
-    if not pickles:
+    names = {path: path.with_name(path.stem.removeprefix("pytorch_") + ".safetensors") for path in sorted(folder.glob("*/*.bin"))}
+    wanted = {path: target for path, target in names.items() if not target.exists()}
+    if not wanted:
         raise ValueError(f"{folder}: wanted a pipeline's folder with pickled weights (*/*.bin), found none; check the name")
-    targets = []
-    for path in pickles:
+    for path, target in wanted.items():
         tensors = _tensors_in(path, str(path))
-        target = path.with_name(path.name.replace("pytorch_model", "model") if path.name == "pytorch_model.bin" else path.name)
-        targets.append(target.with_suffix(".safetensors"))
-        with atomic_write(targets[-1]) as partial:
+        with atomic_write(target) as partial:
             save_file(tensors, partial, metadata={"format": "pt"})
-    return targets
+    return list(wanted.values())
 
 
 def arrays_in(data: bytes) -> dict[str, Tensor]:
