@@ -40,7 +40,7 @@ def animate(client: Client, photo: Path = PHOTO, **values: Any) -> tuple[str, in
 
 def test_programs_see_the_endpoints_meant_for_them(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    clips = ["/animate", "/cancel", "/compare", "/continue_clip", "/estimate", "/job", "/jobs", "/sound"]
+    clips = ["/animate", "/cancel", "/compare", "/compare_models", "/continue_clip", "/estimate", "/job", "/jobs", "/sound"]
     assert sorted(endpoints) == sorted([*clips, "/control_map", "/edit_and_animate", "/fine_tune", "/text_to_video"])
 
 
@@ -216,6 +216,22 @@ def test_a_clip_can_be_continued_and_compared(client):
     assert settings["prompt"] == "the camera tilts up"
     again = animate(client)[2]["job"]
     assert client.predict(first, again, api_name="/compare")["psnr_db"] > 50
+
+
+def test_a_clip_is_made_by_another_model_and_compared_with_all_that_are_here(client):
+    """The app's folder has Stable Diffusion, and so Text2Video-Zero."""
+    path, seed, settings = animate(client, video_model="text2video-zero", num_steps=4, prompt="a red house")
+    clip = read_clip(path)
+    assert (len(clip.frames), clip.fps, seed, settings["model"]) == (4, 4, 7, "Text2Video-Zero on Stable Diffusion 1.5")
+    assert settings["notes"] == ["Text2Video-Zero on Stable Diffusion 1.5 alone does not see the photo: it draws what the sentence says"]
+    with pytest.raises(AppError, match="^there is no video model 'wan' here; choose text2video-zero$"):
+        animate(client, video_model="wan")
+    with pytest.raises(AppError, match="^there is no video model"):
+        animate(client, video_model="../../etc")
+    beside, rows = client.predict(settings["job"], api_name="/compare_models")
+    assert [row["model"] for row in rows] == ["TRIP", settings["model"]] and [row["state"] for row in rows] == ["done"] * 2
+    assert all(row["seconds"] > 0 and "Photo kept" in row["figures"] for row in rows)
+    assert read_clip(beside).frames.shape[2] > 1.8 * read_clip(beside).frames.shape[1]
 
 
 def test_an_estimate_rests_on_the_clips_before(client):

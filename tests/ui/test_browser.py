@@ -90,6 +90,22 @@ def test_more_photos_are_used_once(session):
     expect(page.locator("#more-photos")).not_to_contain_text("coffee")
 
 
+def test_another_model_makes_a_clip_and_all_that_are_here_are_compared(session):
+    page = session.page
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    fill(page.locator("#prompt textarea"), "a red house, which no weights of ours know")
+    page.locator("#video-model input").click()
+    page.get_by_role("option", name="Text2Video-Zero on Stable Diffusion 1.5, by others").click()
+    _run(page, 4)
+    expect(page.locator("#clip video")).to_be_visible()
+    expect(page.locator("#facts")).to_contain_text("alone does not see the photo")
+    page.locator("#compare-models").click()
+    expect(page.locator("#figure-table tbody tr")).to_have_count(2)
+    expect(page.locator("#figure-table tbody")).to_contain_text("TRIP")
+    expect(page.locator("#figure-clips video")).to_have_count(2)
+    assert re.fullmatch(r"[\d.]+", page.locator("#figure-table tbody tr").first.locator("td").first.inner_text())
+
+
 def test_of_several_clips_one_is_kept_and_one_stop_ends_all(session):
     page = session.page
     page.set_input_files("#photo input[type=file]", PHOTO)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from trip.backbones.local import find_video_model
 from trip.evaluation.clip_metrics import clip_metrics
 from trip.evaluation.similarity import frame_psnr
 from trip.jobs.batch import BATCH
@@ -108,8 +109,13 @@ class AnimateHandler:
         if self._sampling is None:
             from trip.system.accelerator import gpu
 
-            self._sampling = gpu(sample, lambda model, photo, settings, *_: self.timings.lease_seconds(settings))
+            self._sampling = gpu(sample, lambda model, photo, settings, *_: self.timings.lease_seconds(settings, self._by_others(model)))
         return self._sampling
+
+    def _by_others(self, model: str | None) -> str:
+        """Title of a video model by others; empty of a TRIP checkpoint."""
+        found = find_video_model(model, self.models, anywhere=True) if model else None
+        return found.title if found else ""
 
     def calibrate(self) -> None:
         """Times a short clip, so that the first person is told something; where clips were timed already, nothing happens."""

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_TIMINGS = 200
 LEASE_MARGIN = 1.5  # asked for on a shared GPU, over what is expected
-LEAST_LEASE, FIRST_LEASE = 10, 60  # seconds: at least, and before anything was measured
+LEAST_LEASE, FIRST_LEASE, LONG_LEASE = 10, 60, 120  # seconds: at least, and before anything was measured, of a model by others too
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,19 @@ class Timings:
         sampling = rate * pixels * (passes + 2)
         return Estimate(sampling + rendering, num_bytes, len(alike), sampling)
 
-    def lease_seconds(self, settings: AnimateSettings) -> int:
-        """How long to ask a shared GPU for."""
-        seconds = self.estimate(settings).sampling
+    def seconds_by(self, model: str) -> float | None:
+        """Median seconds of a clip by a model of that name, whatever its settings; none where it made none here."""
+        seconds = [timing.seconds for timing in self._known if timing.model == model]
+        return statistics.median(seconds) if seconds else None
+
+    def lease_seconds(self, settings: AnimateSettings, by_others: str = "") -> int:
+        """How long to ask a shared GPU for.
+
+        by_others  name of the video model by others that makes the clip
+        """
+        seconds = self.seconds_by(by_others) if by_others else self.estimate(settings).sampling
+        if by_others and seconds is None:
+            return LONG_LEASE
         return FIRST_LEASE if seconds is None else max(LEAST_LEASE, round(LEASE_MARGIN * seconds))
 
 

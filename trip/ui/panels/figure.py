@@ -94,8 +94,8 @@ def _figures(done: list[Job]) -> str:
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in ("Clip", "Seconds", *names))
     rows = []
     for part in done:
-        values = {label: value for label, value, _ in part.result["figures"]}
+        values = {label: value.rpartition(", ")[2] for label, value, _ in part.result["figures"]}  # of a motion the share of the width
         cells = [f"{part.result['seconds']:.1f}", *(values.get(name, "–") for name in names)]
         row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
         rows.append(f'<tr><th scope="row">{html.escape(figure.label_of(part))}</th>{row}</tr>')
-    return f'<table class="trip-settings" id="figure-table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<table class="trip-figures" id="figure-table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -53,9 +53,6 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
                 "finish": gr.Button("Finish", size="sm", min_width=60, elem_id="finish"),
                 "loop": gr.Button("Loop", size="sm", min_width=60, elem_id="loop"),
                 "best": gr.Button(f"Best of {BEST_OF}", size="sm", min_width=60, elem_id="best"),
-                "compare": gr.Button(
-                    "Compare models", size="sm", min_width=110, elem_id="compare-models", visible=bool(studio.video_models())
-                ),
             }
         gr.Markdown(
             f"**Again** takes a new seed, **Finish** the same seed with {FINAL_STEPS} times the steps, **Loop** comes back to the photo, "
@@ -78,6 +75,9 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
             last_frame = gr.Button("Last frame as photo", size="sm", min_width=120, elem_id="last-frame")
             add_sound = gr.UploadButton("Add sound", file_types=["audio", "video"], size="sm", min_width=90, elem_id="add-sound")
             remove_sound = gr.Button("No sound", size="sm", min_width=90, elem_id="remove-sound", visible=False)
+            actions["compare"] = gr.Button(
+                "Compare models", size="sm", min_width=120, elem_id="compare-models", visible=bool(studio.video_models())
+            )
             link = gr.Button("Copy link", size="sm", min_width=90, elem_id="copy-link")
         facts = gr.HTML(elem_id="facts")
 

@@ -77,15 +77,15 @@ def _form(studio: Studio) -> Form:
     )
     said = gr.HTML(visible=False, elem_id="said")
     lora = gr.Dropdown([NO_LORA], value="", visible=False, label="Fine-tune", info="Made in the Fine-tune tab", elem_id="lora")
-    others = [(f"{model.title}, by others", model.name) for model in studio.video_models()]
-    video_model = gr.Dropdown(
-        [OWN_MODEL, *others], value=studio.first_choice, visible=bool(others), label="Model", info=BY_OTHERS, elem_id="video-model"
-    )
     with gr.Row(elem_id="asking"):
         run = gr.Button("Run", variant="primary", elem_id="run")
         estimate = gr.HTML(elem_id="estimate")
     tried = examples.build()
+    others = [(f"{model.title}, by others", model.name) for model in studio.video_models()]
     with gr.Accordion("Options", open=False, elem_id="options"):
+        video_model = gr.Dropdown(
+            [OWN_MODEL, *others], value=studio.first_choice, visible=bool(others), label="Model", info=BY_OTHERS, elem_id="video-model"
+        )
         settings["motion"] = control("motion")
         with gr.Row():
             settings["num_frames"] = control("num_frames", min_width=120)
@@ -156,6 +156,12 @@ def _is_positive(number: Any) -> bool:
     return isinstance(number, int | float) and 0 < number < 1e6
 
 
+def _time_by_others(studio: Studio, name: Any) -> str:
+    """HTML of how long a clip by another model takes."""
+    seconds = studio.timings.seconds_by(studio.video_model(name).title)
+    return f"<p>{'Its first clip will show how long they take here' if seconds is None else f'Its clips took {seconds:.0f} s'}</p>"
+
+
 def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     """The frame over the photo follows photo and aspect, the estimate follows the settings, and a clip fills the form in again."""
 
@@ -169,6 +175,8 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
 
     def show_estimate(values: dict[Component, Any]) -> str:
         try:
+            if values[form.video_model]:
+                return _time_by_others(studio, values[form.video_model])
             expected = studio.estimate(read_settings(form, values))
         except ValueError as error:
             return f"<p>{html.escape(str(error))}</p>"
@@ -202,7 +210,8 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     placing = [form.photo.change, form.settings["aspect"].input]
     gr.on(placing, place_crop, [form.photo, form.settings["aspect"], form.placed], [crop, form.placed], **RAW)
     changing = [form.settings[name].change for name in ("num_frames", "num_steps", "guidance_scale", "aspect", "size")]
-    gr.on([*changing, made.change], show_estimate, form.inputs, form.estimate, **RAW)
+    estimated = form.inputs | {form.video_model}
+    gr.on([*changing, form.video_model.change, made.change], show_estimate, estimated, form.estimate, **RAW)
     form.restore.upload(restore, form.restore, [form.photo, form.randomize, form.placed, *form.settings.values()], **page_state.QUICK)
 
     def show_defaults() -> list[Any]:
@@ -240,7 +249,7 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
 
     automatic = {name: box for name, box in [*form.settings.items(), ("seconds", form.seconds)] if isinstance(box, gr.Number)}
     opened = gr.on(None, show_defaults, None, list(automatic.values()), **page_state.QUICK)
-    opened.then(show_estimate, form.inputs, form.estimate, **RAW)
+    opened.then(show_estimate, estimated, form.estimate, **RAW)
     opened.then(show_chips, None, form.chips, **page_state.QUICK)
 
 
