@@ -15,7 +15,7 @@ NAMES = (
 )  # fmt: skip
 GIVEN: dict[str, dict[str, Any]] = {
     "As the model was made": {},
-    "Draft of 4 steps": {"num_steps": 4, "scheduler": "dpm++"},
+    "Fast: 2 steps": {"num_steps": 2},
     "Twice the motion": {"motion": 2.0},
     "Loop": {"loop": True},
 }
