@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import GeneralTracker
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
 from trip.settings import StageSettings
 from trip.training import checkpoint
 from trip.training.average import Average
-from trip.training.loop import learning_rate_scale, step_generator, train
+from trip.training.loop import MOST_LEFT_OUT, learning_rate_scale, step_generator, train
 
 SETTINGS = StageSettings(max_steps=12, batch_size=4, learning_rate=0.05, ema_decay=0.9, weight_decay=0.0, save_every=4, sample_every=5)
 
@@ -172,6 +174,43 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_never_saved(unbrok
     assert stage.slope == pytest.approx(unbroken[1].slope, rel=1e-6)
 
 
+@pytest.fixture
+def in_float16(monkeypatch) -> Accelerator:
+    """As accelerate makes one where there is an accelerator: it has no float16 on a CPU, though torch has."""
+    accelerator = Accelerator()
+    monkeypatch.setitem(AcceleratorState._shared_state, "_mixed_precision", "fp16")
+    accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu", init_scale=16.0)
+    return accelerator
+
+
+def spoilt_at(steps: set[int]) -> Slope:
+    """A stage whose gradient is nan at some steps."""
+    stage = Slope()
+
+    def loss(model, batch, generator):
+        stage.spoils_at = batch[0] if batch[0] in steps else None
+        return Slope.loss(stage, model, batch, generator)
+
+    stage.loss = loss
+    return stage
+
+
+def test_float16_leaves_out_a_step_whose_gradient_is_not_finite_and_goes_on(tmp_path, in_float16):
+    settings = changed(max_steps=5)
+    lines = list(train(spoilt_at({2}), settings, tmp_path, tmp_path / "metrics.jsonl", seed=0, accelerator=in_float16))
+    assert [math.isfinite(line["grad_norm"]) for line in lines] == [True, True, False, True, True]
+    slopes = [line["slope"] for line in lines]
+    assert slopes[0] < slopes[1] < slopes[2] == slopes[3] < slopes[4]
+
+
+def test_float16_stops_where_too_many_steps_in_a_row_were_left_out(tmp_path, in_float16):
+    """One less in a row is still a search for the scale, and a step between that is well begins the count anew."""
+    stage = spoilt_at({*range(MOST_LEFT_OUT - 1), *range(MOST_LEFT_OUT, 200)})
+    settings = changed(max_steps=200, save_every=1000, sample_every=1000)
+    with pytest.raises(FloatingPointError, match=f"slope: the gradient at step {2 * MOST_LEFT_OUT - 1} is nan"):
+        list(train(stage, settings, tmp_path, tmp_path / "metrics.jsonl", seed=0, accelerator=in_float16))
+
+
 def spoil(path: Path) -> None:
     """Makes a checkpoint as it was saved before gradients were looked at."""
     for name in ("model.safetensors", checkpoint.AVERAGE):
@@ -234,6 +273,18 @@ def test_steps_ranks_and_seeds_have_noise_of_their_own():
     places = [(seed, step, rank) for seed in range(3) for step in range(20) for rank in range(4)]
     drawn = {float(torch.rand(1, generator=step_generator(*place), dtype=torch.float64)) for place in places}
     assert len(drawn) == len(places)
+
+
+def test_what_a_step_drops_is_the_same_whatever_was_drawn_before_it(tmp_path):
+    """Dropout takes torch's own noise, and so may an evaluation between two steps."""
+    found = []
+    for evaluate in (None, lambda: {"figure": torch.rand(()).item()}):
+        stage = Slope()
+        stage.loss = lambda model, batch, generator, stage=stage: Slope.loss(stage, model, (batch[0], F.dropout(batch[1])), generator)
+        folder = tmp_path / str(evaluate is None)
+        folder.mkdir()
+        found.append([line["loss"] for line in records(stage, folder, changed(max_steps=4, sample_every=1), evaluate=evaluate)])
+    assert found[0] == found[1]
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero():
