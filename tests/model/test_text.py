@@ -137,6 +137,34 @@ def test_what_is_not_read_is_told_on_one_line(tokenizer, prompt):
     assert "\n" not in note and len(note) < 300
 
 
+LEFT_OUT = {  # a long prompt -> what of it is read, and what is not
+    "the rest is read from its beginning on": (
+        "the clouds in the clouds, slow to the slow in, to the in, the camera pans right",
+        "the clouds in the clouds, the camera pans right",
+        "slow to the slow in, to the in,",
+    ),
+    "a motion that does not fit keeps out none after it": (
+        "the camera pans right, waves roll to the left, slow waves roll in right, drift, the slow clouds",
+        "the camera pans right, waves roll to the left, drift,",
+        "slow waves roll in right, … the slow clouds",
+    ),
+    "one word is cut where the tokens end": ("q" * 100, "q" * 100, "q" * 86),
+}
+
+
+@pytest.mark.parametrize("prompt, read, rest", LEFT_OUT.values(), ids=LEFT_OUT)
+def test_of_a_long_prompt_the_motions_are_read_first_and_what_is_left_out_is_repeated(tokenizer, prompt, read, rest):
+    assert fitted_prompt(prompt, tokenizer) == (read, rest)
+    count = len(tokenizer(prompt, add_special_tokens=False).input_ids)
+    wanted = f"Prompt: the model reads 14 tokens, and this has {count}; not read: “{rest}”"
+    assert truncation_note("Prompt", prompt, tokenizer) == wanted
+
+
+def test_a_note_repeats_two_hundred_letters_of_what_is_not_read(tokenizer):
+    rest = fitted_prompt(STRANGE["long"], tokenizer)[1]
+    assert truncation_note("Prompt", STRANGE["long"], tokenizer).endswith(f"; not read: “{rest[:200]} …”") and len(rest) > 1000
+
+
 @pytest.mark.parametrize("name", MOTIONS)
 def test_every_wording_of_a_motion_is_read_at_the_end_of_a_long_scene(name):
     tokenizer = train_tokenizer([wording for kind in MOTIONS.values() for wording in kind.wordings], vocabulary=2000, max_tokens=48)
