@@ -127,6 +127,12 @@ def test_weights_say_which_words_mean_something_to_them(pipe):
     assert [word for word in ("camera", "pans", "zooms", "clouds") if pipe.reads_whole(word)] == ["camera", "pans", "clouds"]
 
 
+def test_weights_that_are_given_texts_as_vectors_read_no_word(pipe):
+    wordless = altered(pipe, text_encoder=None, tokenizer=None)
+    assert not wordless.reads_whole("camera") and not wordless.spells_other_words
+    assert wordless.truncation_notes(changed(PAN, prompt="the camera pans right " * 50)) == ()
+
+
 @pytest.mark.parametrize(
     ("size", "shape"),
     [((640, 427), (160, 240)), ((512, 512), (192, 192)), ((4000, 3000), (160, 208)), ((1080, 1920), (256, 144)), ((8000, 500), (128, 288))],
@@ -430,6 +436,15 @@ def test_without_times_motion_scales_the_way_from_the_still_photo(timeless, phot
     still, told, twice = (clean_clips(timeless, photo, changed(PAN, motion=motion))[0] for motion in (0, 1, 2))
     assert (told - still).abs().max() > 1e-2
     assert torch.allclose(twice - still, 2 * (told - still), rtol=1e-2, atol=1e-3 * float((twice - still).abs().max()))
+
+
+@pytest.mark.parametrize("told", [{}, {"frame_embedding": False, "added_conditions": ("strength",)}], ids=["times", "strength"])
+def test_a_network_that_is_told_the_motion_has_its_noise_left_as_it_is(pipe, photo, told):
+    torch.manual_seed(0)
+    telling = altered(pipe, unet=build_unet(TINY.model_copy(update={"unet": TINY.unet.model_copy(update=told)})).eval())
+    settings, seen = changed(PAN, motion=2, fusion="none", guidance_scale=1), []
+    telling.animate(photo, settings, callback_on_step_end=lambda pipe, step, t, tensors: seen.append(tensors))
+    assert len(seen) == 3 and all(torch.equal(tensors["eps"], tensors["residual"]) for tensors in seen)
 
 
 # while it runs
