@@ -100,6 +100,7 @@ def test_only_changes_and_small_parts_learn(pipe):
     learning = {name for name, weight in pipe.unet.named_parameters() if weight.requires_grad}
     assert learning and all(".lora_" in name or name.split(".")[0] in ("warp", "photo_in") for name in learning)
     assert any("temp_convs" in name for name in learning), "the Conv3d layers"
+    assert {"warp", "photo_in"} <= {name.split(".")[0] for name in learning}
 
 
 def test_a_network_without_our_additions_takes_changes_too():
