@@ -1,9 +1,11 @@
 """Trains the tiny denoiser from a prepared cache, as one of the processes that `accelerate launch` started.
 
-on_many.py CACHE FOLDER: first with a copy of the model in each process, in FOLDER/copied; then split over them (FSDP2), in FOLDER/split.
+on_many.py CACHE FOLDER: first with a copy of the model in each process, in FOLDER/copied; then one that only the second process is to end,
+in FOLDER/late; then split over them (FSDP2), in FOLDER/split.
 Accelerate itself splits on accelerators alone, so that its state is told here what it would have found there.
 """
 
+import math
 import os
 import signal
 import sys
@@ -63,7 +65,15 @@ def accelerator_for(sharded: bool) -> Accelerator:
 
 
 def train_to(
-    max_steps: int, cache: Path, run: Path, *, batch_size: int, accumulation: int = 1, sharded: bool = False, die_at: int | None = None
+    max_steps: int,
+    cache: Path,
+    run: Path,
+    *,
+    batch_size: int,
+    accumulation: int = 1,
+    sharded: bool = False,
+    die_at: int | None = None,
+    deadline: float = math.inf,
 ) -> None:
     """Trains up to a step, from the newest checkpoint on, and writes the weights; kills its own process at a step where one is given."""
     settings = StageSettings(
@@ -77,7 +87,8 @@ def train_to(
         keep=3,
     )
     stage, accelerator = stage_in(LatentCache(cache), settings), accelerator_for(sharded)
-    for record in train(stage, settings, run, run / "metrics.jsonl", seed=0, accelerator=accelerator, evaluate=stage.evaluate):
+    told = {"seed": 0, "accelerator": accelerator, "evaluate": stage.evaluate, "deadline": deadline}
+    for record in train(stage, settings, run, run / "metrics.jsonl", **told):
         if record["step"] == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
     whole = {name: getattr(p, "full_tensor", lambda p=p: p)().detach() for name, p in stage.model.named_parameters()}
@@ -87,9 +98,10 @@ def train_to(
 
 def main() -> None:
     cache, folder = map(Path, sys.argv[1:])
-    for kind in ("copied", "split"):
+    for kind in ("copied", "late", "split"):
+        deadline = 0.0 if kind == "late" and PartialState().process_index == 1 else math.inf
         for max_steps in (2, 4):
-            train_to(max_steps, cache, folder / kind, batch_size=2, sharded=kind == "split")
+            train_to(max_steps, cache, folder / kind, batch_size=2, sharded=kind == "split", deadline=deadline)
     PartialState().destroy_process_group()
 
 

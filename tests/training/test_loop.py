@@ -80,6 +80,7 @@ def test_metrics_have_each_step_once(unbroken):
     lines = metrics(folder)
     assert [line["step"] for line in lines] == list(range(12))
     assert all(math.isfinite(line["loss"]) and line["seconds"] > 0 and line["grad_norm"] >= 0 for line in lines)
+    assert all(0 <= line["waited"] <= line["seconds"] for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
@@ -153,13 +154,13 @@ def test_samples_show_the_averaged_weights_and_training_goes_on_with_the_raw_one
 def test_figures_of_an_evaluation_join_the_record_of_its_step(tmp_path):
     lines = list(records(Slope(), tmp_path, evaluate=lambda: {"figure": 1.5}))
     assert [line["step"] for line in lines if "figure" in line] == [5, 10]
+    assert metrics(tmp_path)[-1] == {"stage": "slope", "step": 12, "figure": 1.5}  # after the last step
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_stage_and_step(tmp_path):
     with pytest.raises(FloatingPointError) as caught:
         list(records(Slope(breaks_at=3), tmp_path))
-    message = str(caught.value)
-    assert "slope" in message and "step 3" in message and "inf" in message and "\n" not in message
+    assert str(caught.value).startswith("slope: the loss at step 3 is inf; ") and "\n" not in str(caught.value)
     assert [line["step"] for line in metrics(tmp_path)] == [0, 1, 2]
 
 
@@ -406,6 +407,13 @@ def test_the_best_checkpoint_outlives_the_newest(tmp_path):
     list(records(Slope(), tmp_path, settings, evaluate=lambda: {"figure": next(figures)}))
     assert checkpoint.best_of(tmp_path) == {"step": 4, "figure": 1.0}
     assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [4, 8]
+
+
+def test_a_best_evaluation_is_saved_whether_a_checkpoint_is_due_or_not(tmp_path):
+    figures = iter([3.0, 1.0, 2.0, 4.0])
+    settings = changed(max_steps=8, save_every=1000, sample_every=2, keep=10, best_by="figure")
+    list(records(Slope(), tmp_path, settings, evaluate=lambda: {"figure": next(figures)}))
+    assert [checkpoint.step_of(path) for path in checkpoint.completed(tmp_path)] == [2, 4, 8]
 
 
 def test_shares_that_are_added_up_are_one_batch(tmp_path):

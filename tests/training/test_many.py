@@ -83,6 +83,12 @@ def test_two_processes_do_what_one_does(alone, together, kind):
 
 
 @pytest.mark.timeout(600)
+def test_what_ends_one_process_ends_all(together):
+    """The second one's deadline was over from the start: neither took a step."""
+    assert (together / "late" / "weights.pt").exists() and not (together / "late" / "metrics.jsonl").exists()
+
+
+@pytest.mark.timeout(600)
 def test_one_process_takes_up_what_two_left(on_many, alone, together, cache, tmp_path):
     """From step 2 of the run on two, adding up the gradients of two halves."""
     run = Path(shutil.copytree(together / "copied", tmp_path / "run"))
