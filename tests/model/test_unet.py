@@ -6,7 +6,7 @@ from diffusers import UNet3DConditionModel
 from torch import nn
 
 from trip.model.conditioning import attach, detach, frame_times
-from trip.model.unet import TripUNet
+from trip.model.unet import FrameEmbedding, NumberEmbedding, TripUNet
 from trip.model.warp import moved
 
 SIZES = {
@@ -157,14 +157,69 @@ def test_checkpointing_changes_neither_output_nor_gradients():
     assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(found[False][1], found[True][1], strict=True))
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_checkpointing_forgets_what_is_inside_the_layers(recompute):
+@pytest.mark.parametrize("switched, recompute", [("", False), ("on", True), ("on and off", False)])
+def test_checkpointing_forgets_what_is_inside_the_layers(switched, recompute):
     unet, saved = TripUNet(**SIZES), []
-    if recompute:
+    if switched.startswith("on"):
         unet.enable_gradient_checkpointing()
+    if switched.endswith("off"):
+        unet.disable_gradient_checkpointing()
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.numel()) or x, lambda x: x):
         unet(torch.randn(1, 4, 3, 8, 8), 5, torch.ones(1, 7, 12))
     assert (sum(saved) < 300_000) == recompute, sum(saved)
+
+
+def copying(embedding: nn.Module, width: int) -> nn.Module:
+    """An embedding whose layers give what they are given."""
+    embedding.layers = nn.Sequential(nn.Linear(width, width, bias=False))
+    nn.init.eye_(embedding.layers[0].weight)
+    return embedding
+
+
+@torch.no_grad()
+def test_a_frame_half_way_is_told_half_its_waves_and_half_of_the_sentence():
+    """In halves of 16 frames, as all weights have learnt it: the share, four sines, four cosines, the sentence, its share."""
+    told = copying(FrameEmbedding(2, 13), 13)(torch.tensor([[0.0, 8.0], [16.0, 0.0]]), torch.tensor([[3.0, -2.0], [1.0, 5.0]]))
+    start = [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    wanted = [
+        [*start, 3, -2, 0, 0],
+        [0.5, 1, 0, -1, 0, 0, -1, 0, 1, 3, -2, 1.5, -1],
+        [1, 0, 0, 0, 0, -1, 1, -1, 1, 1, 5, 1, 5],
+        [*start, 1, 5, 0, 0],
+    ]
+    assert torch.allclose(told, torch.tensor(wanted), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_number_is_told_by_waves_of_its_logarithm():
+    """From a whole turn in a hundredth of a doubling on to one in many doublings; 128 of them, cosines first."""
+    told = copying(NumberEmbedding(128), 128)(torch.tensor([0.0, 1.0, 7.0, torch.nan]))
+    angles = torch.tensor([[0.0], [100.0], [300.0]]) * 10_000 ** -(torch.arange(64) / 64)
+    assert torch.allclose(told[:3], torch.cat([angles.cos(), angles.sin()], dim=1), atol=1e-4) and not told[3].any()
+
+
+@pytest.mark.parametrize("option", [{"frame_embedding": True}, {"added_conditions": ("fps",)}], ids=["times", "fps"])
+@torch.no_grad()
+def test_what_is_told_is_added_to_what_the_time_step_tells(ours, option):
+    unet = TripUNet(**SIZES, **option)
+    unet.load_state_dict(ours.state_dict(), strict=False)
+    last = unet.frame_time_embedding.layers[-1] if "frame_embedding" in option else unet.added_embedding["fps"].layers[-1]
+    shift, before = torch.randn(32), unet.time_embedding.linear_2.bias.clone()
+    told = {"frame_times": torch.zeros(2, 3), "sentence": torch.zeros(2, 12), "added_conditions": {"fps": torch.ones(2)}}
+    last.bias.copy_(shift)
+    got = unet.eval()(*inputs(8, 8), **told).sample
+    last.bias.zero_()
+    unet.time_embedding.linear_2.bias.copy_(before + shift)
+    assert torch.allclose(got, unet(*inputs(8, 8), **told).sample, atol=1e-5)
+
+
+def test_temporal_dropout_is_that_of_the_temporal_convolutions_alone():
+    shares = {
+        (".temp_convs." in name, part.p)
+        for name, part in TripUNet(**SIZES, temporal_dropout=0.3).named_modules()
+        if isinstance(part, nn.Dropout)
+    }
+    assert shares == {(True, 0.3), (False, 0.0)}
 
 
 def test_numbers_that_are_told_change_nothing_before_they_are_learnt(base):
