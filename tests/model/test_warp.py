@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from trip.model.build import build_vae
 from trip.model.latents import encode_video
 from trip.model.warp import (
+    CYCLES,
     GLOBAL_CHANNELS,
     MAX_AMPLITUDE,
     MAX_DISPLACEMENT,
@@ -129,6 +130,7 @@ def test_a_scene_that_does_not_move_leaves_the_camera_rigid(photo):
     for index in range(2):
         alone = field.of(index).at(torch.tensor([[REFERENCE]]), 6, 10)
         assert torch.equal(alone[0][0], places[index]) and torch.equal(alone[1][0], seen[index])
+        assert field.of(index).waves is None, "nothing is left to chance here"
 
 
 @torch.no_grad()
@@ -182,6 +184,18 @@ def test_waves_come_and_go_and_come_home(photo):
     )
 
 
+@pytest.mark.parametrize("channel", range(8))
+def test_each_channel_of_the_waves_is_one_axis_of_one_sine_or_cosine(channel):
+    """x and y of a_1, of b_1, of a_2, of b_2."""
+    waves, places = torch.zeros(1, 8, 4, 4), places_of(6, 10, torch.device("cpu"))
+    waves[:, channel] = 0.1
+    time, wanted = 0.3, torch.zeros(2)
+    phase = torch.tensor(2 * torch.pi * CYCLES * (1 + channel // 4) * time)
+    wanted[channel % 2] = 0.1 * (phase.cos() - 1 if channel // 2 % 2 else phase.sin())
+    way = replace(field_with(), waves=waves).at(torch.tensor([[time * REFERENCE]]), 6, 10)[0][0, 0] - places
+    assert torch.allclose(way, wanted.expand_as(way), atol=1e-5)
+
+
 @torch.no_grad()
 def test_noise_decides_the_waves_and_nothing_else(photo):
     torch.manual_seed(0)
@@ -224,6 +238,31 @@ def test_waves_see_a_sentence_by_how_far_it_is_from_the_usual_one():
     usual.load_state_dict(waves.state_dict() | {"sentence_mean": torch.zeros(8), "sentence_spread": torch.ones(())})
     assert torch.allclose(usual(seen, (sentences[:1] - sentences.mean(dim=0)) / waves.sentence_spread, noise), learnt, atol=1e-6)
     assert (usual(seen, sentences[:1], noise) - learnt).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_waves_are_an_envelope_of_photo_and_sentence_times_a_pattern_of_noise_and_sentence():
+    """The envelope has two values a frequency, x and y of sine and cosine alike; the pattern has all four."""
+    torch.manual_seed(0)
+    waves, sentence = Waves(4, 8, 16, frequencies=3), torch.randn(2, 8)
+    torch.nn.init.normal_(waves.pattern[-1].weight, std=0.5)
+    seen, noise = torch.randn(2, 6, 5, 7), torch.randn(2, GLOBAL_CHANNELS + SCALE_CHANNELS * len(NOISE_SCALES), 5, 7)
+    scale, shift, scale_of_noise, shift_of_noise = waves.modulation(sentence).view(2, 64, 1, 1).split(16, dim=1)
+    envelope = F.softplus(waves.envelope(waves.content(seen) * (1 + scale) + shift))
+    pattern = waves.pattern(waves.noise(noise) * (1 + scale_of_noise) + shift_of_noise)
+    got = waves(seen, sentence, noise)
+    for channel in range(12):
+        amplitude = envelope[:, 2 * (channel // 4) + channel % 2] * pattern[:, channel]
+        assert torch.allclose(got[:, channel], MAX_AMPLITUDE * torch.tanh(amplitude / MAX_AMPLITUDE), atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_photo_of_any_size_is_seen_as_its_reduction_to_the_scenes_grid():
+    torch.manual_seed(0)
+    warp, photo, sentence = PhotoWarp(4, 8), torch.randn(1, 4, 60, 90), torch.randn(1, 8)
+    torch.nn.init.normal_(warp.scene[-1].weight, std=0.1)
+    reduced = F.interpolate(photo, (SCENE_SIDE, 36), mode="bilinear", antialias=True)
+    assert torch.allclose(warp(photo, sentence).scene, warp(reduced, sentence).scene, atol=1e-5)
 
 
 def test_noise_of_a_scene_is_smooth_over_its_scales_and_alike_in_all_cells_for_some():
