@@ -55,8 +55,11 @@ def test_the_end_token_never_appears_inside_a_text(tokenizer, prompt):
 
 
 def test_an_end_token_that_somebody_types_does_not_end_the_text(tokenizer, encoder):
-    _, sentences = encode_prompts(["<|endoftext|> the camera pans right", "<|endoftext|> slow waves roll in"], tokenizer, encoder)
+    prompts = ["<|endoftext|> right", "<|endoftext|> left"]
+    assert [fitted_prompt(prompt, tokenizer) for prompt in prompts] == [(prompt, "") for prompt in prompts]
+    _, sentences = encode_prompts(prompts, tokenizer, encoder)
     assert not torch.allclose(sentences[0], sentences[1], atol=1e-4)
+    assert "tokens, and this has 26; not read: " in truncation_note("Prompt", "<|endoftext|>" * 2, tokenizer)
 
 
 @pytest.mark.parametrize("strange", ["xylophone", "Zürich", "雲", "\U0001f680"])
@@ -148,7 +151,12 @@ LEFT_OUT = {  # a long prompt -> what of it is read, and what is not
         "the camera pans right, waves roll to the left, drift,",
         "slow waves roll in right, … the slow clouds",
     ),
-    "one word is cut where the tokens end": ("q" * 100, "q" * 100, "q" * 86),
+    "a clause that is longer than half of what is read is read in parts": (
+        "the clouds in the slow clouds in the slow clouds while the camera pans right to the left",
+        "the camera pans right to the left",
+        "the clouds in the slow clouds in the slow clouds while",
+    ),
+    "one word is cut where the tokens end": ("Q" * 100, "Q" * 100, "q" * 86),
 }
 
 
