@@ -361,14 +361,15 @@ def test_another_scheduler_is_used(holding, photo, kind, more):
     z_first = encode_video(holding.vae, torch.from_numpy(holding(photo, **CALL).clips[0].frames[:1]).permute(3, 0, 1, 2)[None] / 127.5 - 1)
     try:
         holding.scheduler = kind.from_config(own.config, **more)
-        call = CALL | {"num_inference_steps": 5, "callback_on_step_end_tensor_inputs": ["z_0"]}
+        call = CALL | {"num_inference_steps": 5, "callback_on_step_end_tensor_inputs": ["z_t", "z_0"]}
         clips = [
-            holding(photo, **call, seed=2, callback_on_step_end=lambda pipe, step, t, tensors: seen.append(tensors["z_0"])).clips[0]
+            holding(photo, **call, seed=2, callback_on_step_end=lambda pipe, step, t, tensors: seen.append(tensors)).clips[0]
             for _ in range(2)
         ]
         assert clips[0].metadata["scheduler"] == kind.__name__ and np.array_equal(clips[0].frames, clips[1].frames)
         assert len(seen) == 2 * holding.num_timesteps
-        assert all(torch.allclose(z_0, z_first.expand_as(z_0), atol=2e-2) for z_0 in seen)
+        assert all(torch.allclose(tensors["z_0"], z_first.expand_as(tensors["z_0"]), atol=2e-2) for tensors in seen)
+        assert seen[0]["z_t"].std().item() == pytest.approx(1, abs=0.05), "the noise that the first step expects"
         assert holding(photo, **CALL, scheduler="unipc").clips[0].metadata["scheduler"] == "unipc"
     finally:
         holding.scheduler = own
@@ -433,6 +434,17 @@ def test_offloaded_parts_make_the_same_clip_again_and_again(photo, how, variant)
         assert {part.device.type for part in modules} == {"meta"} and pipe._execution_device.type == "cpu"
     if how == "model":
         assert all(isinstance(part._hf_hook, accelerate.hooks.CpuOffload) for part in modules)
+
+
+def test_the_autoencoder_makes_room_for_the_text_encoder_and_for_the_steps(photo, monkeypatch):
+    pipe, order = fresh(), []
+    offloaded(pipe, "model")
+    monkeypatch.setattr(accelerate.hooks.UserCpuOffloadHook, "offload", lambda hook: order.append(hook.model))
+    for name in ("text_encoder", "unet"):
+        getattr(pipe, name).register_forward_pre_hook(lambda *_, name=name: order.append(name))
+    pipe(photo, **CALL)
+    texts, first_step = order.index("text_encoder"), order.index("unet")
+    assert pipe.vae in order[:texts] and pipe.vae in order[texts:first_step]  # it encodes the moved photo in between
 
 
 def test_offloading_to_an_accelerator_mixes_no_devices(monkeypatch):
