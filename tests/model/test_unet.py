@@ -1,5 +1,7 @@
 """The 3D-UNet is diffusers' until an option is switched on, and an option changes nothing before it has learnt."""
 
+import inspect
+
 import pytest
 import torch
 from diffusers import UNet3DConditionModel
@@ -58,6 +60,21 @@ def test_without_options_it_is_the_base_class(base, ours, height, width):
     wanted, got = base(*inputs(height, width)).sample, ours(*inputs(height, width)).sample
     assert got.shape == wanted.shape and wanted.abs().max() > 0.1
     assert (got - wanted).abs().max() < 1e-4
+
+
+def test_what_a_config_leaves_out_means_what_it_means_to_the_base_class():
+    theirs, own = (inspect.signature(kind.__init__).parameters for kind in (UNet3DConditionModel, TripUNet))
+    assert {name: own[name].default for name in theirs} == {name: one.default for name, one in theirs.items()}
+
+
+@torch.no_grad()
+def test_without_the_warp_there_is_no_motion_and_without_frequencies_none_by_chance(ours):
+    photo, sentence, generators = torch.zeros(1, 4, 8, 8), torch.zeros(1, 12), [torch.Generator()]
+    assert ours.motion_field(photo, sentence) is None and ours.scene_noise(8, 8, generators) is None and not ours.moves_pixels
+    warped = TripUNet(**SIZES, photo_warp=True)
+    assert warped.motion_field(photo, sentence) is not None and warped.scene_noise(8, 8, generators) is None and not warped.moves_pixels
+    waving = TripUNet(**SIZES, photo_warp=True, scene_frequencies=2)
+    assert len(waving.scene_noise(8, 8, generators * 3)) == 3
 
 
 @torch.no_grad()
