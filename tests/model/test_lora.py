@@ -59,7 +59,9 @@ def test_a_file_that_does_not_hold_the_rank_it_says_is_refused_before_anything_i
     assert made == []
 
 
-@pytest.mark.parametrize("change", [{"settings": "[" * 100_000}, {"settings": "[]"}, {"layers": '["motion"]'}, {"num_steps": '"x"'}])
+@pytest.mark.parametrize(
+    "change", [{"settings": "[" * 100_000}, {"settings": "[]"}, {"layers": '["motion"]'}, {"num_steps": '"x"'}, {"format": "trip-lora-0"}]
+)
 def test_a_card_that_says_nonsense_is_one_line(saved, change):
     assert "without its card" in refusal(read_card, with_card(saved[0], **change))
 
@@ -147,6 +149,7 @@ def test_a_lora_that_holds_other_changes_than_it_says_is_refused(pipe, saved, sa
     target = pipe.copied()
     assert "as it says" in refusal(merge_lora, path, target.unet, target.fusion, base_digest=pipe.fingerprint)
     assert torch.allclose(output(target.unet), output(pipe.unet), atol=1e-5)
+    assert set(target.unet.state_dict()) == set(pipe.unet.state_dict()), "no layer of the changes stays"
 
 
 def test_a_lora_that_holds_what_is_no_number_is_refused(pipe, saved):
