@@ -463,6 +463,21 @@ def test_every_step_tells_its_clean_clip(pipe, photo):
     assert {shape for _, _, shape in told} == {(1, 4, 5, 16, 16)}
 
 
+def test_the_photos_motion_is_found_once_and_not_at_every_step(pipe, photo):
+    found = []
+    hook = pipe.unet.warp.register_forward_hook(lambda *_: found.append(1))
+    try:
+        pipe.animate(photo, PAN, callback_on_step_end=lambda *_: None)
+    finally:
+        hook.remove()
+    assert len(found) == 1
+
+
+def test_a_pipeline_that_has_not_run_says_so(pipe):
+    new = altered(pipe)
+    assert (new.num_timesteps, new.interrupt, new.guidance_scale) == (0, False, TINY.guidance_scale)
+
+
 def test_preview_shows_some_frames_in_the_colours_of_the_photo(pipe, photo):
     z_0 = clean_clips(pipe, photo, changed(PAN, num_frames=9))[0]
     assert pipe.preview(z_0, num_frames=4).shape == (4, 64, 64, 3)
