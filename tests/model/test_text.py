@@ -6,7 +6,7 @@ from transformers import CLIPTokenizer
 
 from trip.data.prompts import MOTIONS
 from trip.model.build import build_text_encoder
-from trip.model.text import encode_prompts, fitted_prompt, train_tokenizer, truncation_note
+from trip.model.text import encode_prompts, fitted_prompt, reads_whole, train_tokenizer, truncation_note
 from trip.settings import PRESETS
 
 CAPTIONS = ["the camera pans right", "the camera pans left", "the clouds drift to the left", "slow waves roll in"]
@@ -74,6 +74,10 @@ def test_known_words_still_count_beside_unknown_ones(tokenizer, encoder):
     prompts = ["the xylophone pans right", "the xylophone pans left"]
     _, sentences = encode_prompts(prompts, tokenizer, encoder)
     assert not torch.allclose(sentences[0], sentences[1], atol=1e-4)
+
+
+def test_words_of_the_captions_are_read_whole(tokenizer):
+    assert [word for word in ("camera", "xylophone", "clouds", "cloud") if reads_whole(word, tokenizer)] == ["camera", "clouds"]
 
 
 def test_unknown_words_differ_from_each_other(tokenizer):
@@ -155,6 +159,11 @@ LEFT_OUT = {  # a long prompt -> what of it is read, and what is not
         "the clouds in the slow clouds in the slow clouds while the camera pans right to the left",
         "the camera pans right to the left",
         "the clouds in the slow clouds in the slow clouds while",
+    ),
+    "a comma stands where something is left out": (
+        "waves roll in the left then clouds to the slow clouds in the camera pans right",
+        "waves roll in the left, the camera pans right",
+        "then clouds to the slow clouds in",
     ),
     "one word is cut where the tokens end": ("Q" * 100, "Q" * 100, "q" * 86),
 }
