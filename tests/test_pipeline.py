@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import make_pipeline, quiet
-from trip.diffusion import add_noise, predict_z_0
+from trip.diffusion import add_noise, loop_share, predict_z_0
 from trip.media import fit_photo
 from trip.model.build import build_scheduler, build_unet
 from trip.model.fusion import NoiseFusion
@@ -342,6 +342,7 @@ def test_a_closed_loop_comes_back_to_the_photo(pipe, timeless, photo, told_time)
     far = (loop - z_first).square().mean(dim=(0, 1, 3, 4)).sqrt()
     free = (open_clip - z_first).square().mean(dim=(0, 1, 3, 4)).sqrt()
     assert (far[8:] < free[8:]).all() and far[-1] < 0.15 * free[-1]
+    assert told_time or torch.allclose(far, (1 - loop_share(12)) * free, rtol=1e-3)  # the frame after the last would be the photo
 
 
 @pytest.mark.parametrize("told_time", [True, False])
