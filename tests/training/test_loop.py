@@ -421,7 +421,10 @@ def test_shares_that_are_added_up_are_one_batch(tmp_path):
     seen = []
     stage = Slope()
     stage.batch = lambda step, share, num_shares: seen.append((step, share, num_shares)) or Slope.batch(stage, step, share, num_shares)
-    line = next(records(stage, tmp_path, changed(accumulation=2)))
+    line = next(records(stage, tmp_path, changed(accumulation=2, grad_clip=0.01)))
     assert {(0, 0, 2), (0, 1, 2)} <= set(seen)
-    parts = [stage.loss(Slope().model, Slope.batch(stage, 0, share, 2), step_generator(0, 0, share))[0].item() for share in (0, 1)]
-    assert line["loss"] == pytest.approx(sum(parts) / 2, rel=1e-5)
+    model = Slope().model
+    loss = sum(stage.loss(model, Slope.batch(stage, 0, share, 2), step_generator(0, 0, share))[0] for share in (0, 1)) / 2
+    loss.backward()
+    assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert line["grad_norm"] == pytest.approx(model.weight.grad.norm().item(), rel=1e-5), "clipped once, when all of it is there"
