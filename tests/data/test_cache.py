@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trip.data import cache
-from trip.data.cache import LatentCache, Sample, data_digest, digest, draw_moments, encode_cache
+from trip.data.cache import LatentCache, Sample, data_digest, digest, draw_moments, draw_sample, encode_cache
 from trip.data.clips import ClipFile
 from trip.data.photos import Photo
 
@@ -107,7 +107,8 @@ def test_moments_show_what_sways_as_often_as_asked(swaying, wanted):
     pixels = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
     photos = [Photo("a.jpg", pixels, "a bay", "sea"), Photo("b.jpg", pixels, "a wall", "other")]
     samples = [draw_moments(photos, [], size=32, rng=rng, swaying=swaying) for _ in range(12)]
-    assert {sample.sways for sample in samples} == wanted
+    samples += [draw_sample(photos, [], num_frames=3, size=32, rng=rng, swaying=swaying) for _ in range(12)]
+    assert {sample.sways for sample in samples[:12]} == {sample.sways for sample in samples[12:]} == wanted
     for sample in samples:
         said = any(word in sample.caption for word in ("wave", "water", "ripple", "sea", "surf", "swell"))
         assert said or not sample.sways, sample.caption

@@ -54,23 +54,27 @@ def draw_moments(photos: list[Photo], clips: list[ClipFile], *, size: int, rng: 
     swaying  share of the clips that show something SWAYING, of a photo that suits it; the rest is as it comes
     """
     times = np.concatenate([[0], np.sort(rng.uniform(0, LAST_MOMENT, MOMENTS - 1))])
+    return _drawn(photos, clips, times, size, rng, swaying)
+
+
+def draw_sample(
+    photos: list[Photo], clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator, swaying: float = 0.0
+) -> Sample:
+    """One clip of the training mix: a photo set in motion, or a filmed clip; `swaying` as in `draw_moments`."""
+    times = np.arange(num_frames) * rng.choice(TIME_SCALES, p=TIME_SCALE_SHARES)
+    return _drawn(photos, clips, times, size, rng, swaying)
+
+
+def _drawn(photos: list[Photo], clips: list[ClipFile], times: np.ndarray, size: int, rng: np.random.Generator, swaying: float) -> Sample:
+    """A photo set in motion, seen at these times, or a filmed clip of as many frames."""
     if swaying and rng.random() < swaying:
         suited = [photo for photo in photos if any(photo.kind in MOTIONS[name].suits for name in SWAYING)]
         if not suited:
             kinds = ", ".join(sorted(frozenset[str].union(*(MOTIONS[name].suits for name in SWAYING))))
-            raise ValueError(f"recipe.swaying_moments: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0")
+            raise ValueError(
+                f"recipe.swaying_moments, swaying_clips: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0"
+            )
         return _set_in_motion(suited, times, size, rng, SWAYING)
-    return _drawn(photos, clips, times, size, rng)
-
-
-def draw_sample(photos: list[Photo], clips: list[ClipFile], *, num_frames: int, size: int, rng: np.random.Generator) -> Sample:
-    """One clip of the training mix: a photo set in motion, or a filmed clip."""
-    times = np.arange(num_frames) * rng.choice(TIME_SCALES, p=TIME_SCALE_SHARES)
-    return _drawn(photos, clips, times, size, rng)
-
-
-def _drawn(photos: list[Photo], clips: list[ClipFile], times: np.ndarray, size: int, rng: np.random.Generator) -> Sample:
-    """A photo set in motion, seen at these times, or a filmed clip of as many frames."""
     if clips and rng.random() < FILMED_SHARE:
         clip, frames, times = draw_window(clips, num_frames=len(times), size=size, rng=rng)
         return Sample(frames, times, clip.caption, filmed(frames))

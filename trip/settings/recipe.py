@@ -44,6 +44,7 @@ class RecipeSettings(Settings):
     gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, more time")
     num_cached_clips: int = Field(0, description="moving clips made of photos and encoded ahead of the training")
     num_moments: int = Field(0, description="clips of which the photo and a few moments are enough, for the photo's motion")
+    swaying_clips: float = Field(0.0, ge=0, le=1, description="share of the cached clips that are sure to show waves, leaves or flames")
     swaying_moments: float = Field(
         0.0, ge=0, le=1, description="share of those that are sure to show waves, leaves or flames; the rest is as it comes"
     )

@@ -229,14 +229,15 @@ class TrainingRun:
         encoder = {name: weight for name, weight in vae.state_dict().items() if name.startswith(("encoder", "quant_conv"))}
         made_of = {"seed": self.seed, "data": self.data[held_out]}
         key: dict[str, Any] = {"vae": digest(encoder), "frames": 1 if moments else num_frames, "size": size, **made_of}
-        if moments and self.preset.recipe.swaying_moments:
-            key["swaying"] = self.preset.recipe.swaying_moments
+        swaying = self.preset.recipe.swaying_moments if moments else self.preset.recipe.swaying_clips
+        if swaying:
+            key["swaying"] = swaying
         vae = vae.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
         def draw(rng: np.random.Generator) -> Sample:
             if moments:
-                return draw_moments(*data, size=size, rng=rng, swaying=self.preset.recipe.swaying_moments)
-            return draw_sample(*data, num_frames=num_frames, size=size, rng=rng)
+                return draw_moments(*data, size=size, rng=rng, swaying=swaying)
+            return draw_sample(*data, num_frames=num_frames, size=size, rng=rng, swaying=swaying)
 
         def encode(video: torch.Tensor) -> torch.Tensor:
             with torch.autocast(vae.device.type, torch.bfloat16):
