@@ -206,7 +206,7 @@ def test_waves_alone_are_learnt_where_asked(photos, unbroken, tmp_path):
     """All else of the photo's motion stays as it was given, beside the denoising loss too."""
     settings = {"model.unet.scene_frequencies": 2, "recipe.field_trains": "waves", "recipe.swaying_moments": 0.5}
     preset = changed(TINY, {**settings, "recipe.sentences": None, "recipe.half_size": None})
-    with pytest.raises(ValueError, match="swaying_moments: wanted photos of the kinds .*sea.*, got none"):
+    with pytest.raises(ValueError, match="swaying_moments or swaying_clips: wanted photos of the kinds .*sea.*, got none"):
         list(TrainingRun(preset, tmp_path / "none", photos, init=unbroken / "model").stages())
     seaside = shutil.copytree(photos, tmp_path / "photos")
     (seaside / "photos.csv").write_text("file,category\n" + "".join(f"{path.name},sea\n" for path in photos.iterdir()))
