@@ -72,7 +72,7 @@ def _drawn(photos: list[Photo], clips: list[ClipFile], times: np.ndarray, size: 
         if not suited:
             kinds = ", ".join(sorted(frozenset[str].union(*(MOTIONS[name].suits for name in SWAYING))))
             raise ValueError(
-                f"recipe.swaying_moments, swaying_clips: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0"
+                f"recipe.swaying_moments or swaying_clips: wanted photos of the kinds {kinds}, got none; see photos.csv, or set 0"
             )
         return _set_in_motion(suited, times, size, rng, SWAYING)
     if clips and rng.random() < FILMED_SHARE:
