@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 EMBEDDED = ASSETS / "embedded"
 DEVICE_SHARE = 0.85  # of an accelerator's memory that weights may take; the rest is for what they work on
 MEMORY_SHARE = 0.75  # of the machine's
+USABLE = 0.9  # of an accelerator's, where it is known what a model takes with what it works on
+WHOLE, IN_TURN, BY_LAYER = range(3)  # ways to work there
 WORKING = 1.5  # times its weights, what a part that works takes about
 _creating = threading.Lock()
 
@@ -59,7 +61,10 @@ def _num_bytes(module: torch.nn.Module) -> int:
 
 @dataclass(eq=False)
 class _Entry:
-    """A model in the cache: what it takes, how many use it now, and when somebody last did."""
+    """A model in the cache: what it takes, how many use it now, and when somebody last did.
+
+    takes  bytes with what it works on, where that is known: all of it on the accelerator, part by part, layer by layer
+    """
 
     model: Movable
     num_bytes: int
@@ -67,6 +72,7 @@ class _Entry:
     users: int = 0
     is_on_device: bool = False
     last_used: float = 0.0
+    takes: tuple[float, ...] = ()
 
 
 class ModelCache:
@@ -111,11 +117,15 @@ class ModelCache:
             return self._entries[key].model
 
     @contextmanager
-    def acquire(self, key: Hashable, opener: Callable[[], Movable], num_bytes: int = 0) -> Iterator[Any]:
-        """The model of that key, ready to work; nobody puts it away until it is given back."""
+    def acquire(self, key: Hashable, opener: Callable[[], Movable], num_bytes: int = 0, takes: tuple[float, ...] = ()) -> Iterator[Any]:
+        """The model of that key, ready to work; nobody puts it away until it is given back.
+
+        takes  see `_Entry`
+        """
         with self._lock:
             self.open(key, opener, num_bytes)
             entry = self._entries[key]
+            entry.takes = takes
             entry.users += 1
             try:
                 self._move_to_device(entry)
@@ -137,16 +147,27 @@ class ModelCache:
         """To the accelerator, where there is one."""
         if entry.is_on_device or self.on.type == "cpu":
             return
-        self._make_room(entry.num_bytes, on_device=True)
-        if entry.num_bytes > self.num_bytes and isinstance(entry.model, DiffusionPipeline) and not on_spaces_gpu():
-            parts = [part for part in entry.model.components.values() if isinstance(part, torch.nn.Module)]
-            if WORKING * max(map(_num_bytes, parts)) > self.num_bytes:
-                entry.model.enable_sequential_cpu_offload(device=self.on)
-            else:
-                entry.model.enable_model_cpu_offload(device=self.on)
+        way = self._way(entry)
+        self._make_room(int(DEVICE_SHARE * max(entry.takes[way], entry.num_bytes)) if entry.takes else entry.num_bytes, on_device=True)
+        if way == BY_LAYER:
+            entry.model.enable_sequential_cpu_offload(device=self.on)
+        elif way == IN_TURN:
+            entry.model.enable_model_cpu_offload(device=self.on)
         else:
             entry.model.to(self.on)
         entry.is_on_device = True
+
+    def _way(self, entry: _Entry) -> int:
+        """How it works on the accelerator: the fastest way that fits, by what it takes, or else by its weights alone."""
+        if not isinstance(entry.model, DiffusionPipeline) or on_spaces_gpu():
+            return WHOLE
+        if entry.takes:
+            room = USABLE * self.num_bytes / DEVICE_SHARE
+            return next((way for way in (WHOLE, IN_TURN) if entry.takes[way] <= room), BY_LAYER)
+        if entry.num_bytes <= self.num_bytes:
+            return WHOLE
+        largest = max(_num_bytes(part) for part in entry.model.components.values() if isinstance(part, torch.nn.Module))
+        return IN_TURN if WORKING * largest <= self.num_bytes else BY_LAYER
 
     def _make_room(self, num_bytes: int, *, on_device: bool) -> bool:
         """Puts models away by the rule of the class; whether there is room then."""
@@ -199,7 +220,7 @@ def _open(name: str) -> TripPipeline:
         pipe = TripPipeline.from_pretrained(name, use_safetensors=True, dtype=precision(device()))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ValueError(f"{name}: wanted a checkpoint folder or a hub id that exists, found neither; check the name") from error
-    except (OSError, SafetensorError, KeyError, AttributeError, TypeError, RuntimeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, AttributeError, TypeError, ArithmeticError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{name}: not a TRIP checkpoint that opens ({type(error).__name__}: {reason}); copy or download it again"

@@ -50,10 +50,15 @@ SAMPLERS = {"ddim": DDIM, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMu
 
 def check_timesteps(scheduler: SchedulerMixin, num_steps: int) -> None:
     """ValueError, in one line, where one of SAMPLERS does not spread so many steps over the whole schedule."""
-    steps, whole = scheduler.timesteps, scheduler.config.num_train_timesteps
-    even = len(steps.unique()) == num_steps and steps.min() >= 0 and whole - steps.max() <= max(0.15, 1 / num_steps) * whole
+    even = len(scheduler.timesteps.unique()) == num_steps and begins_in_noise(scheduler, num_steps)
     if type(scheduler) in SAMPLERS.values() and not even:
         raise ValueError(f"num_steps: {type(scheduler).__name__} cannot spread {num_steps} steps over this schedule; choose fewer, or ddim")
+
+
+def begins_in_noise(scheduler: SchedulerMixin, num_steps: int) -> bool:
+    """Whether its steps lie on its schedule and the first of them is near the end of that."""
+    steps, whole = scheduler.timesteps, scheduler.config.num_train_timesteps
+    return bool(steps.min() >= 0 and 0 < whole - steps.max() <= max(0.15, 1 / num_steps) * whole)
 
 
 def check_scheduler(scheduler: SchedulerMixin) -> None:

@@ -51,10 +51,10 @@ def test_a_photo_and_a_prompt_become_a_clip(video_models, landscape, name):
     card, kind = CARDS[name], KINDS[CARDS[name].pipeline]
     assert made.fps == kind.fps and made.photo.size == landscape.size and made.part == (24.0, 0.0, 120.0, 96.0)
     is_held = name in BLIND
-    assert made.metadata["fusion"] == ("linear" if is_held else "none") and made.metadata["model"] == card.title.replace(
-        "v1-5-3 on", "v1-5-3 on"
+    assert made.metadata["prior"] == ("holds the clip" if is_held else "none") and made.metadata["fusion"] == "trained"
+    assert (
+        made.metadata["model"] == card.title and made.metadata["guidance_scale"] == card.guidance_scale and made.metadata["size"] == "model"
     )
-    assert made.metadata["guidance_scale"] == card.guidance_scale and made.metadata["size"] == "model"
     known = {key: value for key, value in made.metadata.items() if key in AnimateSettings.model_fields}
     assert AnimateSettings.checked(**known).num_frames == num_frames
     assert steps[-1][0] == 3 and all(tensors == ({"z_0"} if is_held else set()) for _, tensors in steps)
@@ -153,17 +153,47 @@ def test_frames_have_the_aspect_asked_for_and_about_as_many_pixels(video_models,
     "name, changes, words",
     [
         ("wan-ti2v-5b", {"num_frames": 8}, "Frames: Wan 2.2 TI2V-5B makes at most 121, a multiple of 4 and one more, not 8"),
-        ("animatediff", {"num_frames": 40}, "Frames: .* makes at most 32 not 40"),
+        ("animatediff", {"num_frames": 40}, "Frames: .* makes at most 32, not 40"),
         ("svd-xt", {"loop": True}, "Close the loop: Stable Video Diffusion XT cannot come back"),
         ("ltx", {"fusion": "linear"}, "Fusion: the prior cannot hold LTX-Video 2B"),
         ("wan-ti2v-5b", {"scheduler": "dpm++"}, "Sampler: Wan 2.2 TI2V-5B samples with its own alone"),
         ("text2video-zero", {"num_steps": 3}, "Steps: .* needs at least 4, not 3"),
+        ("text2video-zero", {"guidance_scale": 1}, "Guidance: .* cannot go without; choose more than 1"),
+        ("svd-xt", {"scheduler": "unipc"}, "Sampler: .* samples with its own alone"),
+        ("cogvideox-i2v", {"num_frames": 5}, "at most 49, a multiple of 8 and one more, not 5"),
+        ("modelscope", {"num_steps": 600}, "Steps: DDIMScheduler would begin 600 steps at 600 of 1000; take fewer"),
+        ("modelscope", {"num_steps": 1000}, "Steps: DDIMScheduler would begin 1000 steps at 1000 of 1000; take fewer"),
+        ("modelscope", {"num_steps": 500, "scheduler": "dpm++"}, "Steps: DPMSolverMultistepScheduler would begin 500 steps at"),
     ],
 )
 def test_what_a_model_cannot_is_told_in_one_line(video_models, landscape, name, changes, words):
     with pytest.raises(ValueError, match=words) as refused:
         clip(name, video_models, landscape, **changes)
     assert "\n" not in str(refused.value)
+
+
+def test_a_clip_that_fails_leaves_the_next_one_as_it_would_be(video_models, landscape, monkeypatch):
+    before = clip("modelscope", video_models, landscape)
+    with monkeypatch.context() as broken:
+        broken.setattr(backbone, "encode_photo", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+        with pytest.raises(torch.OutOfMemoryError):
+            clip("modelscope", video_models, landscape, scheduler="unipc")
+    assert np.array_equal(clip("modelscope", video_models, landscape), before)
+
+
+def test_what_a_pipeline_raises_becomes_one_line(video_models, landscape, monkeypatch):
+    with acquire("modelscope", None, video_models) as model:
+        monkeypatch.setattr(model.pipe, "decode_latents", lambda latents: [][0])
+        with pytest.raises(ValueError, match="ModelScopeT2V 1.7B cannot make this clip .IndexError: list index out of range.; choose"):
+            model.animate(landscape, settings("modelscope"))
+
+
+def test_as_many_frames_are_decoded_at_once_as_the_memory_is_reckoned_with(video_models, landscape, monkeypatch):
+    with acquire("svd-xt", None, video_models) as model:
+        decode, seen = model.pipe.vae.decode, []
+        monkeypatch.setattr(model.pipe.vae, "decode", lambda latents, **more: seen.append(len(latents)) or decode(latents, **more))
+        model.animate(landscape, settings("svd-xt", num_frames=10, num_steps=1))
+    assert seen == [8, 2]
 
 
 def test_it_cannot_arrive_at_a_last_photo(video_models, landscape):
@@ -205,13 +235,15 @@ def test_a_preview_has_the_photos_colours(video_models, landscape):
     [
         ("modelscope", "trained", ()),
         ("modelscope", "none", ("ModelScopeT2V 1.7B alone does not see the photo: it draws what the sentence says",)),
+        ("modelscope", "linear", ("The prior goes with the camera: medium pan right",)),
         ("svd-xt", "trained", ("Stable Video Diffusion XT reads no sentence: the photo and the motion's strength decide",)),
         ("wan-ti2v-5b", "trained", ()),
     ],
 )
-def test_people_are_told_what_a_model_does_not_heed(video_models, landscape, name, fusion, notes):
+def test_people_are_told_what_a_model_does_and_does_not_heed(video_models, landscape, name, fusion, notes):
+    prompt = "the camera pans right" if fusion == "linear" else "a red house"
     with acquire(name, None, video_models) as model:
-        assert model.animate(landscape, settings(name, fusion=fusion)).notes == notes
+        assert model.animate(landscape, settings(name, fusion=fusion, prompt=prompt)).notes == notes
 
 
 def test_what_of_a_long_prompt_is_not_read_is_told(video_models, landscape):

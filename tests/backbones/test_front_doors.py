@@ -85,14 +85,26 @@ def test_compare_makes_one_clip_each_on_one_clock(video_models, photo, tmp_path,
     beside = read_clip(tmp_path / "out" / "side-by-side.mp4")
     assert beside.fps == 24 and len(beside.frames) == round(seconds * 24) and beside.frames.shape[2] > 3 * beside.frames.shape[1]
     for row in report["rows"]:
-        assert read_metadata(tmp_path / "out" / f"{row['name']}.mp4")["seed"] == 3
+        assert read_metadata(tmp_path / "out" / row["file"])["seed"] == 3
     trip, modelscope = report["rows"][:2]
-    assert trip["first_frame_db"] > modelscope["first_frame_db"] and trip["fusion"] == "trained" and modelscope["fusion"] == "linear"
+    assert trip["first_frame_db"] > modelscope["first_frame_db"] and trip["prior"] == "trained" and modelscope["prior"] == "holds the clip"
     assert (modelscope["width"], modelscope["height"]) == (32, 32)
     assert Image.open(tmp_path / "out" / "sheet.png").width > 100
 
 
-@pytest.mark.parametrize("names", ["trip,trip", " , "])
+def test_compare_takes_all_that_are_here_and_keeps_two_of_one_name_apart(video_models, photo, tmp_path, capsys):
+    for folder in ("models", "other"):
+        shutil.copytree(video_models / "modelscope", tmp_path / folder / "mine")
+    asked = ["compare", photo, *QUICK, "--num-frames", 3, "--models-folder", tmp_path / "models", "--output", tmp_path / "all"]
+    assert main(list(map(str, asked))) == 0
+    assert [row["name"] for row in json.loads((tmp_path / "all" / "report.json").read_text())["rows"]] == ["trip", "mine"]
+    names = f"{tmp_path / 'models' / 'mine'},{tmp_path / 'other' / 'mine'}"
+    assert main(["compare", str(photo), *QUICK, "--num-frames", "3", "--models", names, "--output", str(tmp_path / "two")]) == 0
+    rows = json.loads((tmp_path / "two" / "report.json").read_text())["rows"]
+    assert [row["file"] for row in rows] == ["1-mine.mp4", "2-mine.mp4"] and all((tmp_path / "two" / row["file"]).exists() for row in rows)
+
+
+@pytest.mark.parametrize("names", ["trip,trip", " , ", "x/mine,x/mine/"])
 def test_compare_wants_different_names(photo, tmp_path, capsys, names):
     assert "wanted different names with commas between them" in refused(
         capsys, "compare", photo, "--models", names, "--output", tmp_path / "out"
@@ -150,7 +162,12 @@ def test_pickled_weights_are_written_as_safetensors_and_nothing_in_them_is_run(v
     ]  # fmt: skip
     asked = ["animate", photo, *QUICK, "--num-frames", 3, "--model", folder, "--output", tmp_path / "clip.mp4"]
     assert main(list(map(str, asked))) == 0
-    assert "found none; check the name" in refused(capsys, "models", "--convert", folder)
+    assert main(["models", "--convert", str(folder)]) == 0  # they are there already
+    assert "found none; check the name" in refused(capsys, "models", "--convert", tmp_path / "none")
+    assert "found none; check the name" in refused(capsys, "models", "--convert", video_models / "svd-xt")
+    torch.save({0: torch.zeros(1)}, folder / "vae" / "diffusion_pytorch_model-00001-of-00002.bin")
+    assert "in one file, got a part of them" in refused(capsys, "models", "--convert", folder)
+    (folder / "vae" / "diffusion_pytorch_model-00001-of-00002.bin").unlink()
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     torch.save({"weight": Path("a path is no tensor")}, folder / "vae" / "diffusion_pytorch_model.bin")
     assert "wanted a file of tensors, got another" in refused(capsys, "models", "--convert", folder)
@@ -208,6 +225,30 @@ def test_what_it_cannot_is_told_before_a_job_is_made(studio, photo, name, change
     assert studio.store.jobs() == []
 
 
+def test_what_was_found_when_it_was_asked_is_opened_and_nothing_else(studio, video_models, photo, tmp_path, monkeypatch):
+    """A job whose model is gone opens none of another place, and visitors read no path."""
+    models = tmp_path / "models"
+    shutil.copytree(video_models / "modelscope", models / "mine")
+    shutil.copytree(video_models / "modelscope", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    studio.models = models
+    job = studio.animate("me", str(photo), SHORT, **{VIDEO_MODEL: "mine"})
+    shutil.rmtree(models / "mine")
+    job = finished(studio, job)
+    assert job.state == State.FAILED and job.error.startswith("there is no video model 'mine' here")
+    with pytest.raises(ValueError, match="ModelScopeT2V 1.7B: not on this machine yet, about 3.7 GB; get it first") as refused:
+        studio.animate("me", str(photo), SHORT, **{VIDEO_MODEL: "modelscope"})
+    assert str(models) not in str(refused.value)
+
+
+def test_nobody_waits_for_it_without_end(studio, photo, monkeypatch):
+    monkeypatch.setattr("trip.jobs.worker.LONGEST_SECONDS", 0.2)
+    first = studio.animate("me", str(photo), SHORT.model_copy(update={"num_steps": 200}), **{VIDEO_MODEL: "modelscope"})
+    second = studio.animate("you", str(photo), SHORT.model_copy(update={"num_frames": 4}))
+    assert finished(studio, first).state == State.FAILED and "fewer steps or frames" in studio.store.get(first.id).error
+    assert finished(studio, second).state == State.DONE
+
+
 def test_a_visitor_cannot_name_a_folder_but_the_one_the_app_was_started_with_is_there(video_models, photo, tmp_path):
     own = shutil.copytree(video_models / "svd-xt", tmp_path / "mine")
     studio = Studio(str(own), tmp_path / "outputs")
@@ -261,7 +302,7 @@ def test_without_another_model_there_is_nothing_to_compare(tiny_model, photo, tm
 
 
 def test_a_job_by_others_ends_where_it_is_stopped(studio, photo):
-    job = studio.animate("me", str(photo), SHORT.model_copy(update={"num_steps": 400}), **{VIDEO_MODEL: "modelscope"})
+    job = studio.animate("me", str(photo), SHORT.model_copy(update={"num_steps": 200}), **{VIDEO_MODEL: "modelscope"})
     seen = []
     report = type(studio.store).report
 

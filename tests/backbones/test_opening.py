@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 from trip.backbones.kinds import KINDS, class_of
 from trip.backbones.local import find_video_model, video_models_here
 from trip.backbones.opening import acquire, num_bytes_on_disk, open_pipeline
 from trip.first_frame.catalogue import CARDS, cards
 from trip.first_frame.local_models import MissingModel
-from trip.model_cache import num_bytes_of
+from trip.model_cache import ModelCache, num_bytes_of
 from trip.pipeline import TripPipeline
 from trip.settings import AnimateSettings
 
@@ -41,8 +42,10 @@ def test_a_motion_adapter_works_on_other_models_of_the_family(video_models, tmp_
     assert type(pipe.unet).__name__ == "UNetMotionModel" and pipe.scheduler.config.beta_schedule == "linear"
     with pytest.raises(ValueError, match="there is no model 'nobody' here"):
         find_video_model("animatediff+nobody", tmp_path)
-    with pytest.raises(ValueError, match="modelscope has no base to choose"):
+    with pytest.raises(ValueError, match="modelscope.photographer: wanted no base, thus nothing from . on"):
         find_video_model("modelscope+photographer", video_models)
+    with pytest.raises(ValueError, match="wanted the name of a base after"):
+        find_video_model("animatediff+", video_models)
 
 
 def test_animatelcm_has_its_lora_and_its_sampler(video_models):
@@ -85,6 +88,57 @@ def test_it_is_opened_once_and_makes_room_for_others(video_models, cache, landsc
         with acquire(name, None, video_models) as model:
             assert len(model.animate(landscape, AnimateSettings.checked(num_steps=4, num_frames=2)).frames) == 2
     assert 1 < len(list(cache)) < len(names)
+
+
+def test_folders_that_are_broken_leave_the_others(video_models, tmp_path, caplog):
+    for name in ("modelscope", "svd-xt", "i2vgen-xl"):
+        shutil.copytree(video_models / name, tmp_path / name)
+    (tmp_path / "modelscope").rename(tmp_path / "modelscope+old")
+    (tmp_path / "i2vgen-xl" / "model_index.json").write_text("[" * 100_000)
+    index = json.loads((tmp_path / "svd-xt" / "model_index.json").read_text())
+    shutil.copytree(tmp_path / "svd-xt", tmp_path / "modelscope")
+    assert video_models_here(tmp_path)[0].name == "svd-xt" and "wanted a folder of TextToVideoSDPipeline, found another kind" in caplog.text
+    (tmp_path / "svd-xt" / "model_index.json").write_text(json.dumps(index | {"unet": [], "vae": ["diffusers"]}))
+    assert [model.name for model in video_models_here(tmp_path)] == ["svd-xt"]
+    with pytest.raises(ValueError, match="Stable Video Diffusion XT|svd-xt"), acquire("svd-xt", None, tmp_path):
+        pass
+
+
+def test_a_name_with_an_owner_means_the_hubs_folder_and_no_other(video_models, tmp_path, monkeypatch):
+    """A folder of the models folder is not found under anybody's name, nor one below the working directory."""
+    shutil.copytree(video_models / "svd-xt", tmp_path / "models" / "mine")
+    shutil.copytree(video_models / "svd-xt", tmp_path / "somebody" / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert find_video_model("somebody/mine", tmp_path / "models") is None
+    (tmp_path / "models" / "mine").rename(tmp_path / "models" / "somebody--mine")
+    assert find_video_model("somebody/mine", tmp_path / "models").folder == tmp_path / "models" / "somebody--mine"
+    assert find_video_model("somebody/mine", None, anywhere=True).folder == tmp_path / "somebody" / "mine"
+
+
+def test_weights_that_are_no_numbers_are_refused(video_models, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(video_models / "modelscope", tmp_path / "mine")
+    path = tmp_path / "mine" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_in.weight"][0, 0] = torch.nan
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="mine: its weight conv_in.weight of UNet3DConditionModel holds what is no number"):
+        open_pipeline(find_video_model("mine", tmp_path))
+
+
+@pytest.mark.parametrize("gigabytes, wanted", [(8, "layers"), (12, "layers"), (16, "parts"), (24, "whole")])
+def test_on_an_accelerator_it_works_as_its_card_says(video_models, monkeypatch, gigabytes, wanted):
+    """I2VGen-XL takes 14.5 GB, part by part 12.4: of 12 GB nine tenths are no room for that."""
+    ways = []
+    monkeypatch.setattr(DiffusionPipeline, "enable_model_cpu_offload", lambda *_, **__: ways.append("parts"))
+    monkeypatch.setattr(DiffusionPipeline, "enable_sequential_cpu_offload", lambda *_, **__: ways.append("layers"))
+    monkeypatch.setattr(DiffusionPipeline, "to", lambda *_, **__: ways.append("whole"))
+    model = find_video_model("i2vgen-xl", video_models)
+    pipe = open_pipeline(model)
+    cache = ModelCache(torch.device("meta"), int(0.85e9 * gigabytes), 10**12)
+    with cache.acquire("it", lambda: pipe, num_bytes_on_disk(model), tuple(1e9 * one for one in model.memory)):
+        assert ways == [wanted]
 
 
 def test_a_broken_folder_is_told_in_one_line(video_models, tmp_path):

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trip.data.motion import PAN_SHIFT, ROLL_ANGLE, ZOOM_FACTOR, MovingClip, draw, enlarged, render
-from trip.data.prompts import CAMERA_MOTIONS, MOTIONS, PACE_WORDS, Motion, describe, draw_motion, motion_vector, pace
+from trip.data.motion import PAN_SHIFT, ROLL_ANGLE, ZOOM_FACTOR, MovingClip, draw, enlarged, photo_in_motion, render
+from trip.data.prompts import CAMERA_MOTIONS, MOTIONS, PACE_WORDS, Motion, camera_told, describe, draw_motion, motion_vector, pace
 from trip.data.scene import SCENE_EFFECTS, Source, region_of
 
 SIZE = 64
@@ -280,3 +280,53 @@ def test_drawn_motions_have_the_stated_shares():
     assert paces["medium"] / paces.total() == pytest.approx(0.6, abs=0.04)
     assert {m.name for d in drawn for m in d if m.name not in CAMERA_MOTIONS} == {"still", "water_ripples", "waves"}
     assert all(m.name in (*CAMERA_MOTIONS, "still") for _ in range(200) for m in draw_motion(rng, ""))
+
+
+@pytest.mark.parametrize("name, shift", [("pan_right", (0, 12)), ("pan_left", (0, -12)), ("tilt_down", (12, 0)), ("tilt_up", (-12, 0))])
+def test_a_photo_in_motion_shows_what_the_camera_comes_to(name, shift):
+    """A medium pan goes a fifth of the width in 15 reference frames: 12 of 60 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    start, end = photo_in_motion(pixels, (Motion(name),), np.array([0.0, 15.0]))
+    assert np.array_equal(start, pixels)
+    assert np.array_equal(end[13:27, 13:47], pixels[13 + shift[0] : 27 + shift[0], 13 + shift[1] : 47 + shift[1]])
+
+
+def test_a_photo_is_zoomed_and_turned_about_its_middle():
+    y, x = np.mgrid[:41, :61]
+    pixels = np.stack([4 * x, 6 * y, 0 * x], axis=2).astype(np.uint8)
+    zoomed, turned = (photo_in_motion(pixels, (Motion(name),), np.array([15.0]))[0].astype(int) for name in ("zoom_in", "roll_right"))
+    assert zoomed[20, 30].tolist() == turned[20, 30].tolist() == pixels[20, 30].tolist()
+    assert zoomed[20, 55, 0] == pytest.approx(4 * (30 + 25 / 1.25), abs=2)
+    assert turned[20, 55, 1] == pytest.approx(6 * (20 - 25 * np.sin(np.radians(12))), abs=4)  # what was above has come to the right
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("the camera pans left slowly", [("pan_left", 0.5)]),
+        ("A slow zoom in, a red house", [("zoom_in", 0.5)]),
+        ("a red house while the camera pans to the right", [("pan_right", 1.0)]),
+        ("The camera tilts up quickly. The clouds drift to the left", [("tilt_up", 1.6)]),
+        ("look up", [("tilt_up", 1.0)]),
+        ("the waves roll in", []),
+        ("the camera does not pan right", []),
+        ("pan right and tilt up", []),
+        ("the camera zooms in and pans right", []),
+        ("the children look up at the fireworks", []),
+        ("dancers turn clockwise", []),
+        ("", []),
+    ],
+)
+def test_the_camera_is_told_by_a_clause_of_its_own(text, told):
+    assert [(motion.name, motion.speed) for motion in camera_told(text)] == told
+
+
+@pytest.mark.parametrize("name", CAMERA_MOTIONS)
+def test_every_wording_of_a_camera_motion_tells_it_or_one_that_shares_it(name):
+    def medium(one: str) -> set[str]:
+        return {" ".join(wording.format(how="", ly="", a="a").split()) for wording in MOTIONS[one].wordings}
+
+    for sentence in medium(name):
+        if "," not in sentence:  # two clauses
+            (motion,) = camera_told(sentence)
+            assert motion.speed == 1 and sentence in medium(motion.name)

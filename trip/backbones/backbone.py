@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, PNDMScheduler, SchedulerMixin
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTokenizer
@@ -15,19 +15,20 @@ from transformers import CLIPTokenizer
 import trip
 from trip.backbones.kinds import Kind
 from trip.data.motion import REFERENCE_FRAMES, photo_in_motion
-from trip.data.prompts import camera_told
+from trip.data.prompts import camera_told, pace
 from trip.media import Box, fit_photo, fitted_part, frame_shape, read_photo
 from trip.model.latents import colours_of, fit_colours, to_uint8
 from trip.model.text import truncation_note
 from trip.output import AnimatedClip
 from trip.pipeline import Interrupted
 from trip.prior import LAYOUTS, SHARES, ImagePrior, each_step, encode_clip, encode_photo, noise_level, step_index
-from trip.sampler import SAMPLERS
+from trip.sampler import SAMPLERS, begins_in_noise
 from trip.settings import AnimateSettings
+from trip.system.memory import is_out_of_memory
 
 DEFAULT_SAMPLER = "ddim"  # of the settings; here it stands for the one that the model was made for
 BUCKET = 127  # Stable Video Diffusion's own number for the usual motion
-LEAST_ZERO_STEPS = 4  # of Text2Video-Zero, which keeps some of them for the first frame alone
+EXCHANGED = (DDIMScheduler, PNDMScheduler, DPMSolverMultistepScheduler)  # samplers on a schedule that SAMPLERS can sample as well
 
 
 class Backbone:
@@ -64,16 +65,20 @@ class Backbone:
     def _check(self, settings: AnimateSettings) -> None:
         kind, name = self.kind, self.model_name
         if settings.num_frames > kind.most_frames or (settings.num_frames - 1) % kind.stride:
-            rule = f", a multiple of {kind.stride} and one more," if kind.stride > 1 else ""
-            raise ValueError(f"Frames: {name} makes at most {kind.most_frames}{rule} not {settings.num_frames}; leave it empty for its own")
+            rule = f", a multiple of {kind.stride} and one more" if kind.stride > 1 else ""
+            raise ValueError(
+                f"Frames: {name} makes at most {kind.most_frames}{rule}, not {settings.num_frames}; leave it empty for its own"
+            )
         if settings.loop:
             raise ValueError(f"Close the loop: {name} cannot come back to its photo; leave it off, or choose TRIP's own model")
         if settings.fusion == "linear" and not self.can_be_held:
             raise ValueError(f"Fusion: the prior cannot hold {name}; choose trained or none")
-        if settings.scheduler != DEFAULT_SAMPLER and not hasattr(self.pipe, "unet"):
+        if settings.scheduler != DEFAULT_SAMPLER and not isinstance(self._own_scheduler, EXCHANGED):
             raise ValueError(f"Sampler: {name} samples with its own alone; choose ddim, which stands for that")
-        if self._is_zero and settings.num_steps < LEAST_ZERO_STEPS:
-            raise ValueError(f"Steps: {name} needs at least {LEAST_ZERO_STEPS}, not {settings.num_steps}; take more")
+        if settings.num_steps < kind.least_steps:
+            raise ValueError(f"Steps: {name} needs at least {kind.least_steps}, not {settings.num_steps}; take more")
+        if self._is_zero and settings.guidance_scale <= 1:
+            raise ValueError(f"Guidance: {name} cannot go without; choose more than 1")
 
     @property
     def _is_zero(self) -> bool:
@@ -126,8 +131,6 @@ class Backbone:
         photo = Image.fromarray(image) if isinstance(image, np.ndarray) else read_photo(image)
         height, width = self.frame_shape(settings.aspect, photo.size, settings.crop)
         pixels = fit_photo(photo, height, width, settings.crop)
-        if settings.scheduler != DEFAULT_SAMPLER:
-            self.pipe.scheduler = SAMPLERS[settings.scheduler].from_config(self._own_scheduler.config)
         prior = self._prior(pixels, settings)
         self.interrupt, done = False, 0
 
@@ -144,13 +147,39 @@ class Backbone:
             return held
 
         try:
+            self._choose_sampler(settings)
             with each_step(self.pipe.scheduler, at_step), torch.random.fork_rng():
                 torch.manual_seed(settings.seed)  # of what a pipeline draws past its generator, as I2VGen-XL does
-                made = self.pipe(**self._call(pixels, settings))
+                made = self._made(self._call(pixels, settings))
         finally:
             self.pipe.scheduler = self._own_scheduler
             self.pipe.maybe_free_model_hooks()
         return self._clip(self._frames_of(made), photo, pixels, settings, prior)
+
+    def _made(self, call: dict[str, Any]) -> Any:
+        """What its pipeline gives; what that raises over settings or files becomes one line."""
+        try:
+            return self.pipe(**call)
+        except (LookupError, AttributeError, TypeError, AssertionError, ArithmeticError, RuntimeError, ValueError) as error:
+            if isinstance(error, Interrupted) or is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{self.model_name} cannot make this clip ({type(error).__name__}: {reason}); choose other settings"
+            ) from error
+
+    def _choose_sampler(self, settings: AnimateSettings) -> None:
+        """The one that was asked for, in its pipeline; ValueError, in one line, where so many steps would not begin in noise."""
+        if settings.scheduler != DEFAULT_SAMPLER:
+            self.pipe.scheduler = SAMPLERS[settings.scheduler].from_config(self._own_scheduler.config)
+        scheduler, whole = self.pipe.scheduler, self.pipe.scheduler.config.num_train_timesteps
+        if isinstance(scheduler, (*EXCHANGED, *SAMPLERS.values())) and isinstance(self._own_scheduler, EXCHANGED):
+            scheduler.set_timesteps(settings.num_steps)
+            first = int(scheduler.timesteps.max())
+            if not begins_in_noise(scheduler, settings.num_steps):
+                raise ValueError(
+                    f"Steps: {type(scheduler).__name__} would begin {settings.num_steps} steps at {first} of {whole}; take fewer"
+                )
 
     # the call
 
@@ -168,6 +197,8 @@ class Backbone:
             call["image"] = Image.fromarray(pixels)
         if not self.kind.reads_prompt:
             call["motion_bucket_id"] = round(BUCKET * settings.motion)
+        if self.kind.chunk:
+            call["decode_chunk_size"] = self.kind.chunk
         if self._is_zero:  # the last steps but three are all frames', and the three before them give the motion; its own 44 and 47 of 50
             last = max(1, settings.num_steps - 3)
             call |= {"t1": last, "t0": max(0, last - 3)}
@@ -197,14 +228,16 @@ class Backbone:
 
     def _frames_of(self, made: Any) -> np.ndarray:
         """f h w 3, uint8."""
-        frames = made.images if self._is_zero else made.frames[0]
-        return (np.asarray(frames, dtype=np.float32).clip(0, 1) * 255).round().astype(np.uint8)
+        frames = np.asarray(made.images if self._is_zero else made.frames[0], dtype=np.float32)
+        if not np.isfinite(frames).all():
+            raise ValueError(f"{self.model_name} gave what is no number: its weights are broken, or too large for their precision")
+        return (frames.clip(0, 1) * 255).round().astype(np.uint8)
 
     def _clip(
         self, frames: np.ndarray, photo: Image.Image, pixels: np.ndarray, settings: AnimateSettings, prior: ImagePrior | None
     ) -> AnimatedClip:
         packages = ("torch", "diffusers", "transformers")
-        used = settings.model_dump() | {"fusion": "none" if prior is None else "linear", "num_frames": len(frames)}
+        used = settings.model_dump() | {"prior": "none" if prior is None else "holds the clip", "num_frames": len(frames)}
         used["crop"] = used["crop"] and ", ".join(f"{share:g}" for share in used["crop"])
         used |= {"model": self.model_name, "version_trip": trip.__version__, **{f"version_{name}": version(name) for name in packages}}
         return AnimatedClip(
@@ -227,6 +260,10 @@ class Backbone:
             unread = [f"{self.model_name} reads no sentence: the photo and the motion's strength decide"] if settings.prompt else []
         if not held and not self.kind.sees_photo:
             unread.append(f"{self.model_name} alone does not see the photo: it draws what the sentence says")
+        if not held and self.kind.reads_prompt and settings.motion != 1:
+            unread.append(f"Motion changes nothing in {self.model_name} where the prior does not hold it")
+        if held and (told := camera_told(settings.prompt)):
+            unread.append(f"The prior goes with the camera: {pace(told[0].speed)} {told[0].name.replace('_', ' ')}")
         return tuple(filter(None, unread))
 
     # while it works

@@ -11,6 +11,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from trip.backbones.kinds import KINDS
+
 SD_BLOCKS = {"block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4, "layers_per_block": 2}
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
@@ -151,7 +153,8 @@ def _ltx_step(transformer: nn.Module, latents: Tensor) -> Any:
 
 
 def _svd_decode(vae: nn.Module, latents: Tensor) -> Any:
-    return vae.decode(_frames(latents)[:8], num_frames=8).sample
+    chunk = KINDS["StableVideoDiffusionPipeline"].chunk
+    return vae.decode(_frames(latents)[:chunk], num_frames=chunk).sample
 
 
 _SD15 = {"text_encoder": lambda: _clip(**CLIP_L), "vae": _sd_vae}

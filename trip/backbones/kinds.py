@@ -16,7 +16,9 @@ class Kind:
     sees_photo        whether it takes the photo itself; another one knows it by the prior alone
     reads_prompt      whether it takes a sentence
     multiple          sides are multiples of it, pixels
-    stride            frames to one latent in time: a clip has a multiple of it, and one more
+    stride            a clip has a multiple of so many frames, and one more
+    least_steps       fewer are too few
+    chunk             frames that are decoded at once, where that is told; none: as the class has it
     most_frames       it gives noise beyond
     is_fixed          it draws its own shape alone
     words             of our words those that it has others for; a word without one is not taken
@@ -32,6 +34,8 @@ class Kind:
     multiple: int = 8
     stride: int = 1
     most_frames: int = 64
+    least_steps: int = 1
+    chunk: int | None = None
     is_fixed: bool = False
     is_square: bool = False
     words: tuple[tuple[str, str], ...] = ()
@@ -44,18 +48,18 @@ class Kind:
 KINDS = {
     "AnimateDiffPipeline": Kind((512, 512), 16, 8.0, 25, 7.5, most_frames=32, is_square=True),
     "TextToVideoSDPipeline": Kind((256, 256), 16, 8.0, 50, 9.0, is_square=True),
-    "TextToVideoZeroPipeline": Kind((512, 512), 8, 4.0, 50, 7.5, is_square=True, words=(("num_frames", "video_length"),)),
+    "TextToVideoZeroPipeline": Kind((512, 512), 8, 4.0, 50, 7.5, is_square=True, least_steps=4, words=(("num_frames", "video_length"),)),
     "I2VGenXLPipeline": Kind((704, 1280), 16, 8.0, 50, 9.0, sees_photo=True, words=(("fps", "target_fps"),)),
     "WanPipeline": Kind((480, 832), 81, 16.0, 50, 5.0, multiple=16, stride=4, most_frames=121),
     "WanImageToVideoPipeline": Kind((704, 1280), 121, 24.0, 50, 5.0, sees_photo=True, multiple=32, stride=4, most_frames=121),
-    "CogVideoXPipeline": Kind((480, 720), 49, 8.0, 50, 6.0, stride=4, most_frames=49, is_fixed=True),
-    "CogVideoXImageToVideoPipeline": Kind((480, 720), 49, 8.0, 50, 6.0, sees_photo=True, stride=4, most_frames=49, is_fixed=True),
+    "CogVideoXPipeline": Kind((480, 720), 49, 8.0, 50, 6.0, stride=8, most_frames=49, is_fixed=True),
+    "CogVideoXImageToVideoPipeline": Kind((480, 720), 49, 8.0, 50, 6.0, sees_photo=True, stride=8, most_frames=49, is_fixed=True),
     "LTXPipeline": Kind((512, 704), 121, 24.0, 50, 3.0, multiple=32, stride=8, most_frames=121, words=(("fps", "frame_rate"),)),
     "LTXImageToVideoPipeline": Kind(
         (512, 704), 121, 24.0, 50, 3.0, sees_photo=True, multiple=32, stride=8, most_frames=121, words=(("fps", "frame_rate"),)
     ),
     "StableVideoDiffusionPipeline": Kind(
-        (576, 1024), 25, 7.0, 25, 3.0, sees_photo=True, reads_prompt=False, multiple=64, most_frames=25,
+        (576, 1024), 25, 7.0, 25, 3.0, sees_photo=True, reads_prompt=False, multiple=64, most_frames=25, chunk=8,
         words=(("fps", "fps"), ("guidance_scale", "max_guidance_scale"), ("prompt", ""), ("negative_prompt", "")),
     ),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from trip.backbones.local import VideoModel, find_video_model
 from trip.first_frame.catalogue import LCM_LORA
 from trip.first_frame.local_models import index_of, parts_of
 from trip.first_frame.opening import count_parameters, opened
+from trip.model.weights import check_finite
 from trip.model_cache import acquire_pipeline, shared_cache
 from trip.pipeline import TripPipeline
 from trip.system.accelerator import device, precision
@@ -24,13 +25,14 @@ LCM_WEIGHT = 0.8  # of AnimateLCM's LoRA, as its page has it
 
 @contextmanager
 def acquire(
-    name: str | Path | None, lora: str | Path | None = None, models: Path | None = None, *, anywhere: bool = True
+    name: str | Path | VideoModel | None, lora: str | Path | None = None, models: Path | None = None
 ) -> Iterator[TripPipeline | Backbone]:
-    """What animates photos under that name, ready to work: a TRIP checkpoint, or a video model by others.
+    """What animates photos, ready to work: a TRIP checkpoint, or a video model by others.
 
+    name  of either, as the person at the machine says it, a path too; or a video model that was found already
     Raises ValueError, in one line, where there is nothing that opens.
     """
-    model = find_video_model(str(name), models, anywhere=anywhere) if name else None
+    model = name if isinstance(name, VideoModel) or not name else find_video_model(str(name), models, anywhere=True)
     if model is None:
         with acquire_pipeline(name, lora) as pipe:
             yield pipe
@@ -38,13 +40,15 @@ def acquire(
     if lora is not None:
         raise ValueError(f"a fine-tune is of TRIP's own weights, and {model.title} is another model; choose one of them")
     key = ("video", str(model.folder), str(model.adapter))
-    with shared_cache().acquire(key, lambda: open_pipeline(model), num_bytes_on_disk(model)) as pipe:
+    takes = tuple(1e9 * one for one in model.memory or ())
+    with shared_cache().acquire(key, lambda: open_pipeline(model), num_bytes_on_disk(model), takes) as pipe:
         yield Backbone(pipe, model.kind, model.title)
 
 
 def open_pipeline(model: VideoModel) -> DiffusionPipeline:
     """Its pipeline, in memory, not yet where it works. Raises ValueError, in one line, where it does not open."""
     pipe = opened(model.name, lambda: _load(model))
+    check_finite(model.name, *(part for part in pipe.components.values() if isinstance(part, torch.nn.Module)))
     if hasattr(pipe.vae, "use_slicing"):
         pipe.vae.enable_slicing()
     if hasattr(pipe.vae, "use_tiling") and not hasattr(pipe, "unet"):  # autoencoders of clips, which take most of their memory at once

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trip.cli.stages import animate, write_rendered
+from tqdm import tqdm
+
+from trip.cli.stages import write_rendered
 from trip.cli.verbs import Verbs, add_settings, settings_in
 from trip.settings import AnimateSettings
-from trip.system.files import check_run_folder
+from trip.system.files import atomic_write_text, check_run_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,19 +49,19 @@ def run(options: argparse.Namespace) -> None:
 
     photo = read_photo(options.photo)
     options.output.mkdir(parents=True, exist_ok=True)
-    rows, clips, missing = [], [], []
-    for name in names:
-        path = options.output / f"{Path(name).name.replace(':', '-')}.mp4"
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for number, name in enumerate(names):
+        path = options.output / f"{number + 1}-{Path(name).name.replace(':', '-')}.mp4"
         try:
             rows.append(_row(name, photo, settings, path, options.models_folder))
-            clips.append(read_clip(path))
         except ValueError as error:
             missing.append(f"{name}: left out: {error}")
-    (options.output / "report.json").write_text(json.dumps({"rows": rows, "left_out": missing}, indent=1) + "\n")
+        atomic_write_text(options.output / "report.json", json.dumps({"rows": rows, "left_out": missing}, indent=1) + "\n")
     print(*(f"trip: {line}" for line in missing), sep="\n", end="\n" if missing else "", file=sys.stderr)
     if not rows:
         raise ValueError("no model made a clip; see above why")
-    titles = [row["model"] for row in rows]
+    titles, clips = [row["model"] for row in rows], [read_clip(options.output / row["file"]) for row in rows]
     frames = on_one_clock([clip.frames for clip in clips], [clip.fps for clip in clips], RATE)
     metadata = {"prompt": settings.prompt, "seed": settings.seed}
     print(write_clip(Clip(side_by_side(frames, titles, HEIGHT), RATE, metadata), options.output / "side-by-side.mp4"))
@@ -70,34 +72,39 @@ def run(options: argparse.Namespace) -> None:
 def _names(options: argparse.Namespace) -> list[str]:
     if options.models is not None:
         names = [name.strip() for name in options.models.split(",") if name.strip()]
-        if len(names) != len(set(names)) or not names:
+        if len({str(Path(name)) for name in names}) != len(names) or not names:
             raise ValueError(f"--models: wanted different names with commas between them, got {options.models!r}")
         return names
-    from trip.backbones.opening import video_models_here
+    from trip.backbones.local import video_models_here
 
     return [OWN, *(model.name for model in video_models_here(options.models_folder))]
 
 
 def _row(name: str, photo: "Image.Image", settings: AnimateSettings, path: Path, models: Path | None) -> dict[str, Any]:
-    """Makes one clip and measures the file that people get."""
+    """Makes one clip and measures it: of TRIP's the file that people get, of others' what they drew. Seconds are those of making it."""
+    from trip.backbones.opening import acquire
     from trip.evaluation.clip_metrics import clip_metrics
     from trip.media import fit_photo, read_clip
     from trip.system.memory import is_out_of_memory
 
-    begun = time.monotonic()
-    try:
-        clip = animate(None if name == OWN else name, photo, settings, None, name, models=models)
-        write_rendered(clip, settings if clip.field or settings.size != "auto" else settings.model_copy(update={"size": "model"}), path)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ValueError("there is not enough memory; see its card (python -m trip models) for what it takes") from error
+    with acquire(None if name == OWN else name, None, models) as pipe:
+        settings, begun = pipe.resolve(settings), time.monotonic()
+        try:
+            with tqdm(total=settings.num_steps, desc=name, unit="step") as bar:
+                clip = pipe.animate(photo, settings, callback_on_step_end=lambda *_: bar.update())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ValueError("there is not enough memory; see its card (python -m trip models) for what it takes") from error
+    write_rendered(clip, settings, path)
     seconds, made = time.monotonic() - begun, read_clip(path)
-    measured = clip_metrics(made.frames, fit_photo(photo, *made.frames.shape[1:3], settings.crop))
+    frames = clip.frames if clip.field is None else made.frames  # a rendering puts the photo itself into the first frame
+    measured = clip_metrics(frames, fit_photo(photo, *frames.shape[1:3], settings.crop))
     return {
         "name": name,
+        "file": path.name,
         "model": clip.metadata["model"],
-        "fusion": clip.metadata["fusion"],
+        "prior": clip.metadata.get("prior", clip.metadata["fusion"]),
         "frames": len(clip.frames),
         "fps": clip.fps,
         "height": made.frames.shape[1],

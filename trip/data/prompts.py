@@ -247,15 +247,17 @@ def moves_scene(motions: tuple[Motion, ...]) -> bool:
     return has_parallax(motions) or any(motion.name in DISPLACING for motion in motions)
 
 
+CAMERA_WORDS = {"camera", "view", "shot", "pan", "pans", "zoom", "zooms", "tilt", "tilts", "roll", "rolls", "truck", "dolly"}
+
+
 def camera_told(text: str) -> tuple[Motion, ...]:
-    """The camera motion that a text tells by one of the wordings that clips are captioned with; none where it tells none, or says more
-    than one at once.
+    """The camera motion that a text tells by one of the wordings that clips are captioned with, as a clause of its own; none where it
+    tells none, or more than one.
     """
-    padded = f" {' '.join(re.findall(r'[a-z]+', text.lower()))} "
-    found = {sentence: motion for sentence, motion in _camera_sentences().items() if f" {sentence} " in padded}
-    parts = {one for one in found for other in found if one != other and f" {one} " in f" {other} "}
-    whole = {motion for sentence, motion in found.items() if sentence not in parts}
-    return tuple(whole) if len(whole) == 1 else ()
+    clauses = [" ".join(re.findall(r"[a-z]+", clause)) for clause in re.split(r"[.;,:!?]|\b(?:and|then|while|as)\b", text.lower())]
+    told = {_camera_sentences()[clause] for clause in clauses if clause in _camera_sentences()}
+    is_clear = not any(set(clause.split()) & CAMERA_WORDS for clause in clauses if clause not in _camera_sentences())
+    return tuple(told) if len(told) == 1 and is_clear else ()
 
 
 @cache

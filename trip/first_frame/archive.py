@@ -27,6 +27,7 @@ from trip.system.files import atomic_write
 
 ProgressCallback = Callable[[int, int, float], None]  # bytes that are here, bytes in all, bytes a second
 ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}  # all that plain arrays are pickled with
+PICKLES = {"diffusion_pytorch_model.bin": "diffusion_pytorch_model.safetensors", "pytorch_model.bin": "model.safetensors"}
 CHUNK = 2**20  # bytes
 TIMEOUT = 60  # seconds without an answer
 
@@ -53,15 +54,20 @@ def convert_pickles(folder: Path) -> list[Path]:
     """Writes the pickled weights in the parts of a pipeline's folder as safetensors beside them, and gives the new files; of a pickle
     nothing but tensors is read. ValueError, in one line, where there are none, or they hold anything else.
     """
-    names = {path: path.with_name(path.stem.removeprefix("pytorch_") + ".safetensors") for path in sorted(folder.glob("*/*.bin"))}
-    wanted = {path: target for path, target in names.items() if not target.exists()}
-    if not wanted:
-        raise ValueError(f"{folder}: wanted a pipeline's folder with pickled weights (*/*.bin), found none; check the name")
-    for path, target in wanted.items():
-        tensors = _tensors_in(path, str(path))
-        with atomic_write(target) as partial:
-            save_file(tensors, partial, metadata={"format": "pt"})
-    return list(wanted.values())
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: wanted a pipeline's folder, found none; check the name")
+    if sharded := next(folder.glob("*/*-of-*.bin"), None):
+        raise ValueError(f"{sharded}: wanted the weights of each part in one file, got a part of them; fetch another revision of the model")
+    names = {path: path.with_name(PICKLES[path.name]) for path in sorted(folder.glob("*/*.bin")) if path.name in PICKLES}
+    if not names:
+        raise ValueError(f"{folder}: wanted pickled weights in it (*/{' or */'.join(PICKLES)}), found none; check the name")
+    for path, target in names.items():
+        if not target.exists():
+            tensors = _tensors_in(path, str(path))
+            with atomic_write(target) as partial:
+                save_file(tensors, partial, metadata={"format": "pt"})
+            target.chmod(path.stat().st_mode & 0o777)
+    return list(names.values())
 
 
 def arrays_in(data: bytes) -> dict[str, Tensor]:
@@ -98,8 +104,11 @@ def _tensors_in(file: Path | io.BytesIO, name: str) -> dict[str, Tensor]:
     """The tensors of a file that torch.save wrote; `name` is what errors call it."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        return {key: tensor.clone().contiguous() for key, tensor in state.items()}  # apart: safetensors keep none that share memory
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, AttributeError) as error:
+        tensors = {key: tensor.clone().contiguous() for key, tensor in state.items()}  # apart: safetensors keep none that share memory
+        if not tensors or not all(isinstance(key, str) for key in tensors):
+            raise ValueError("no names of tensors")
+        return tensors
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{name}: wanted a file of tensors, got another ({type(error).__name__}); it is not used") from error
 
 

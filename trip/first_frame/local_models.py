@@ -209,7 +209,7 @@ def index_of(folder: Path) -> dict | None:
     """What model_index.json says; none where there is none that can be read."""
     try:
         index = json.loads((folder / INDEX).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return index if isinstance(index, dict) else None
 
@@ -218,7 +218,7 @@ def parts_of(index: dict, task: Task = "paint") -> Iterator[tuple[str, bool]]:
     """The parts of a pipeline that are used for a task, and whether each has weights."""
     unused = UNUSED - SEES_PHOTO if task == "video" else UNUSED
     for part, value in index.items():
-        if not part.startswith("_") and isinstance(value, list) and value[0] is not None and part not in unused:
+        if not part.startswith("_") and isinstance(value, list) and len(value) == 2 and value[0] is not None and part not in unused:
             yield part, not str(value[1]).endswith(WITHOUT_WEIGHTS)
 
 

@@ -112,7 +112,7 @@ def opened(name: str, opener: Callable[[], Any]) -> Any:
         library.utils.logging.set_verbosity_error()
     try:
         return opener()
-    except (OSError, SafetensorError, KeyError, AttributeError, TypeError, RuntimeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, AttributeError, TypeError, ArithmeticError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{name}: not a model that opens ({type(error).__name__}: {reason}); copy or fetch it again") from error
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trip.backbones.kinds import class_of
-from trip.backbones.local import VideoModel, find_video_model, video_models_here
+from trip.backbones.local import BASE, VideoModel, find_video_model, video_models_here
+from trip.first_frame.catalogue import cards
+from trip.first_frame.local_models import MissingModel
 from trip.jobs import batch, recycle_bin
 from trip.jobs.folders import UPLOADS
 from trip.jobs.handlers import figure
@@ -58,14 +60,14 @@ class Studio(ClipFiles):
     def __init__(
         self, model: str | None, outputs: Path, limits: Limits | None = None, *, models: Path | None = None, fetches: bool = False
     ):
-        self.first_choice = model if model and class_of(Path(model)) else ""
+        self.first_choice = model if model and (class_of(Path(model)) or model.partition(BASE)[0] in cards("video")) else ""
         self.model = None if self.first_choice else model
         self.outputs, self.models, self.fetches = Path(outputs), models, fetches
         super().__init__(JobStore(self.outputs))
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
         self.timings = Timings(self.outputs / "timings.jsonl", self._shape_of)
         limits = limits or Limits()
-        handlers = {"animate": AnimateHandler(self.model, self.timings, models), "finetune": FinetuneHandler(self.model)}
+        handlers = {"animate": AnimateHandler(self.model, self.timings, self.video_model), "finetune": FinetuneHandler(self.model)}
         handlers |= dict.fromkeys(SCHEMAS, PictureHandler(models))
         if fetches:
             handlers["fetch"] = FetchHandler(models)
@@ -144,11 +146,14 @@ class Studio(ClipFiles):
     def video_models(self) -> list[VideoModel]:
         """The video models by others that are on this machine, the one the app was started with first."""
         first = [self.video_model(self.first_choice)] if self.first_choice else []
-        return [*first, *video_models_here(self.models)]
+        return first + [model for model in video_models_here(self.models) if model.folder not in [one.folder for one in first]]
 
     def video_model(self, name: Any) -> VideoModel:
         """The one of that name; ValueError, in one line, where there is none: visitors name no folders."""
-        model = find_video_model(name, self.models, anywhere=name == self.first_choice) if isinstance(name, str) and name else None
+        try:
+            model = find_video_model(name, self.models, anywhere=name == self.first_choice) if isinstance(name, str) and name else None
+        except MissingModel as error:
+            raise ValueError(error.words) from error
         if model is None:
             names = ", ".join(one.name for one in self.video_models() if one.name != self.first_choice)
             raise ValueError(f"there is no video model {shortened(name)!r} here; choose {names or 'TRIP, which is all there is'}")
@@ -195,6 +200,10 @@ class Studio(ClipFiles):
             settings.check_arrival()
             last = read_photo(last_photo, LARGEST_PHOTO)
         if only_shown:
+            if VIDEO_MODEL in more:
+                raise ValueError(
+                    f"Keep only what is shown: {self.video_model(more[VIDEO_MODEL]).title} has a shape of its own; leave it off"
+                )
             image = shown_part(image, *self.pipeline().frame_shape(settings.aspect, image.size, settings.crop), settings.crop)
             settings = settings.model_copy(update={"crop": None})
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image, last_photo=last, sound=sound)
@@ -211,7 +220,8 @@ class Studio(ClipFiles):
         """Asks for a clip of few steps, which `finish_draft` makes whole."""
         kind = self.video_model(more[VIDEO_MODEL]).kind if VIDEO_MODEL in more else None
         steps = settings.num_steps or (kind.num_steps if kind else self.defaults().get("num_steps", 1))
-        return self.animate(visitor, photo, settings.model_copy(update={"num_steps": max(1, round(steps / FINAL_STEPS))}), **more)
+        fewer = max(kind.least_steps if kind else 1, round(steps / FINAL_STEPS))
+        return self.animate(visitor, photo, settings.model_copy(update={"num_steps": fewer}), **more)
 
     def rerun(self, job_id: str, visitor: str, *, group: dict[str, str] | None = None, **changes: Any) -> Job:
         """The same photo and settings once more, with these changed; in a batch, where one is given."""
@@ -245,7 +255,9 @@ class Studio(ClipFiles):
             raise ValueError("there is no other video model on this machine yet; see Models for how to get one")
         settings = self.settings_of(job).model_copy(update=dict.fromkeys(("num_frames", "fps", "num_steps", "guidance_scale")))
         settings = settings.model_copy(update={"scheduler": "ddim", "fusion": "trained", "size": "auto", "loop": False})
-        asked = {"TRIP": {}} | {model.title: {VIDEO_MODEL: model.name} for model in others}
+        asked = {"TRIP": {}}
+        for model in others:
+            asked[model.title if model.title not in asked else f"{model.title} ({model.name})"] = {VIDEO_MODEL: model.name}
         photo = self.photo_of(job)
         return figure.ask(asked, [], lambda more, **joined: self.animate(visitor, photo, settings, **more, **joined))
 

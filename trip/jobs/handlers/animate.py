@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from trip.backbones.local import find_video_model
+from trip.backbones.local import VideoModel
 from trip.evaluation.clip_metrics import clip_metrics
 from trip.evaluation.similarity import frame_psnr
 from trip.jobs.batch import BATCH
@@ -96,11 +96,11 @@ class AnimateHandler:
     that makes it. Its result: `clip` (file name), `drawn` (the same as the network drew it), `thumbnail` (small), `seed`, `settings` as
     they were used, `figures` for people, `seconds`, and with a draft `draft_db`, how like it the final is.
 
-    models  folder of models by others, beside the hub's cache
+    video_model  the one of that name; ValueError, in one line, where it is not here
     """
 
-    def __init__(self, model: str | None, timings: Timings, models: Path | None = None):
-        self.model, self.timings, self.models = model, timings, models
+    def __init__(self, model: str | None, timings: Timings, video_model: Callable[[str], VideoModel] | None = None):
+        self.model, self.timings, self.video_model = model, timings, video_model
         self._sampling: Callable[..., Iterator[Step | SamplingResult]] | None = None
 
     @property
@@ -109,13 +109,11 @@ class AnimateHandler:
         if self._sampling is None:
             from trip.system.accelerator import gpu
 
-            self._sampling = gpu(sample, lambda model, photo, settings, *_: self.timings.lease_seconds(settings, self._by_others(model)))
+            self._sampling = gpu(sample, lambda model, photo, settings, *_: self._lease_seconds(model, settings))
         return self._sampling
 
-    def _by_others(self, model: str | None) -> str:
-        """Title of a video model by others; empty of a TRIP checkpoint."""
-        found = find_video_model(model, self.models, anywhere=True) if model else None
-        return found.title if found else ""
+    def _lease_seconds(self, model: str | VideoModel | None, settings: AnimateSettings) -> int:
+        return self.timings.lease_seconds(settings, model.title if isinstance(model, VideoModel) else "")
 
     def calibrate(self) -> None:
         """Times a short clip, so that the first person is told something; where clips were timed already, nothing happens."""
@@ -136,8 +134,8 @@ class AnimateHandler:
         asked = {name: value for name, value in context.job.settings.items() if name not in (FIGURE, BATCH)}
         earlier = {name: self._file_of(context, name, asked.pop(name)) for name in EARLIER if name in asked}
         photo, last_photo = self._photo(context), self._last_photo(context)
-        by_others = asked.pop(VIDEO_MODEL, None)
-        model, lora = (by_others, None) if by_others else self._weights(context, asked.pop("lora", None))
+        by_others = VIDEO_MODEL in asked
+        model, lora = (self.video_model(asked.pop(VIDEO_MODEL)), None) if by_others else self._weights(context, asked.pop("lora", None))
         settings, ticket, begun = AnimateSettings.checked(**asked), context.folder / "running", time.monotonic()
         if by_others and settings.size == "auto":
             settings = settings.model_copy(update={"size": "model"})
@@ -145,8 +143,7 @@ class AnimateHandler:
         expected, is_preempted = None if by_others else self.timings.estimate(settings).seconds, False
         ticket.touch()
         try:
-            models = self.models and str(self.models)
-            with closing(self.sampling(model, photo, settings, str(ticket), lora, last_photo, models)) as steps:
+            with closing(self.sampling(model, photo, settings, str(ticket), lora, last_photo)) as steps:
                 for step in steps:
                     if isinstance(step, SamplingResult):
                         break
@@ -155,6 +152,8 @@ class AnimateHandler:
                     context.report(RENDERING * step.number / step.num_steps, words, step.preview)
                     if step.inside and (context.folder / WATCHED).exists():
                         step.inside.save(context.folder / INSIDE)
+                    if by_others:  # it cannot be suspended
+                        context.enforce_time_limit(begun, "fewer steps or frames")
                     can_wait = not (is_preempted or by_others) and step.number < step.num_steps
                     if can_wait and self._should_preempt(context, begun):
                         is_preempted = ticket.write_text(SUSPEND) > 0

@@ -21,6 +21,7 @@ from trip.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from trip.backbones.backbone import Backbone
+    from trip.backbones.local import VideoModel
     from trip.inside import Inside
     from trip.output import AnimatedClip
     from trip.pipeline import TripPipeline
@@ -58,13 +59,12 @@ class SamplingResult:
 
 
 def sample(
-    model: str | None,
+    model: "str | VideoModel | None",
     photo: Image.Image,
     settings: AnimateSettings,
     ticket: str,
     lora: str | None = None,
     last_photo: Image.Image | None = None,
-    models: str | None = None,
 ) -> Iterator[Step | SamplingResult]:
     """Where the clip stands after each denoising step, and the finished clip last.
 
@@ -74,14 +74,13 @@ def sample(
             so it does once it reads SUSPEND, and what it takes to go on lies in that folder then
     lora    file of a fine-tune, whose changes are added to the model
     last_photo  where the clip arrives
-    models      folder of models by others, beside the hub's cache
     """
 
     def work(on_step: Callable[[Step], None]) -> SamplingResult:
         from trip.backbones.backbone import Backbone
         from trip.backbones.opening import acquire
 
-        with acquire(model, lora, models and Path(models)) as pipe:
+        with acquire(model, lora) as pipe:
             if isinstance(pipe, Backbone):
                 return _sample_by_others(pipe, photo, settings, ticket, on_step, last_photo)
             checkpoint = SamplingCheckpoint.load(Path(ticket).parent, pipe)

@@ -164,11 +164,13 @@ class ClipEndpoints:
             with suppress(gr.Error):  # one that fails is told of below
                 await wait_for_job(self.studio, part)
         parts = [self.studio.store.get(part.id) for part in parts]
-        done = [part for part in parts if part.state == State.DONE]
+        done, missing = [part for part in parts if part.state == State.DONE], last.settings[figure.FIGURE]["missing"]
         if len(done) < 2:
-            raise gr.Error(next((part.error for part in parts if part.error), "the clips were stopped"), print_exception=False)
+            why = [*missing, *(f"{figure.label_of(part)}: {part.error or part.state}" for part in parts if part not in done)]
+            raise gr.Error(f"fewer than two models made a clip: {'; '.join(why)}", print_exception=False)
         path = await asyncio.to_thread(figure.written, self.studio.store, done)
-        return FileData(path=str(path)), [{"model": figure.label_of(part), **job_summary(part)} for part in parts]
+        refused = [dict(zip(("model", "error"), line.split(": ", 1), strict=True)) for line in missing]
+        return FileData(path=str(path)), [*({"model": figure.label_of(part), **job_summary(part)} for part in parts), *refused]
 
     async def sound(self, job: str, file: FileData | None = None, request: gr.Request = None) -> tuple[FileData, int, dict[str, Any]]:
         """Give a clip a sound, cut to its length, which clips that are made of it keep.
@@ -219,6 +221,7 @@ def job_summary(job: Job) -> dict[str, Any]:
         "words": job.words,
         "error": job.error,
         "settings": settings,
+        "video_model": job.settings.get(VIDEO_MODEL),
         "seconds": job.result.get("seconds"),
         "figures": {label: value for label, value, _ in job.result.get("figures", [])},
         "notes": job.result.get("notes", []),

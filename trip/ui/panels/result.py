@@ -97,6 +97,7 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
     def tell_copied() -> None:
         gr.Info("Copied. The link opens for you alone, in this browser")
 
+    gr.on(None, lambda: gr.update(visible=bool(studio.video_models())), None, actions["compare"], **QUICK)
     link.click(tell_copied, None, None, js="() => { tripCopy(); return []; }", **QUICK)
     formats.input(converted, [state.visitor, state.job, formats], download, **QUICK)
     drawn.input(view, [state.visitor, state.job, drawn], clip, **QUICK)
