@@ -253,9 +253,11 @@ def test_a_visitor_cannot_name_a_folder_but_the_one_the_app_was_started_with_is_
     own = shutil.copytree(video_models / "svd-xt", tmp_path / "mine")
     studio = Studio(str(own), tmp_path / "outputs")
     try:
-        assert studio.model is None and [model.name for model in studio.video_models()] == [str(own)]
-        job = finished(studio, studio.animate("me", str(photo), SHORT.model_copy(update={"num_frames": 2}), **{VIDEO_MODEL: str(own)}))
-        assert job.state == State.DONE, job.error
+        assert studio.model is None and [model.name for model in studio.video_models()] == ["mine"] == [studio.first_choice]
+        job = finished(studio, studio.animate("me", str(photo), SHORT.model_copy(update={"num_frames": 2}), **{VIDEO_MODEL: "mine"}))
+        assert job.state == State.DONE and job.result["settings"]["model"] == "mine", job.error
+        with pytest.raises(ValueError, match="there is no video model .* choose mine"):
+            studio.animate("me", str(photo), SHORT, **{VIDEO_MODEL: str(own)})
         with pytest.raises(ValueError, match="there is no video model"):
             studio.animate("me", str(photo), SHORT, **{VIDEO_MODEL: str(video_models / "modelscope")})
     finally:

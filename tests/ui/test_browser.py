@@ -593,7 +593,7 @@ def test_a_length_can_be_given_in_seconds_or_in_frames(session):
     fps.fill("5")
     expect(seconds).to_have_value("2")
     seconds.fill("999")
-    expect(frames).to_have_value("64")
+    expect(frames).to_have_value("128")
 
 
 ELSEWHERE = """() => {

@@ -66,7 +66,7 @@ def test_frames_are_told_in_seconds(num_frames, fps, seconds):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "fps", "num_frames"), [(2, None, 16), (1.5, 4, 6), (100, None, 64), (0.01, None, 2), (None, 4, None), (math.nan, 4, None)]
+    ("seconds", "fps", "num_frames"), [(2, None, 16), (1.5, 4, 6), (100, None, 128), (0.01, None, 2), (None, 4, None), (math.nan, 4, None)]
 )
 def test_seconds_give_frames_that_the_model_takes(seconds, fps, num_frames):
     assert frames_for(seconds, fps, {"fps": 8.0}) == num_frames

@@ -6,6 +6,7 @@ Nothing here imports torch before the first clip or `load`, so that the page ans
 import logging
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,9 @@ class Studio(ClipFiles):
     def __init__(
         self, model: str | None, outputs: Path, limits: Limits | None = None, *, models: Path | None = None, fetches: bool = False
     ):
-        self.first_choice = model if model and (class_of(Path(model)) or model.partition(BASE)[0] in cards("video")) else ""
-        self.model = None if self.first_choice else model
+        is_by_others = bool(model) and (class_of(Path(model)) != "" or model.partition(BASE)[0] in cards("video"))
+        self.model, self._by_others = (None, model) if is_by_others else (model, None)
+        self.first_choice = Path(model).absolute().name if is_by_others else ""  # visitors read no path
         self.outputs, self.models, self.fetches = Path(outputs), models, fetches
         super().__init__(JobStore(self.outputs))
         self._loading = threading.Thread(target=self._begin, name="load", daemon=True)
@@ -151,11 +153,13 @@ class Studio(ClipFiles):
     def video_model(self, name: Any) -> VideoModel:
         """The one of that name; ValueError, in one line, where there is none: visitors name no folders."""
         try:
-            model = find_video_model(name, self.models, anywhere=name == self.first_choice) if isinstance(name, str) and name else None
+            if name and name == self.first_choice:
+                return replace(find_video_model(self._by_others, self.models, anywhere=True), name=self.first_choice)
+            model = find_video_model(name, self.models) if isinstance(name, str) and name else None
         except MissingModel as error:
             raise ValueError(error.words) from error
         if model is None:
-            names = ", ".join(one.name for one in self.video_models() if one.name != self.first_choice)
+            names = ", ".join(one.name for one in self.video_models())
             raise ValueError(f"there is no video model {shortened(name)!r} here; choose {names or 'TRIP, which is all there is'}")
         return model
 
