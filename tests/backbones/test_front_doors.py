@@ -225,6 +225,22 @@ def test_what_it_cannot_is_told_before_a_job_is_made(studio, photo, name, change
     assert studio.store.jobs() == []
 
 
+FRAMES = {"animatediff": 3, "animatelcm": 3, "text2video-zero": 3, "modelscope": 3, "i2vgen-xl": 3, "wan-ti2v-5b": 5}
+FRAMES |= {"cogvideox-i2v": 9, "ltx": 9, "svd-xt": 3}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_every_row_makes_one_clip_by_the_command_line_and_as_a_job(studio, video_models, photo, tmp_path, name):
+    words = ["animate", photo, *QUICK, "--num-frames", FRAMES[name], "--model", name, "--models", video_models]
+    assert main([*map(str, words), "--output", str(tmp_path / "clip.mp4")]) == 0
+    settings = SHORT.model_copy(update={"num_frames": FRAMES[name]})
+    job = finished(studio, studio.animate("me", str(photo), settings, **{VIDEO_MODEL: name}))
+    assert job.state == State.DONE, job.error
+    clips = [read_clip(path) for path in (tmp_path / "clip.mp4", studio.clip_of(job))]
+    assert len(clips[0].frames) == FRAMES[name] and np.array_equal(clips[0].frames, clips[1].frames)
+    assert {clip.metadata["model"] for clip in clips} == {studio.video_model(name).title}
+
+
 def test_what_was_found_when_it_was_asked_is_opened_and_nothing_else(studio, video_models, photo, tmp_path, monkeypatch):
     """A job whose model is gone opens none of another place, and visitors read no path."""
     models = tmp_path / "models"
