@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from trip.backbones.configurations import CONFIGURATIONS
-from trip.backbones.memory import BUDGETS, BY_LAYER, IN_TURN, WHOLE, MemoryPlan, memory_plan
+from trip.backbones.memory import BUDGETS, MemoryPlan, memory_plan
 from trip.first_frame.catalogue import CARDS, cards
+from trip.model_cache import BY_LAYER, IN_TURN, WHOLE
 from trip.system.held_bytes import HeldBytes
 
 MILLIONS = {  # parameters that the models' own pages and papers name, and what they are
@@ -39,7 +40,7 @@ def test_the_card_says_what_the_plan_says(name):
 
 def test_the_fastest_way_that_fits_is_taken():
     plan = MemoryPlan({"text": 4 * 10**9, "unet": 6 * 10**9}, {"unet": 3 * 10**9}, 10**8)
-    assert [plan.way(gigabytes) for gigabytes in (3, *BUDGETS, 40)] == ["", BY_LAYER, IN_TURN, WHOLE, WHOLE, WHOLE]
+    assert [plan.way(gigabytes) for gigabytes in (3, *BUDGETS, 40)] == [None, BY_LAYER, IN_TURN, WHOLE, WHOLE, WHOLE]
     assert (plan.needed(WHOLE), plan.needed(IN_TURN), plan.needed(BY_LAYER)) == (13 * 10**9, 9 * 10**9, 31 * 10**8)
 
 

@@ -117,7 +117,6 @@ class Backbone:
         last_image: Any = None,
         *,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
-        so_far: None = None,
     ) -> AnimatedClip:
         """The clip of a photo: path, PIL image or pixels h w 3.
 
@@ -154,7 +153,7 @@ class Backbone:
         finally:
             self.pipe.scheduler = self._own_scheduler
             self.pipe.maybe_free_model_hooks()
-        return self._clip(self._frames_of(made), photo, pixels, settings, prior)
+        return self._clip(self._frames_of(made), photo, settings, prior)
 
     def _made(self, call: dict[str, Any]) -> Any:
         """What its pipeline gives; what that raises over settings or files becomes one line."""
@@ -233,9 +232,7 @@ class Backbone:
             raise ValueError(f"{self.model_name} gave what is no number: its weights are broken, or too large for their precision")
         return (frames.clip(0, 1) * 255).round().astype(np.uint8)
 
-    def _clip(
-        self, frames: np.ndarray, photo: Image.Image, pixels: np.ndarray, settings: AnimateSettings, prior: ImagePrior | None
-    ) -> AnimatedClip:
+    def _clip(self, frames: np.ndarray, photo: Image.Image, settings: AnimateSettings, prior: ImagePrior | None) -> AnimatedClip:
         packages = ("torch", "diffusers", "transformers")
         used = settings.model_dump() | {"prior": "none" if prior is None else "holds the clip", "num_frames": len(frames)}
         used["crop"] = used["crop"] and ", ".join(f"{share:g}" for share in used["crop"])

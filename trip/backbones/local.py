@@ -79,9 +79,9 @@ def _of_catalogue(own: str, base: str, name: str, models: Path | None, anywhere:
     if card.shape:
         kind = replace(kind, shape=card.shape, is_square=False, num_frames=card.num_frames)
     folder = card_folder(card, models)
-    if not card.files and not card.needs and _is_other(folder, card.pipeline):
-        raise ValueError(f"{name}: wanted a folder of {card.pipeline}, found another kind in {folder.name}; copy or fetch it again")
     if not card.files:
+        if _is_other(folder, card.pipeline):
+            raise ValueError(f"{name}: wanted a folder of {card.pipeline}, found another kind in {folder.name}; copy or fetch it again")
         return VideoModel(name, card.title, card.pipeline, kind, folder, memory=card.memory)
     under = find_model(base or card.needs[0], models, "paint", anywhere=anywhere)
     if under.card.family != "sd":

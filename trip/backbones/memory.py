@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trip.backbones.configurations import CONFIGURATIONS
+from trip.model_cache import BY_LAYER, IN_TURN, USABLE, WHOLE
 from trip.system.held_bytes import HeldBytes
 
 BUDGETS = (8, 12, 16, 24)  # GB of accelerators that people have
-USABLE = 0.9  # of them; the driver, the screen and fragments take the rest
-WHOLE, IN_TURN, BY_LAYER = "everything at once", "part by part", "layer by layer"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class MemoryPlan:
     working: dict[str, int]
     layer: int
 
-    def needed(self, way: str) -> int:
+    def needed(self, way: int) -> int:
         """What a way to place the parts takes: all there, each only while it works, or each layer only while it works."""
         if way == WHOLE:
             return sum(self.weights.values()) + max(self.working.values())
@@ -45,10 +44,10 @@ class MemoryPlan:
             return max(num_bytes + self.working.get(name, 0) for name, num_bytes in self.weights.items())
         return self.layer + max(self.working.values())
 
-    def way(self, gigabytes: float) -> str:
-        """The fastest way that fits so much memory; empty where none does."""
+    def way(self, gigabytes: float) -> int | None:
+        """The fastest of the model cache's ways that fits so much memory; none where none does."""
         ways = (WHOLE, IN_TURN, BY_LAYER)
-        return next((way for way in ways if self.needed(way) <= USABLE * gigabytes * 1e9), "")
+        return next((way for way in ways if self.needed(way) <= USABLE * gigabytes * 1e9), None)
 
 
 @cache
@@ -65,11 +64,6 @@ def memory_plan(name: str) -> MemoryPlan:
         configuration.decoder: _held(configuration.decode, parts[configuration.decoder], latents),
     }
     return MemoryPlan(weights, working, layer)
-
-
-def num_bytes_of_weights(name: str) -> int:
-    """Of all parts of a video model of the catalogue, in bfloat16: about what is downloaded where there is such a variant."""
-    return sum(memory_plan(name).weights.values())
 
 
 def _built(make: Callable[[], nn.Module]) -> nn.Module:

@@ -13,11 +13,10 @@ from trip.backbones.backbone import Backbone
 from trip.backbones.local import VideoModel, find_video_model
 from trip.first_frame.catalogue import LCM_LORA
 from trip.first_frame.local_models import index_of, parts_of
-from trip.first_frame.opening import count_parameters, opened
+from trip.first_frame.opening import component_in, num_bytes_in, opened, pipeline_in
 from trip.model.weights import check_finite
 from trip.model_cache import acquire_pipeline, shared_cache
 from trip.pipeline import TripPipeline
-from trip.system.accelerator import device, precision
 
 ADAPTED = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "clip_sample": False}  # AnimateDiff's
 LCM_WEIGHT = 0.8  # of AnimateLCM's LoRA, as its page has it
@@ -60,13 +59,10 @@ def open_pipeline(model: VideoModel) -> DiffusionPipeline:
 
 
 def _load(model: VideoModel) -> DiffusionPipeline:
-    kind, dtype, more = getattr(diffusers, model.class_name), precision(device()), {}
+    more: dict[str, Any] = {}
     if model.adapter:
-        more = {"motion_adapter": MotionAdapter.from_pretrained(model.adapter, use_safetensors=True, dtype=dtype, local_files_only=True)}
-        more |= {"feature_extractor": None, "image_encoder": None}
-    elif model.class_name == "TextToVideoZeroPipeline":
-        more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    pipe = kind.from_pretrained(model.folder, **_files_in(model.folder), dtype=dtype, **more)
+        more = {"motion_adapter": component_in(MotionAdapter, model.adapter), "feature_extractor": None, "image_encoder": None}
+    pipe = pipeline_in(getattr(diffusers, model.class_name), model.folder, more)
     if model.class_name == "I2VGenXLPipeline" and not hasattr(pipe.text_encoder, "text_model"):
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)  # where the class looks for it; transformers 5 dropped it
     if model.adapter:
@@ -79,14 +75,8 @@ def _load(model: VideoModel) -> DiffusionPipeline:
     return pipe
 
 
-def _files_in(folder: Path) -> dict[str, Any]:
-    variant = "fp16" if any(folder.glob("*/*.fp16*.safetensors")) else None
-    return {"use_safetensors": True, "variant": variant, "local_files_only": True}
-
-
 def num_bytes_on_disk(model: VideoModel) -> int:
     """What its weights will take in memory, read from the heads of its files."""
     index = index_of(model.folder) or {}
     folders = [model.folder / part for part, has_weights in parts_of(index, "video") if has_weights]
-    folders += [model.adapter] if model.adapter else []
-    return sum(map(count_parameters, folders)) * (torch.finfo(precision(device())).bits // 8)
+    return num_bytes_in(*folders, *([model.adapter] if model.adapter else []))

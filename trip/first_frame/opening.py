@@ -54,11 +54,11 @@ def open_pipeline(model: Model, models: Path | None = None, controlnet: Model | 
     if controlnet:
         if controlnet.card.family != model.card.family:
             raise ValueError(f"{controlnet.name} is not made for {model.name}; choose a ControlNet for {base_title(model)}")
-        more["controlnet"] = opened(controlnet.name, lambda: _load_component(ControlNetModel, controlnet.folder))
+        more["controlnet"] = opened(controlnet.name, lambda: component_in(ControlNetModel, controlnet.folder))
     folder = _base_folder(model, models)
     if model.card.files:
         more["unet"] = opened(model.name, lambda: _load_unet(folder / "unet", model.folder / model.card.files[0]))
-    pipe = opened(model.name, lambda: _load_pipeline(PIPELINES[task, model.card.family], folder, more))
+    pipe = opened(model.name, lambda: pipeline_in(PIPELINES[task, model.card.family], folder, more))
     _check_task(pipe, task, model.name)
     if model.card.files:  # SDXL-Lightning: its own page asks for this sampler
         pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
@@ -73,8 +73,12 @@ def num_bytes_on_disk(model: Model, models: Path | None = None, controlnet: Mode
     """What the weights of a pipeline will take in memory, read from the heads of its files."""
     folder = _base_folder(model, models)
     folders = [folder / part for part, has_weights in parts_of(index_of(folder) or {}) if has_weights]
-    numbers = sum(count_parameters(one) for one in (*folders, *([controlnet.folder] if controlnet else [])))
-    return numbers * precision(device()).itemsize
+    return num_bytes_in(*folders, *([controlnet.folder] if controlnet else []))
+
+
+def num_bytes_in(*folders: Path) -> int:
+    """What the weights in folders of parts will take in memory, in the precision of the device."""
+    return sum(map(_count_parameters, folders)) * precision(device()).itemsize
 
 
 def _base_folder(model: Model, models: Path | None) -> Path:
@@ -87,14 +91,16 @@ def _base_folder(model: Model, models: Path | None) -> Path:
     return folder
 
 
-def _load_pipeline(kind: type[DiffusionPipeline], folder: Path, more: dict[str, Any]) -> DiffusionPipeline:
+def pipeline_in(kind: type[DiffusionPipeline], folder: Path, more: dict[str, Any]) -> DiffusionPipeline:
+    """The pipeline of a folder, opened as a class; `more` goes to that."""
     if "safety_checker" in inspect.signature(kind.__init__).parameters:
         more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False, **more}
     variant = "fp16" if any(folder.glob("*/*.fp16*.safetensors")) else None
     return kind.from_pretrained(folder, use_safetensors=True, dtype=precision(device()), variant=variant, local_files_only=True, **more)
 
 
-def _load_component(kind: type, folder: Path) -> torch.nn.Module:
+def component_in(kind: type, folder: Path) -> torch.nn.Module:
+    """One network of a folder of its own."""
     variant = "fp16" if any(folder.glob("*.fp16*.safetensors")) else None
     return kind.from_pretrained(folder, use_safetensors=True, dtype=precision(device()), variant=variant, local_files_only=True)
 
@@ -125,7 +131,7 @@ def _check_task(pipe: DiffusionPipeline, task: str, name: str) -> None:
         raise ValueError(f"{name}: wanted a model to {task} with, found {kinds.get(sides, 'one of another kind')}; choose another")
 
 
-def count_parameters(folder: Path) -> int:
+def _count_parameters(folder: Path) -> int:
     """How many numbers the weights in a folder have, by one variant of them."""
     files = sorted(folder.glob("*.fp16*.safetensors")) or [file for file in folder.glob("*.safetensors") if "non_ema" not in file.name]
     total = 0

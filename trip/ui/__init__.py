@@ -73,6 +73,11 @@ def build(studio: Studio) -> Page:
     def open_page(earlier: str, job_id: str, request: gr.Request) -> tuple[str, str]:
         return page_state.open_page(studio, earlier, job_id, request)
 
+    def show_models() -> tuple[Any, Any]:
+        """The models by others that are here by now: to choose from, and to compare with."""
+        choices = animate.models_of(studio)
+        return gr.update(choices=choices, visible=len(choices) > 1), gr.update(visible=len(choices) > 1)
+
     finetunes = FinetuneStudio(studio)
     look = {"title": TITLE, "analytics_enabled": False, "delete_cache": (3600, CACHE_AGE)}
     with Page(VisitorRegistry(studio.outputs), studio.store.is_served, **look) as page:
@@ -114,5 +119,6 @@ def build(studio: Studio) -> Page:
         opened = page.load(open_page, [state.earlier, state.job], [state.visitor, state.job], **page_state.QUICK)
         keep_values(page, opened, form.settings["crop"], form.placed)
         page.load(show_notices, None, notices, **page_state.QUICK)
+        page.load(show_models, None, [form.video_model, shared.result.actions["compare"]], **page_state.QUICK)
         page.load(card, None, weights, **page_state.QUICK)
     return page

@@ -198,25 +198,26 @@ class Studio(ClipFiles):
         if photo is None:
             raise ValueError("there is no photo yet: choose one first")
         if VIDEO_MODEL in more:
-            self._check_by_others(settings, last_photo, more)
+            self._check_by_others(settings, last_photo, only_shown, more)
         image, last = read_photo(photo, LARGEST_PHOTO), None
         if last_photo is not None:
             settings.check_arrival()
             last = read_photo(last_photo, LARGEST_PHOTO)
         if only_shown:
-            if VIDEO_MODEL in more:
-                raise ValueError(
-                    f"Keep only what is shown: {self.video_model(more[VIDEO_MODEL]).title} has a shape of its own; leave it off"
-                )
             image = shown_part(image, *self.pipeline().frame_shape(settings.aspect, image.size, settings.crop), settings.crop)
             settings = settings.model_copy(update={"crop": None})
         job = self.store.submit(visitor, "animate", {**settings.model_dump(), **more}, image, last_photo=last, sound=sound)
         self.worker.wake()
         return job
 
-    def _check_by_others(self, settings: AnimateSettings, last_photo: str | None, more: dict[str, Any]) -> None:
+    def _check_by_others(self, settings: AnimateSettings, last_photo: str | None, only_shown: bool, more: dict[str, Any]) -> None:
         title = self.video_model(more[VIDEO_MODEL]).title
-        wanted = {"Close the loop": settings.loop, "a last photo": last_photo is not None, "a fine-tune": "lora" in more}
+        wanted = {
+            "Close the loop": settings.loop,
+            "a last photo": last_photo is not None,
+            "Keep only what is shown": only_shown,
+            "a fine-tune": "lora" in more,
+        }
         if names := [name for name, value in wanted.items() if value]:
             raise ValueError(f"{title} cannot do with {' and '.join(names)}; leave that off, or choose TRIP")
 

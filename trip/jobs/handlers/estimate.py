@@ -118,10 +118,8 @@ class Timings:
 
         by_others  name of the video model by others that makes the clip
         """
-        seconds = self.seconds_by(by_others) if by_others else self.estimate(settings).sampling
-        if by_others and seconds is None:
-            return LONG_LEASE
-        return FIRST_LEASE if seconds is None else max(LEAST_LEASE, round(LEASE_MARGIN * seconds))
+        seconds, first = (self.seconds_by(by_others), LONG_LEASE) if by_others else (self.estimate(settings).sampling, FIRST_LEASE)
+        return first if seconds is None else max(LEAST_LEASE, round(LEASE_MARGIN * seconds))
 
 
 def _line(timing: Timing) -> str:

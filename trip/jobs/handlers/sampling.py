@@ -175,7 +175,6 @@ def _sample_by_others(
     last_photo: Image.Image | None,
 ) -> SamplingResult:
     """The same by a video model of others: it ends within a step, and cannot be suspended."""
-    from trip.pipeline import Interrupted
     from trip.system.accelerator import device
     from trip.system.memory import is_out_of_memory, memory_in_use
 
@@ -191,8 +190,6 @@ def _sample_by_others(
 
     try:
         output = pipe.animate(photo, settings, last_photo, callback_on_step_end=after_step)
-    except Interrupted as stop:
-        raise Interrupted(str(stop)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

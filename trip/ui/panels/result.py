@@ -75,9 +75,7 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
             last_frame = gr.Button("Last frame as photo", size="sm", min_width=120, elem_id="last-frame")
             add_sound = gr.UploadButton("Add sound", file_types=["audio", "video"], size="sm", min_width=90, elem_id="add-sound")
             remove_sound = gr.Button("No sound", size="sm", min_width=90, elem_id="remove-sound", visible=False)
-            actions["compare"] = gr.Button(
-                "Compare models", size="sm", min_width=120, elem_id="compare-models", visible=bool(studio.video_models())
-            )
+            actions["compare"] = gr.Button("Compare models", size="sm", min_width=120, elem_id="compare-models", visible=False)
             link = gr.Button("Copy link", size="sm", min_width=90, elem_id="copy-link")
         facts = gr.HTML(elem_id="facts")
 
@@ -97,7 +95,6 @@ def build(studio: Studio, state: PageState, clip: gr.HTML) -> ResultPanel:
     def tell_copied() -> None:
         gr.Info("Copied. The link opens for you alone, in this browser")
 
-    gr.on(None, lambda: gr.update(visible=bool(studio.video_models())), None, actions["compare"], **QUICK)
     link.click(tell_copied, None, None, js="() => { tripCopy(); return []; }", **QUICK)
     formats.input(converted, [state.visitor, state.job, formats], download, **QUICK)
     drawn.input(view, [state.visitor, state.job, drawn], clip, **QUICK)

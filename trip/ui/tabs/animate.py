@@ -81,7 +81,7 @@ def _form(studio: Studio) -> Form:
         run = gr.Button("Run", variant="primary", elem_id="run")
         estimate = gr.HTML(elem_id="estimate")
     tried = examples.build()
-    models = _models_of(studio)
+    models = models_of(studio)
     with gr.Accordion("Options", open=False, elem_id="options"):
         video_model = gr.Dropdown(
             models, value=studio.first_choice, visible=len(models) > 1, label="Model", info=BY_OTHERS, elem_id="video-model"
@@ -156,7 +156,7 @@ def _is_positive(number: Any) -> bool:
     return isinstance(number, int | float) and 0 < number < 1e6
 
 
-def _models_of(studio: Studio) -> list[tuple[str, str]]:
+def models_of(studio: Studio) -> list[tuple[str, str]]:
     """Title and name of the models that a clip can be made with, TRIP's own first."""
     return [OWN_MODEL, *((f"{model.title}, by others", model.name) for model in studio.video_models())]
 
@@ -256,13 +256,6 @@ def _wire_form(studio: Studio, form: Form, made: gr.HTML) -> None:
     opened = gr.on(None, show_defaults, None, list(automatic.values()), **page_state.QUICK)
     opened.then(show_estimate, estimated, form.estimate, **RAW)
     opened.then(show_chips, None, form.chips, **page_state.QUICK)
-
-    def show_models() -> Any:
-        """Those that are here by now."""
-        choices = _models_of(studio)
-        return gr.update(choices=choices, visible=len(choices) > 1)
-
-    gr.on(None, show_models, None, form.video_model, **page_state.QUICK)
 
 
 def _wire_asking(studio: Studio, state: page_state.PageState, form: Form) -> None:
